@@ -1,0 +1,199 @@
+"""What the node's operations answer; encoded as they stand, these are the API's JSON (INTERFACE.md)."""
+
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+Consistency = Literal["one", "quorum", "strong"]
+Kind = Literal["file", "directory"]
+Source = Literal["local", "cache", "peer"]
+Form = Literal["file", "tar"]
+
+
+class PutOptions(Struct, frozen=True, kw_only=True):
+    """How to write; `require` and `copies` count different peers, `ttl_s` is the life in seconds, None for ever."""
+
+    require: int | None = None
+    consistency: Consistency = "quorum"
+    if_version: str | None = None
+    ttl_s: int | None = None
+    own: bool = False
+    pin: bool = False
+    timeout_s: float = 30.0
+
+
+class GetOptions(Struct, frozen=True, kw_only=True):
+    """How to read; the timeout is seconds without progress."""
+
+    consistency: Consistency = "quorum"
+    cache: bool = True
+    pin: bool = False
+    timeout_s: float = 30.0
+
+
+class Put(Struct, frozen=True, kw_only=True):
+    """What was stored and who says that they have it; `key` and `version` only of a named put."""
+
+    key: str | UnsetType = UNSET
+    cid: str
+    size: int
+    kind: Kind = "file"
+    version: str | UnsetType = UNSET
+    copies: int
+    copies_wanted: int
+    holders: list[str]
+    created: bool = True
+    elapsed_ms: float
+
+
+class Get(Struct, frozen=True, kw_only=True):
+    """What was found; `key`, `version` and `writer` only of a name."""
+
+    key: str | UnsetType = UNSET
+    cid: str
+    kind: Kind = "file"
+    size: int
+    version: str | UnsetType = UNSET
+    writer: str | UnsetType = UNSET
+    source: Source
+    hops: int
+    elapsed_ms: float
+    stale_since_s: float | UnsetType = UNSET
+
+
+class Holder(Struct, frozen=True, kw_only=True):
+    """One peer that has it: a promised replica, or a cached copy that may go."""
+
+    id: str
+    address: str
+    kind: Literal["replica", "cache"]
+    version: str | None = None
+
+
+class HistoryEntry(Struct, frozen=True, kw_only=True):
+    """One version of a name."""
+
+    version: str
+    writer: str
+    cid: str | None
+    size: int
+    deleted: bool
+
+
+class Stat(Struct, frozen=True, kw_only=True):
+    """All that is known of a name or a content id."""
+
+    key: str | UnsetType = UNSET
+    cid: str
+    kind: Kind
+    size: int
+    version: str | UnsetType = UNSET
+    writer: str | UnsetType = UNSET
+    copies: int
+    copies_wanted: int
+    holders: list[Holder]
+    conflicts: list[HistoryEntry]
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One line of a listing. `name` is a key, an entry of a directory, or empty for content without a name here."""
+
+    name: str
+    cid: str
+    size: int
+    kind: Literal["file", "directory", "symlink"]
+
+
+class Storage(Struct, frozen=True, kw_only=True):
+    """Disk in use, by class, bytes."""
+
+    used_bytes: int
+    quota_bytes: int
+    pinned_bytes: int
+    replica_bytes: int
+    cache_bytes: int
+
+
+class CacheCounts(Struct, frozen=True, kw_only=True):
+    """How often content was here already."""
+
+    hits: int
+    misses: int
+
+
+class Repair(Struct, frozen=True, kw_only=True):
+    """What is known to lack copies, and for how long the oldest of it."""
+
+    missing_copies: int
+    lag_s: float
+
+
+class CoordinatorInfo(Struct, frozen=True, kw_only=True):
+    """One coordinator as this peer sees it."""
+
+    url: str
+    connected: bool
+    registered: bool
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """The daemon about itself."""
+
+    id: str
+    network: str
+    version: str
+    uptime_s: float
+    listen: str
+    contacts: int
+    records: int
+    blobs: int
+    storage: Storage
+    cache: CacheCounts
+    repair: Repair
+    rejected: dict[str, int]
+    degraded: list[str]
+    health: str
+    coordinators: list[CoordinatorInfo]
+
+
+class PeerInfo(Struct, frozen=True, kw_only=True):
+    """One member as this peer sees it; `rtt_ms` is None before the first measurement."""
+
+    id: str
+    address: str
+    rtt_ms: float | None
+    source: Literal["mdns", "bootstrap", "coordinator", "overlay", "remembered"]
+    last_seen_s: float
+    verified: bool
+    state: Literal["alive", "suspect", "dead", "left"]
+
+
+class Ping(Struct, frozen=True, kw_only=True):
+    """One round trip to a peer."""
+
+    id: str
+    address: str
+    rtt_ms: float
+
+
+class Hop(Struct, frozen=True, kw_only=True):
+    """One question of a lookup: when it was asked and answered (ms from its start), and what came of it."""
+
+    id: str
+    asked_ms: float
+    answered_ms: float | None
+    result: str
+
+
+class Find(Struct, frozen=True, kw_only=True):
+    """A lookup, hop by hop, in the order of asking."""
+
+    hops: list[Hop]
+
+
+class Pinned(Struct, frozen=True, kw_only=True):
+    """What is kept here whatever happens, or is not any more."""
+
+    cid: str
+    size: int
+    pinned: bool

@@ -1,0 +1,28 @@
+"""A provider record: its signer has all blocks of some content, as a promised replica or a cached copy, for a while.
+
+`stamp` grows with each statement of one provider about one root, so that an old one cannot displace a newer.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from peerd.records.statement import Statements
+from peerd.wire import limits
+from peerd.wire.messages import Bytes32, Cid36
+
+REPLICA, CACHE, GONE = 1, 2, 3
+
+
+class Provider(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """`root` is the 36-byte CID; its digest is the key. GONE withdraws."""
+
+    format: Annotated[int, Meta(ge=1, le=1)]
+    root: Cid36
+    provider: Bytes32
+    kind: Annotated[int, Meta(ge=REPLICA, le=GONE)]
+    stamp: Annotated[int, Meta(ge=0, le=2**62)]
+    life_s: Annotated[int, Meta(ge=1, le=limits.PROVIDER_LIFE_MAX_S)]
+
+
+providers = Statements(Provider, tag=b"peerd/1 provider\x00", signer_field="provider", max_bytes=256)

@@ -1,0 +1,177 @@
+"""The control messages: requests and their replies, as they travel inside a sealed datagram (PROTOCOL.md, "Messages").
+
+Each is an array: the tag, the request id, the fields in the order given here. Replies have tags of 64 and more.
+Contacts are packed (kad.contact); records, provider records and receipts are signed bytes that travel as they are.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from peerd.wire import limits
+from peerd.wire.codec import Codec, encode
+
+RequestId = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
+Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Cid36 = Annotated[bytes, Meta(min_length=36, max_length=36)]
+PackedContacts = Annotated[bytes, Meta(max_length=limits.CONTACTS_MAX * 51)]
+RecordBytes = Annotated[bytes, Meta(max_length=limits.RECORD_MAX_BYTES)]
+ReceiptBytes = Annotated[bytes, Meta(max_length=320)]
+ProviderBytes = Annotated[bytes, Meta(max_length=256)]
+LeftSeconds = Annotated[int, Meta(ge=1, le=limits.TTL_MAX_S)]
+
+
+class Ping(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=1):
+    """Are you there."""
+
+    rid: RequestId
+
+
+class FindNode(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=2):
+    """Who is nearest to `target`."""
+
+    rid: RequestId
+    target: Bytes32
+
+
+class FindValue(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=3):
+    """The record under `key`, and who is nearest to it."""
+
+    rid: RequestId
+    key: Bytes32
+
+
+class FindProviders(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=4):
+    """Who has the content whose root has the digest `key`, and who is nearest to it."""
+
+    rid: RequestId
+    key: Bytes32
+
+
+class Store(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=5):
+    """Keep this record; `left_s` are the seconds of life it has left, None where it does not expire."""
+
+    rid: RequestId
+    record: RecordBytes
+    left_s: LeftSeconds | None = None
+
+
+class AddProvider(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=6):
+    """Remember that the signer has this content."""
+
+    rid: RequestId
+    provider: ProviderBytes
+
+
+class Members(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=7):
+    """A page of the members you have proven, in order of place, after `after`."""
+
+    rid: RequestId
+    after: Bytes32
+
+
+class Leave(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=8):
+    """The signer says goodbye: a signed notice, so that it can be passed on."""
+
+    rid: RequestId
+    notice: Annotated[bytes, Meta(max_length=160)]
+
+
+class Release(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=9):
+    """A claim on content ended: `record` is the newer version or tombstone of the name that claimed `cid`, or empty where the sender withdraws what it added itself."""
+
+    rid: RequestId
+    cid: Cid36
+    record: RecordBytes
+
+
+class Pong(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=64):
+    """I am; `observed` is the address we saw the request come from, packed as family, address, port."""
+
+    rid: RequestId
+    observed: Annotated[bytes, Meta(max_length=19)]
+
+
+class Nodes(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=65):
+    """Contacts, nearest first (or in order of place, to Members; then an empty page is the end)."""
+
+    rid: RequestId
+    contacts: PackedContacts
+
+
+class Value(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=66):
+    """The record, empty where there is none, with the seconds of life it has left, and nearest contacts as room is."""
+
+    rid: RequestId
+    record: RecordBytes
+    left_s: LeftSeconds | None
+    contacts: PackedContacts
+
+
+class Providers(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=67):
+    """Provider records, the contacts of those providers that we have proven, and the nearest contacts."""
+
+    rid: RequestId
+    providers: Annotated[list[ProviderBytes], Meta(max_length=limits.PROVIDERS_PER_ANSWER_MAX)]
+    contacts: PackedContacts
+
+
+class Stored(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=68):
+    """It is on our disk: a signed receipt."""
+
+    rid: RequestId
+    receipt: ReceiptBytes
+
+
+class Newer(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=69):
+    """Not stored: we have this newer version."""
+
+    rid: RequestId
+    record: RecordBytes
+
+
+class Done(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=70):
+    """Understood and done."""
+
+    rid: RequestId
+
+
+class Refused(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=127):
+    """We will not; `code` is one of the constants in PROTOCOL.md."""
+
+    rid: RequestId
+    code: Annotated[str, Meta(max_length=32, pattern="^[a-z_]*$")]
+
+
+Request = Ping | FindNode | FindValue | FindProviders | Store | AddProvider | Members | Leave | Release
+Reply = Pong | Nodes | Value | Providers | Stored | Newer | Done | Refused
+
+_codec: Codec[Request | Reply] = Codec(Request | Reply)
+
+
+decode = _codec.decode
+"""Return the message; raises WireError."""
+
+__all__ = [
+    "AddProvider",
+    "Done",
+    "FindNode",
+    "FindProviders",
+    "FindValue",
+    "Leave",
+    "Members",
+    "Newer",
+    "Nodes",
+    "Ping",
+    "Pong",
+    "Providers",
+    "Refused",
+    "Release",
+    "Reply",
+    "Request",
+    "Store",
+    "Stored",
+    "Value",
+    "decode",
+    "encode",
+]
