@@ -1,0 +1,74 @@
+"""What the store keeps at most, and what each kind of row is taken to cost.
+
+The costs are what the quota counts: the bytes of the content itself plus a fixed sum for each row, indexes
+included, so that a flood of tiny rows fills a quota as surely as a few large files do.
+"""
+
+from typing import Final, Literal
+
+from peerd.errors import UsageError
+
+RootClass = Literal["pinned", "own", "replica", "cache"]
+
+CLASS_RANK: Final[dict[str, int]] = {"cache": 1, "replica": 2, "own": 3, "pinned": 4}
+"""A block counts for the highest class of the roots that link it; 0 is a block that no root links."""
+
+CLASS_OF_RANK: Final[dict[int, RootClass]] = {1: "cache", 2: "replica", 3: "own", 4: "pinned"}
+RANK_UNLINKED = 0
+RANK_MAX = 4
+
+STORE_ID_BYTES = 16
+
+INLINE_MAX_BYTES = 32 * 1024
+"""Blocks up to here live in the database: below it a file of its own costs more than it saves."""
+
+HISTORY_MAX = 16
+"""Versions of a key whose metadata is kept; more would let one busy writer fill every holder."""
+
+PROVIDERS_PER_KEY_MAX = 64
+"""Provider records of one key: a flood of identities must not make one answer, or one row set, grow without end."""
+
+PROVIDERS_MAX = 200_000
+"""Provider records in all, about 80 MiB: strangers announce for free."""
+
+PEERS_MAX = 1_024
+"""Remembered peers; the longest unseen goes first."""
+
+CLAIM_MAX_BYTES = 512
+"""A claim names a key and a version; anything longer is not one."""
+
+SEQUENCE_MAX = 2**63 - 1
+"""Highest sequence of a version; the database's integers end here."""
+
+RECORD_ROW_BYTES = 200
+HISTORY_ROW_BYTES = 300
+SEQUENCE_ROW_BYTES = 64
+BLOCK_ROW_BYTES = 120
+LINK_ROW_BYTES = 32
+ROOT_ROW_BYTES = 300
+CLAIM_ROW_BYTES = 160
+PROVIDER_ROW_BYTES = 160
+PEER_ROW_BYTES = 128
+
+_RESERVE_MIN_BYTES = 1024 * 1024
+_RESERVE_PART = 16
+
+
+def reserve_bytes(quota_bytes: int) -> int:
+    """Return what tombstones, roots, links and claims may use beyond the quota.
+
+    A full store must still be able to note what is deleted, and to finish a write whose blocks were accepted.
+    """
+    return max(_RESERVE_MIN_BYTES, quota_bytes // _RESERVE_PART)
+
+
+def check_sequence(sequence: int) -> None:
+    """Raise UsageError where `sequence` is not one the store can order."""
+    if not 0 <= sequence <= SEQUENCE_MAX:
+        raise UsageError(f"a version's sequence must be from 0 to {SEQUENCE_MAX}")
+
+
+def check_claim(claim: bytes) -> None:
+    """Raise UsageError where `claim` is longer than a claim can be."""
+    if len(claim) > CLAIM_MAX_BYTES:
+        raise UsageError(f"a claim is at most {CLAIM_MAX_BYTES} bytes")

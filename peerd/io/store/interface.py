@@ -1,0 +1,267 @@
+"""The store as the node sees it: what is kept on this host's disk, and what each call promises.
+
+Two implementations: `SqliteStore` (files and SQLite) and `MemoryStore` (simulator, benchmarks). The store knows no
+protocol: records and statements are opaque bytes, and which version is newer is the caller's business. A call that
+changes something returns when the change is durable: file, directory and database are synced; calls made at the
+same time share one commit. Every call may raise StoreError (the disk failed, nothing was changed) and those that add
+something NoRoomError (quota or disk full, nothing was changed). A cancelled call may still take effect, whole.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+
+from peerd.ids import Key, PeerId
+from peerd.io.store.bounds import RootClass
+
+if TYPE_CHECKING:
+    from peerd.content.block import Block
+    from peerd.content.cid import Cid
+
+RootKind = Literal["file", "directory", "raw"]
+
+
+class Miss(enum.Enum):
+    """The type of MISS."""
+
+    MISS = "miss"
+
+
+MISS: Final = Miss.MISS
+"""What `peek_record` returns where only the disk knows."""
+
+
+class Anything(enum.Enum):
+    """The type of ANY."""
+
+    ANY = "any"
+
+
+ANY: Final = Anything.ANY
+"""`only_if=ANY`: put whatever is there now."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRow:
+    """The metadata of one version of a key; `(sequence, writer, nonce)` orders versions and names this one."""
+
+    name: str
+    owner: bytes | None
+    sequence: int
+    writer: bytes
+    nonce: bytes
+    cid: bytes | None
+    size: int
+    deleted: bool
+    expires: float | None
+    written_at: float
+
+    @property
+    def version(self) -> tuple[int, bytes, bytes]:
+        """What orders this version among the key's others."""
+        return self.sequence, self.writer, self.nonce
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """A version that was stored under a key; `conflict` where it lost a tie."""
+
+    row: RecordRow
+    conflict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """Content this peer keeps, and why; `cid` is 36 bytes, `complete` says that every block of it is here.
+
+    `size` is the content's own bytes, `dag_size` those of all its blocks, `copies` how many peers should hold it.
+    `name` is a name it is known by, or empty. Times are Unix seconds.
+    """
+
+    cid: bytes
+    kind: RootKind
+    size: int
+    dag_size: int
+    class_: RootClass
+    name: str
+    copies: int
+    complete: bool
+    added_at: float
+    used_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What is used, in bytes that the quota counts, a block once in the highest class of the roots that link it.
+
+    `used_bytes` is all classes, blocks that no root links yet, and the rows of every table. `rotten` counts blocks that
+    were found damaged since the store was created.
+    """
+
+    used_bytes: int
+    quota_bytes: int
+    pinned_bytes: int
+    own_bytes: int
+    replica_bytes: int
+    cache_bytes: int
+    records: int
+    blobs: int
+    rotten: int
+
+
+class RememberedPeer(NamedTuple):
+    """A peer to try again after a restart; `last_seen` in Unix seconds."""
+
+    peer: PeerId
+    host: str
+    port: int
+    last_seen: float
+
+
+def unknown_root(cid: bytes, now: float) -> Root:
+    """Return what stands for a root whose blocks were linked before anything else was said of it."""
+    return Root(cid, "raw", 0, 0, "cache", "", 0, False, now, now)
+
+
+class Store(Protocol):
+    """Everything a peer keeps."""
+
+    @property
+    def store_id(self) -> bytes:
+        """16 random bytes, new when the store was created."""
+
+    def peek_record(self, key: Key) -> bytes | Miss | None:
+        """Return the record, None where there is none, MISS where that cannot be told without I/O."""
+
+    async def record(self, key: Key) -> bytes | None:
+        """Return the record under `key`."""
+
+    async def put_record(
+        self, key: Key, record: bytes, *, row: RecordRow, only_if: bytes | Anything | None = ANY
+    ) -> bool:
+        """Put `record` under `key` and note its version in the history.
+
+        With `only_if`, only where the present record is just that (None: there is none); False where it is not. A
+        tombstone (`row.deleted`) may use the reserve beyond the quota: a full store can be emptied.
+        """
+
+    async def add_history(self, key: Key, row: RecordRow, *, conflict: bool) -> None:
+        """Note a version that is not the current one; a version already noted gets the new `conflict`."""
+
+    async def history(self, key: Key) -> list[HistoryRow]:
+        """Return the versions known, newest first, at most HISTORY_MAX."""
+
+    async def records(self, after: Key | None, limit: int) -> list[tuple[Key, bytes]]:
+        """Return a page of records in key order, those above `after`."""
+
+    async def expired_records(self, now: float, limit: int) -> list[Key]:
+        """Return keys of records whose `expires` is at or before `now`, the longest expired first."""
+
+    async def drop_record(self, key: Key) -> None:
+        """Forget the record and its history; the reserved sequence stays."""
+
+    async def record_count(self) -> int:
+        """Return how many records there are."""
+
+    async def record_with_cid(self, cid: bytes) -> bytes | None:
+        """Return some record whose row names that content."""
+
+    async def reserve_sequence(self, key: Key, at_least: int) -> int:
+        """Return a sequence for a new version of `key`, never the same twice: last + 1 or `at_least`, the larger.
+
+        Raises UsageError above SEQUENCE_MAX.
+        """
+
+    async def put_blocks(self, blocks: Sequence[Block]) -> None:
+        """Keep blocks, all or none; the caller has checked that they are what their CIDs say.
+
+        Until a root links them (`link_blocks`, before or after) they may go in `drop_unlinked`.
+        """
+
+    async def block(self, cid: Cid) -> bytes | None:
+        """Return a block whose hash was checked just now; a rotten one is set aside, counted, and None.
+
+        A rotten block stays linked to its roots, so that putting it again mends them.
+        """
+
+    async def has_blocks(self, cids: Sequence[Cid]) -> list[bool]:
+        """Say for each CID whether the block is here; damage shows only when it is read."""
+
+    async def delete_blocks(self, cids: Sequence[Cid]) -> None:
+        """Delete blocks even where roots link them; the links stay."""
+
+    async def drop_unlinked(self, age_s: float) -> int:
+        """Delete blocks that no root links and that were put at least `age_s` ago or before the last start.
+
+        What an interrupted put leaves. Returns the bytes freed.
+        """
+
+    async def put_root(self, root: Root) -> None:
+        """Keep or change a root; where its class changes, its blocks count for the new one."""
+
+    async def root(self, cid: bytes) -> Root | None:
+        """Return the root of that CID."""
+
+    async def roots(self, after: bytes | None, limit: int) -> list[Root]:
+        """Return a page of roots in the order of their CIDs, those above `after`."""
+
+    def touch_root(self, cid: bytes, used_at: float) -> None:
+        """Note that a root was used: what eviction goes by. No I/O; reaches the disk with a later write."""
+
+    async def delete_root(self, cid: bytes) -> None:
+        """Forget a root and its links; its blocks stay and are unlinked where no other root links them."""
+
+    async def release_root(self, cid: bytes) -> int:
+        """Delete a root, its links and the blocks that no other root links; returns the bytes freed.
+
+        The root is gone at once, its blocks in slices; a crash between is finished at the next start. Claims stay.
+        """
+
+    async def link_blocks(self, root: bytes, cids: Sequence[bytes]) -> None:
+        """Note that blocks belong to a root, here already or still to come.
+
+        A root not known yet becomes an incomplete one of class cache; `put_root` says what it really is.
+        """
+
+    async def add_claim(self, cid: bytes, claim: bytes) -> None:
+        """Note a reason to keep the content; it need not be here yet. At most CLAIM_MAX_BYTES, else UsageError."""
+
+    async def remove_claim(self, cid: bytes, claim: bytes) -> None:
+        """Withdraw one reason."""
+
+    async def claims(self, cid: bytes) -> list[bytes]:
+        """Return the reasons to keep the content, sorted."""
+
+    async def roots_with_claim(self, claim: bytes) -> list[bytes]:
+        """Return the CIDs kept for that reason, sorted."""
+
+    async def put_provider(self, key: Key, peer: PeerId, statement: bytes, expires: float) -> None:
+        """Keep a peer's statement that it has the content, in place of its last one.
+
+        At most PROVIDERS_PER_KEY_MAX for a key and PROVIDERS_MAX in all; beyond, those that end first go, which may be
+        the new one.
+        """
+
+    async def providers(self, key: Key, now: float) -> list[bytes]:
+        """Return the statements for `key` that end after `now`, the latest end first."""
+
+    async def remember_peers(self, peers: Sequence[tuple[PeerId, str, int, float]]) -> None:
+        """Keep (peer, host, port, last seen), one address each; at most PEERS_MAX, the longest unseen go."""
+
+    async def remembered_peers(self, limit: int) -> list[RememberedPeer]:
+        """Return peers to try again, the last seen first."""
+
+    async def usage(self) -> Usage:
+        """Return what is used; from counters, no scan."""
+
+    async def evict_cache(self, bytes_wanted: int) -> int:
+        """Release cache roots that nothing claims, the longest unused first, until that much is free.
+
+        Returns the bytes freed: fewer where there is no more to give.
+        """
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of the files; later calls raise StoreError."""
