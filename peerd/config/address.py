@@ -78,13 +78,24 @@ def parse_api_address(text: str) -> ApiAddress:
     text = text.strip()
     if not text.startswith("unix:"):
         return parse_host_port(text)
-    path = Path(text.removeprefix("unix:")).expanduser()
+    path = expand(text.removeprefix("unix:"))
     if not path.name or "\0" in text:
         raise UsageError(
             f"not the path of a socket: {_shown(text)}", hint="write unix:PATH, as in unix:/run/peerd.sock"
         )
     check_unix_path(path)
     return UnixAddress(path)
+
+
+def expand(text: str) -> Path:
+    """Return the path that `text` names, with a leading `~` as the home directory.
+
+    Raises UsageError where there is no such home.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UsageError(f"no such home directory: {_shown(text)}", hint="write the whole path") from None
 
 
 def check_unix_path(path: Path) -> None:

@@ -17,6 +17,7 @@ from peerd.config.address import (
     HostPort,
     UnixAddress,
     check_unix_path,
+    expand,
     parse_api_address,
     parse_host_port,
 )
@@ -63,10 +64,11 @@ def load(flags: Mapping[str, Value | None] | None = None, environ: Mapping[str, 
     given |= _from_environment(environ)
     given |= _from_flags(said)
     values = {entry.name: _parse(entry, given[entry.name]) for entry in entries() if entry.name in given}
-    values.setdefault("data", _default_data(environ))
-    assert isinstance(values["data"], Path)
+    data = values.get("data") or _default_data(environ)
+    assert isinstance(data, Path)
+    values["data"] = data
     if "api" not in values:
-        values["api"] = _default_api(environ, values["data"])
+        values["api"] = _default_api(environ, data)
     settings = Settings(**values)  # type: ignore[arg-type]
     _check_whole(settings, given)
     return Loaded(settings, _unknown_variables(environ))
@@ -83,6 +85,8 @@ def _refuse_later(flags: Mapping[str, object], environ: Mapping[str, str]) -> No
 # The three sources
 def _from_file(flags: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, _Given]:
     path, asked_for = _config_path(flags, environ)
+    if path is None:
+        return {}
     try:
         with path.open("rb") as file:
             raw = file.read(CONFIG_MAX_BYTES + 1)
@@ -109,12 +113,13 @@ def _from_file(flags: Mapping[str, object], environ: Mapping[str, str]) -> dict[
     return given
 
 
-def _config_path(flags: Mapping[str, object], environ: Mapping[str, str]) -> tuple[Path, bool]:
-    """Return the file to read, and whether it was asked for and so must be there."""
+def _config_path(flags: Mapping[str, object], environ: Mapping[str, str]) -> tuple[Path | None, bool]:
+    """Return the file to read, if any, and whether it was asked for and so must be there."""
     asked_for = flags.get("config") or environ.get(CONFIG_VARIABLE)
     if asked_for:
-        return Path(str(asked_for)).expanduser(), True
-    return _xdg(environ, "XDG_CONFIG_HOME", ".config") / "peerd" / "config.toml", False
+        return expand(str(asked_for)), True
+    directory = _xdg(environ, "XDG_CONFIG_HOME", ".config")
+    return None if directory is None else directory / "peerd" / "config.toml", False
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
@@ -200,7 +205,7 @@ def _host_port(entry: Entry, text: str) -> HostPort:
 def _path(text: str, base: Path) -> Path:
     if not text or "\0" in text:
         raise UsageError(f"not a path: {text[:80]!r}", hint="name a file or directory")
-    return base / Path(text).expanduser()
+    return base / expand(text)
 
 
 def _boolean(text: str) -> bool:
@@ -234,7 +239,10 @@ def _text(text: str) -> str:
 
 # Defaults that depend on the host, and what only shows in the whole
 def _default_data(environ: Mapping[str, str]) -> Path:
-    return _xdg(environ, "XDG_DATA_HOME", ".local/share") / "peerd"
+    directory = _xdg(environ, "XDG_DATA_HOME", ".local/share")
+    if directory is None:
+        raise UsageError("this user has no home directory to keep data in", hint="give one with --data DIR")
+    return directory / "peerd"
 
 
 def _default_api(environ: Mapping[str, str], data: Path) -> tuple[ApiAddress, ...]:
@@ -244,10 +252,15 @@ def _default_api(environ: Mapping[str, str], data: Path) -> tuple[ApiAddress, ..
     return UnixAddress(socket), HostPort("127.0.0.1", DEFAULT_API_PORT)
 
 
-def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
-    """Return the directory of an XDG variable; one that is not absolute is to be ignored (XDG base directories)."""
-    directory = Path(environ.get(variable, ""))
-    return directory if directory.is_absolute() else Path(environ.get("HOME") or Path.home()) / fallback
+def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path | None:
+    """Return the directory of an XDG variable, None where it and the home directory are unknown.
+
+    A path that is not absolute is to be ignored (XDG base directories).
+    """
+    directory, home = Path(environ.get(variable, "")), Path(environ.get("HOME", ""))
+    if directory.is_absolute():
+        return directory
+    return home / fallback if home.is_absolute() else None
 
 
 def _check_whole(settings: Settings, given: Mapping[str, _Given]) -> None:

@@ -1,0 +1,75 @@
+# The habits of the project; `make help` lists them. Everything runs in .venv, which is made on first use and brought
+# up to date when setup.cfg changes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_BENCH := $(VENV)/.installed-bench
+
+# `make sim PEERS=1000 SEED=7`, `make soak SEEDS=50`, `make test TESTS=tests/unit/kad`
+PEERS ?= 1000
+SEED ?= 1
+SEEDS ?= 20
+SOAK_PEERS ?= 200
+TESTS ?= tests
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: bench check clean demo docs format help lint sim soak test
+
+help:  ## list what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(INSTALLED): setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer: install one, or give PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(INSTALLED_BENCH): $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]' \
+		|| echo "make: without libtorrent: there is none for this Python" >&2
+	@touch $@
+
+demo: $(INSTALLED)  ## three peers on this machine: put on one, get from another
+	@$(BIN)/python -m peerd.lab.demo
+
+lint: $(INSTALLED)  ## format, style, types and layers
+	@$(BIN)/ruff format --check --quiet . || { echo "make: not formatted: run make format" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --strict peerd cli
+	@$(BIN)/lint-imports
+
+check: lint  ## what to run before every commit, under a minute
+	@$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup tests/unit
+
+test: lint  ## check, and the tests with real sockets, processes and network namespaces
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(TESTS)
+
+bench: $(INSTALLED_BENCH)  ## beside the kademlia package, libtorrent and OpenDHT
+	@$(BIN)/python -m tests.bench
+
+sim: $(INSTALLED)  ## PEERS simulated peers from SEED
+	@$(BIN)/peerd sim --peers $(PEERS) --seed $(SEED)
+
+soak: $(INSTALLED)  ## the simulator over SEEDS seeds from SEED on, until one fails
+	@for ((seed = $(SEED); seed < $(SEED) + $(SEEDS); seed++)); do \
+		$(BIN)/peerd sim --peers $(SOAK_PEERS) --seed $$seed || { echo "make: seed $$seed fails" >&2; exit 1; }; done
+
+format: $(INSTALLED)  ## write the code in the project's form
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+docs: $(INSTALLED)  ## print docs/SETTINGS.md from the table of settings
+	@$(BIN)/python -m peerd.config > docs/SETTINGS.md.new
+	@mv docs/SETTINGS.md.new docs/SETTINGS.md
+
+clean:  ## remove what can be made again
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
