@@ -1,0 +1,117 @@
+"""Content ids: CIDv1 of raw and dag-pb blocks with sha2-256 (multiformats/cid), the only ones peerd names content by.
+
+Not here: hashing (block). Texts of CIDv0 and other multibases are taken where they mean the same, and never shown.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+from peerd.content.limits import CID_TEXT_MAX
+from peerd.errors import UsageError, WireError
+
+RAW = 0x55
+DAG_PB = 0x70
+CID_BYTES = 36
+DIGEST_BYTES = 32
+
+_MULTIHASH = b"\x12\x20"  # sha2-256, 32 bytes
+_PREFIXES = {RAW: b"\x01\x55" + _MULTIHASH, DAG_PB: b"\x01\x70" + _MULTIHASH}
+_CODECS = {prefix: codec for codec, prefix in _PREFIXES.items()}
+_V0_LENGTH = 46
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+_BASE32 = frozenset("abcdefghijklmnopqrstuvwxyz234567")
+
+
+@dataclass(frozen=True, slots=True)
+class Cid:
+    """The name of a block: its codec, `RAW` or `DAG_PB`, and the sha2-256 of its bytes, 32 bytes."""
+
+    codec: int
+    digest: bytes
+
+    @property
+    def text(self) -> str:
+        """The form that people see: multibase base32, `bafkrei…` for raw blocks and `bafybei…` for dag-pb."""
+        return "b" + base64.b32encode(self.to_bytes()).decode().rstrip("=").lower()
+
+    def to_bytes(self) -> bytes:
+        """Return the 36 bytes that travel: version, codec, multihash."""
+        return _PREFIXES[self.codec] + self.digest
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> "Cid":
+        """Return the CID of 36 bytes; raises WireError for anything but CIDv1, raw or dag-pb, sha2-256."""
+        codec = _CODECS.get(raw[:4])
+        if codec is None or len(raw) != CID_BYTES:
+            raise WireError("cid")
+        return cls(codec, raw[4:])
+
+    @classmethod
+    def parse(cls, text: str) -> "Cid":
+        """Return the CID that `text` names: CIDv1 in base32, base36 or base58btc, or CIDv0.
+
+        Raises UsageError for any other text, and for codecs and hashes that peerd does not keep.
+        """
+        cid = find_cid(text)
+        if cid is None:
+            raise UsageError(
+                f"not a content id: {text[:80]!r}",
+                hint="a content id begins with bafkrei or bafybei, as `peer add` prints it (raw or dag-pb, sha2-256)",
+            )
+        return cid
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def looks_like_cid(text: str) -> bool:
+    """Return whether `Cid.parse` takes `text`; such a text is no name."""
+    return find_cid(text) is not None
+
+
+def find_cid(text: str) -> Cid | None:
+    """Return the CID that `text` names, or None where it names none."""
+    if not 2 <= len(text) <= CID_TEXT_MAX:
+        return None
+    if len(text) == _V0_LENGTH and text.startswith("Qm"):
+        multihash = _from_base(text, _BASE58)
+        if multihash is None or multihash[:2] != _MULTIHASH or len(multihash) != 2 + DIGEST_BYTES:
+            return None
+        return Cid(DAG_PB, multihash[2:])
+    match text[0]:
+        case "b":
+            raw = _from_base32(text[1:])
+        case "k":
+            raw = _from_base(text[1:], _BASE36)
+        case "z":
+            raw = _from_base(text[1:], _BASE58)
+        case _:
+            return None
+    codec = _CODECS.get(raw[:4]) if raw is not None else None
+    if raw is None or codec is None or len(raw) != CID_BYTES:
+        return None
+    return Cid(codec, raw[4:])
+
+
+def _from_base32(text: str) -> bytes | None:
+    # Only the letters themselves, and no stray bits in the last one: otherwise two texts would name one CID.
+    if not _BASE32.issuperset(text):
+        return None
+    try:
+        raw = base64.b32decode(text.upper() + "=" * (-len(text) % 8))
+    except binascii.Error:
+        return None
+    return raw if base64.b32encode(raw).decode().rstrip("=").lower() == text else None
+
+
+def _from_base(text: str, alphabet: str) -> bytes | None:
+    number = 0
+    for letter in text:
+        digit = alphabet.find(letter)
+        if digit < 0:
+            return None
+        number = number * len(alphabet) + digit
+    zeros = len(text) - len(text.lstrip(alphabet[0]))
+    return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")

@@ -1,0 +1,93 @@
+"""dag-pb: the node of a DAG as bytes, named links to other blocks and a field of data (ipld.io/specs/codecs/dag-pb).
+
+Written links first, then data, as profile unixfs-v1-2025 wants; read in either order, since both are in use. What the
+data means is in `unixfs`.
+"""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from peerd.content.cid import CID_BYTES, DAG_PB, Cid
+from peerd.content.limits import LINKS_IN_BLOCK_MAX, SIZE_MAX
+from peerd.content.protobuf import fields, varint
+from peerd.errors import WireError
+
+_DATA, _LINKS = 1, 2  # fields of PBNode
+_HASH, _NAME, _TSIZE = 1, 2, 3  # fields of PBLink
+_CID_V0_BYTES = 34
+_HASH_FIELD = b"\x0a" + varint(CID_BYTES)
+
+
+class Link(Struct, frozen=True, gc=False):
+    """A link to another block; `tsize` is the size of all blocks from there on, as its writer says."""
+
+    name: str
+    cid: Cid
+    tsize: int
+
+
+def encode_link(cid: Cid, name: bytes, tsize: int) -> bytes:
+    """Return a link as it stands in a node, its field's tag and length included."""
+    link = b"".join((_HASH_FIELD, cid.to_bytes(), b"\x12", varint(len(name)), name, b"\x18", varint(tsize)))
+    return b"\x12" + varint(len(link)) + link
+
+
+def encode_node(links: Iterable[bytes], data: bytes) -> bytes:
+    """Return the node of links made by `encode_link`, sorted by name by the caller, and of data."""
+    return b"".join((*links, b"\x0a", varint(len(data)), data))
+
+
+def decode_node(block: bytes) -> tuple[list[Link], bytes | None]:
+    """Return the links and the data of a node.
+
+    Raises WireError where it is not dag-pb: unknown or repeated fields, links apart from each other, a link without a
+    CID that peerd keeps.
+    """
+    links: list[Link] = []
+    data: bytes | None = None
+    links_ended = False
+    for number, value in fields(block):
+        if isinstance(value, int):
+            raise WireError("dag_pb")
+        if number == _LINKS and not links_ended:
+            if len(links) == LINKS_IN_BLOCK_MAX:
+                raise WireError("link_count")
+            links.append(_decode_link(value))
+        elif number == _DATA and data is None:
+            data = value
+            links_ended = bool(links)
+        else:
+            raise WireError("dag_pb")
+    return links, data
+
+
+def _decode_link(message: bytes) -> Link:
+    cid: Cid | None = None
+    name = ""
+    tsize = 0
+    last = 0
+    for number, value in fields(message):
+        if number <= last:  # each at most once and in order, or one link has many spellings
+            raise WireError("dag_pb")
+        last = number
+        if number == _HASH and isinstance(value, bytes):
+            cid = _decode_cid(value)
+        elif number == _NAME and isinstance(value, bytes):
+            try:
+                name = value.decode()
+            except UnicodeDecodeError:
+                raise WireError("dag_pb") from None
+        elif number == _TSIZE and isinstance(value, int) and value <= SIZE_MAX:
+            tsize = value
+        else:
+            raise WireError("dag_pb")
+    if cid is None:
+        raise WireError("dag_pb")
+    return Link(name, cid, tsize)
+
+
+def _decode_cid(raw: bytes) -> Cid:
+    if len(raw) == _CID_V0_BYTES and raw[:2] == b"\x12\x20":
+        return Cid(DAG_PB, raw[2:])
+    return Cid.from_bytes(raw)

@@ -1,0 +1,63 @@
+"""Every bound on content that others made, each with the attack that it stops; and the sizes we write.
+
+Not here: the bounds of messages (wire) and of what is stored (the store's quota).
+"""
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# What we write: the IPFS profile unixfs-v1-2025 (IPIP-499). Another value here is another CID for the same bytes.
+CHUNK_BYTES = MIB
+LINKS_MAX = 1024
+DIRECTORY_BLOCK_MAX_BYTES = 256 * KIB  # a directory whose one block would be larger than this is sharded
+HAMT_FANOUT = 256
+
+# What we read: twice what we write, as IPFS does.
+BLOCK_MAX_BYTES = 2 * MIB
+"""A block that does not fit in memory, or that can be checked only after very much of it was taken."""
+
+LINKS_IN_BLOCK_MAX = 16_384
+"""A block packed with the smallest links there can be, that takes long to decode; more than twice what any IPFS
+profile writes."""
+
+SIZE_MAX = 2**63 - 1
+"""Sizes that overflow a signed 64-bit column, or a sum."""
+
+CID_TEXT_MAX = 128
+"""A long text in a base that takes quadratic time to decode."""
+
+DIGITS_OF_VARINT_MAX = 10
+"""A number without an end."""
+
+FANOUT_MAX = 1024
+"""A sharded directory whose shard claims a table of any size."""
+
+FILE_DEPTH_MAX = 32
+"""A file as a chain of nodes with one child each: a depth bomb. The profile's files of 1 TiB are 3 deep."""
+
+DAG_DEPTH_MAX = 1024
+"""The same through directories and shards: 128 directories deep, each sharded, each entry a file still fits."""
+
+PATH_DEPTH_MAX = 128
+"""A path of very many components, which no file system takes and every walk must hold."""
+
+PENDING_LINKS_MAX = 131_072
+"""Nodes that widen at every level: links which a reader knows and has not yet followed are held in memory."""
+
+WALK_PENDING_MAX = 1_048_576
+"""The same for the walk of a whole DAG, which holds only 36 bytes for each."""
+
+WALK_BLOCKS_MAX = 8_388_608
+"""A DAG without an end: a walk remembers each block that it has seen. 8 TiB of our chunks."""
+
+NODES_AHEAD_MAX = 32
+"""Inner nodes asked for at once by a walk; each may bring LINKS_IN_BLOCK_MAX pending links."""
+
+BURST_PIECES_MAX = 1024
+"""One small block linked billions of times: it is handed out at most this often for one arrival."""
+
+DIRECTORY_ENTRIES_MAX = 1_000_000
+"""A directory that fills the memory of who lists it."""
+
+SYMLINK_TARGET_MAX_BYTES = 4096
+"""A target longer than any system takes (PATH_MAX)."""
