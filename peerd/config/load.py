@@ -283,5 +283,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"the nearest known one is {near[0]}" if near else "docs/SETTINGS.md lists them all"
+    # Without the prefix, which would make every variable look like every other.
+    bare = {other.removeprefix(ENVIRONMENT_PREFIX): other for other in known}
+    near = difflib.get_close_matches(name.removeprefix(ENVIRONMENT_PREFIX), bare, n=1, cutoff=0.5)
+    return f"the nearest known one is {bare[near[0]]}" if near else "docs/SETTINGS.md lists them all"

@@ -16,25 +16,29 @@ def read_network_key(path: Path) -> bytes:
     host, is empty, or has more than 4096 bytes.
     """
     try:
-        # Non-blocking, so that a named pipe is refused below and does not hang the start.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(path, "rb", opener=_opener) as file:  # noqa: PTH123  Path.open takes no opener
+            mode = os.fstat(file.fileno()).st_mode
+            # One byte for the newline, and one to see that it is too long.
+            secret = file.read(NETWORK_KEY_MAX_BYTES + 2) if stat.S_ISREG(mode) else b""
     except FileNotFoundError:
         hint = f"make one: peer keygen {path}, and copy it to the other peers"
         raise UsageError(f"no network key at {path}", hint=hint) from None
     except OSError as error:
-        hint = "let the user that runs peerd read it"
+        hint = "name a file with the secret that the user of peerd can read"
         raise UsageError(f"cannot read the network key {path}: {error.strerror}", hint=hint) from None
-    with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise UsageError(f"the network key {path} is not a regular file", hint="name a file that holds the secret")
-        if mode & stat.S_IRWXO:
-            hint = f"chmod 600 {path}, and take a new secret if others may have read it"
-            raise UsageError(f"everybody on this host can get at the network key {path}", hint=hint)
-        secret = file.read(NETWORK_KEY_MAX_BYTES + 2)  # one for the newline, one to see that it is too long
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"the network key {path} is not a regular file", hint="name a file that holds the secret")
+    if mode & stat.S_IRWXO:
+        hint = f"chmod 600 {path}, and take a new secret if others may have read it"
+        raise UsageError(f"everybody on this host can get at the network key {path}", hint=hint)
     secret = secret.removesuffix(b"\n")
     if not secret:
         raise UsageError(f"the network key {path} is empty", hint=f"make one: peer keygen {path}")
     if len(secret) > NETWORK_KEY_MAX_BYTES:
         raise UsageError(f"the network key {path} is longer than {NETWORK_KEY_MAX_BYTES} bytes", hint="32 are plenty")
     return secret
+
+
+def _opener(path: str, flags: int) -> int:
+    # Non-blocking, so that a named pipe is refused and does not hang the start.
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -1,0 +1,109 @@
+"""What every test stands under: no blocked event loop, no leftover task, and a seed that is printed when it fails."""
+
+import asyncio
+import inspect
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+# CPU time, so that a busy machine fails no test; and wall time far above it, for what sleeps in the loop.
+BLOCKED_CPU_S = 0.25
+BLOCKED_WALL_S = 2.0
+
+SEED_VARIABLE = "TEST_SEED"
+
+_LIVE = Path(__file__).parent / "live"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the live tests on one worker, one after the other: they measure time and share the machine's limits."""
+    for item in items:
+        if item.path.is_relative_to(_LIVE):
+            item.add_marker(pytest.mark.xdist_group("live"))
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of this run of the test: TEST_SEED or a new one; shown when the test fails."""
+    value = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(2**32))
+    request.node.add_report_section("setup", "seed", f"{SEED_VARIABLE}={value} runs this test again as it was")
+    return value
+
+
+@pytest.fixture
+def rng(seed: int) -> random.Random:
+    """Chance from the seed."""
+    return random.Random(seed)
+
+
+class _Longest:
+    """The longest that one callback of an asyncio loop has held it, since `start`."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        self.cpu_s = 0.0
+        self.wall_s = 0.0
+        self.what = ""
+
+    def watch(self) -> None:
+        """Measure every callback of asyncio's loops from now on; costs under a microsecond for each."""
+        run = asyncio.Handle._run
+
+        def measured(handle: asyncio.Handle) -> None:
+            cpu, wall = time.thread_time(), time.perf_counter()
+            try:
+                run(handle)
+            finally:
+                cpu_s, wall_s = time.thread_time() - cpu, time.perf_counter() - wall
+                if cpu_s > self.cpu_s or wall_s > self.wall_s:
+                    self.cpu_s, self.wall_s = max(cpu_s, self.cpu_s), max(wall_s, self.wall_s)
+                    if cpu_s > BLOCKED_CPU_S or wall_s > BLOCKED_WALL_S:
+                        self.what = repr(handle)
+
+        asyncio.Handle._run = measured
+
+
+_longest = _Longest()
+_longest.watch()
+
+
+@pytest.fixture(autouse=True)
+def no_blocked_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail an async test in which something held the event loop; `may_block` lets one off."""
+    _longest.start()
+    yield
+    if not _longest.what or not _is_async(request) or request.node.get_closest_marker("may_block"):
+        return
+    pytest.fail(f"the event loop was held for {_longest.wall_s:.2f} s ({_longest.cpu_s:.2f} s CPU) by {_longest.what}")
+
+
+@pytest.fixture(autouse=True)
+def no_leftover_task(request: pytest.FixtureRequest) -> None:
+    """Fail an async test that ends while a task it started still runs."""
+    if _is_async(request):
+        request.getfixturevalue("_tasks_gone")
+
+
+@pytest.fixture
+async def _tasks_gone() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    # One turn, for tasks that were cancelled and have only to end.
+    await asyncio.sleep(0)
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    names = sorted(f"{task.get_name()}: {task.get_coro()!r}" for task in left if not task.done())
+    if names:
+        pytest.fail(f"{len(names)} tasks still run: {'; '.join(names)}")
+
+
+def _is_async(request: pytest.FixtureRequest) -> bool:
+    function = getattr(request, "function", None)
+    # Hypothesis wraps a coroutine function in a plain one and keeps it inside.
+    inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)
+    return inspect.iscoroutinefunction(inner)
