@@ -47,8 +47,8 @@ PENDING_LINKS_MAX = 131_072
 WALK_PENDING_MAX = 1_048_576
 """The same for the walk of a whole DAG, which holds only 36 bytes for each."""
 
-WALK_BLOCKS_MAX = 8_388_608
-"""A DAG without an end: a walk remembers each block that it has seen. 8 TiB of our chunks."""
+WALK_BLOCKS_MAX = 2_097_152
+"""A DAG without an end: a walk remembers each block that it has seen, 110 bytes for each. 2 TiB of our chunks."""
 
 NODES_AHEAD_MAX = 32
 """Inner nodes asked for at once by a walk; each may bring LINKS_IN_BLOCK_MAX pending links."""

@@ -14,7 +14,9 @@ from peerd.content.murmur3 import murmur3_x64_64
 from peerd.errors import UsageError
 from tests.unit.content.vectors import VECTORS, directory, entries, file, file_bytes, pattern
 
-by_name = {"ids": lambda vector: vector["name"]}
+
+def name(vector: dict[str, Any]) -> str:
+    return str(vector["name"])
 
 
 @pytest.mark.parametrize("vector", VECTORS["murmur3"])
@@ -22,7 +24,7 @@ def test_murmur3_is_that_of_the_reference(vector: dict[str, Any]) -> None:
     assert f"{murmur3_x64_64(vector['text'].encode()):016x}" == vector["hash"]
 
 
-@pytest.mark.parametrize("vector", VECTORS["files"], **by_name)
+@pytest.mark.parametrize("vector", VECTORS["files"], ids=name)
 def test_a_file_gets_the_cid_that_ipfs_gives_it(vector: dict[str, Any]) -> None:
     builder = FileBuilder(chunk_bytes=vector["chunk_bytes"], links_max=vector["links_max"])
     nodes = [block.cid for piece in file_bytes(vector) for block in builder.feed(piece) if block.cid.codec == DAG_PB]
@@ -33,7 +35,7 @@ def test_a_file_gets_the_cid_that_ipfs_gives_it(vector: dict[str, Any]) -> None:
     assert set(vector["blocks"]) <= {cid.text for cid in nodes}
 
 
-@pytest.mark.parametrize("vector", VECTORS["directories"], **by_name)
+@pytest.mark.parametrize("vector", VECTORS["directories"], ids=name)
 def test_a_directory_gets_the_cid_that_ipfs_gives_it(vector: dict[str, Any]) -> None:
     blocks, node = directory(entries(vector))
     nodes = {block.cid.text for block in blocks if block.cid.codec == DAG_PB}
