@@ -1,0 +1,179 @@
+"""What other peers' mDNS answers say, judged and kept in bounds: hints of where peers may be, proof of nothing.
+
+Pure: no socket, no clock. A hint is worth one handshake with the address it names, so the bounds here are on whom a
+stranger on the LAN can make us greet. Not here: the packets (mdns_link), when to speak (mdns).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, ip_address
+from typing import Literal
+
+from peerd.ids import PeerId, find_peer_id
+from peerd.io.interfaces import Interface
+from peerd.kad.contact import Address
+
+VERSION = "1"
+"""The protocol version in TXT `v`; another one cannot shake hands with us."""
+
+HINTS_MAX = 64
+"""Peers remembered. Any host of the LAN can invent ids; each costs a few hundred bytes and now and then a greeting."""
+
+ADDRESSES_MAX = 4
+"""Addresses kept of one peer: one id must not make us greet a whole network."""
+
+NEW_BURST_MAX, NEW_PER_S = 64, 8.0
+"""Peers not known before that are passed on at once, and per second after that: an inventor of ids gets no more."""
+
+OFFER_GAP_S = 2.0
+"""A peer is passed on again at most this often: whoever wants it has greeted it by then."""
+
+HINT_LIFE_S = 600.0
+"""A peer not heard for so long is forgotten; even on a crowded LAN it would have spoken twice."""
+
+SUBNET_6_BITS = 64
+
+Refusal = Literal["mdns_txt", "mdns_version", "mdns_network", "mdns_port", "mdns_address", "mdns_crowd"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Where a peer says it is, on one interface of ours. It has said so itself, or a stranger has."""
+
+    peer: PeerId
+    addresses: tuple[Address, ...]
+
+
+def read_hint(
+    properties: Mapping[bytes, bytes | None],
+    addresses: Iterable[str],
+    port: int | None,
+    *,
+    digest: str,
+    interface: Interface,
+) -> Hint | Refusal:
+    """Return what a service heard on `interface` hints at, or why it is ignored; the first three are foreign."""
+    texts = {name: (properties.get(name) or b"").decode("ascii", "replace") for name in (b"id", b"v", b"net")}
+    if texts[b"net"] != digest:
+        return "mdns_network" if texts[b"net"] else "mdns_txt"
+    if texts[b"v"] != VERSION:
+        return "mdns_version" if texts[b"v"] else "mdns_txt"
+    peer = find_peer_id(texts[b"id"])
+    if peer is None:
+        return "mdns_txt"
+    if port is None or not 0 < port < 2**16:
+        return "mdns_port"
+    good = [(str(ip), port) for ip in _parsed(addresses) if on_link(ip, interface)]
+    return Hint(peer, tuple(good[:ADDRESSES_MAX])) if good else "mdns_address"
+
+
+def on_link(ip: IPv4Address | IPv6Address, interface: Interface) -> bool:
+    """Say whether a host heard on `interface` may be at `ip`.
+
+    Its own subnets, and private ranges, because a wire may carry several subnets. Not a public address elsewhere:
+    else one packet to a LAN would make every peer on it greet a stranger on the internet.
+    """
+    if interface.loopback or ip.is_loopback:
+        return interface.loopback and ip.is_loopback
+    if ip.is_unspecified or ip.is_multicast or ip.is_reserved:
+        return False
+    if isinstance(ip, IPv6Address):
+        if ip.is_link_local or ip.ipv4_mapped is not None:
+            return False
+        # A lease may be a single address; the subnet that it is on has 64 bits.
+        subnets = {int(address.ip) >> SUBNET_6_BITS for address in interface.addresses if address.version == 6}
+        return ip.is_private or int(ip) >> SUBNET_6_BITS in subnets
+    networks = [address.network for address in interface.addresses if isinstance(address, IPv4Interface)]
+    if any(ip == network.broadcast_address for network in networks if network.num_addresses > 2):
+        return False
+    return ip.is_private or any(ip in network for network in networks)
+
+
+def _parsed(addresses: Iterable[str]) -> Iterable[IPv4Address | IPv6Address]:
+    for text in addresses:
+        try:
+            yield ip_address(text)
+        except ValueError:
+            continue
+
+
+@dataclass(slots=True)
+class _Known:
+    heard_at: float
+    offered_at: float
+    offered: tuple[Address, ...] = ()
+    by_link: dict[str, tuple[str, tuple[Address, ...]]] = field(default_factory=dict)
+    """By interface: the service's name there, and its addresses; the interface heard last comes last."""
+
+    def addresses(self) -> tuple[Address, ...]:
+        distinct = dict.fromkeys(address for _, heard in reversed(self.by_link.values()) for address in heard)
+        return tuple(distinct)[:ADDRESSES_MAX]
+
+
+class HintTable:
+    """The peers heard of, in bounded number; says which are to be passed on and when.
+
+    A full table forgets the one not heard for longest: an inventor of ids can push others out, but each honest peer
+    comes back whenever it speaks, and is passed on then.
+    """
+
+    def __init__(self, hints_max: int = HINTS_MAX) -> None:
+        self._max = hints_max
+        self._known: dict[PeerId, _Known] = {}  # the one heard last is last
+        self._new_left = float(NEW_BURST_MAX)
+        self._new_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @property
+    def full(self) -> bool:
+        """Whether there are more peers than it remembers, or as many."""
+        return len(self._known) >= self._max
+
+    def hear(self, link: str, name: str, hint: Hint, *, now: float) -> tuple[Address, ...] | Refusal:
+        """Take a hint heard on interface `link` under service `name`; return the addresses to pass on now."""
+        known = self._known.pop(hint.peer, None)
+        if known is None:
+            if not self._spend(now):
+                return "mdns_crowd"
+            while len(self._known) >= self._max:
+                del self._known[next(iter(self._known))]
+            known = _Known(now, float("-inf"))
+        known.heard_at = now
+        known.by_link.pop(link, None)
+        known.by_link[link] = (name, hint.addresses)
+        self._known[hint.peer] = known
+        return self._offer(known, now)
+
+    def forget(self, link: str, name: str | None = None) -> None:
+        """Forget what was heard on `link` under service `name`, or all that was heard there."""
+        for peer, known in list(self._known.items()):
+            if link in known.by_link and name in (None, known.by_link[link][0]):
+                del known.by_link[link]
+                if not known.by_link:
+                    del self._known[peer]
+
+    def again(self, now: float) -> list[tuple[PeerId, tuple[Address, ...]]]:
+        """Return the peers to pass on once more, those heard last first, and forget the ones long unheard."""
+        for peer, known in list(self._known.items()):
+            if now - known.heard_at > HINT_LIFE_S:
+                del self._known[peer]
+        offers = ((peer, self._offer(known, now)) for peer, known in reversed(self._known.items()))
+        return [(peer, addresses) for peer, addresses in offers if addresses]
+
+    def _offer(self, known: _Known, now: float) -> tuple[Address, ...]:
+        addresses = known.addresses()
+        fresh = not set(addresses) <= set(known.offered)
+        if now - known.offered_at < OFFER_GAP_S and not (fresh and self._spend(now)):
+            return ()
+        known.offered, known.offered_at = addresses, now
+        return addresses
+
+    def _spend(self, now: float) -> bool:
+        self._new_left = min(float(NEW_BURST_MAX), self._new_left + (now - self._new_at) * NEW_PER_S)
+        self._new_at = now
+        if self._new_left < 1:
+            return False
+        self._new_left -= 1
+        return True
