@@ -16,7 +16,7 @@ def read_network_key(path: Path) -> bytes:
     host, is empty, or has more than 4096 bytes.
     """
     try:
-        with open(path, "rb", opener=_opener) as file:  # noqa: PTH123  Path.open takes no opener
+        with open(path, "rb", opener=_opener) as file:
             mode = os.fstat(file.fileno()).st_mode
             # One byte for the newline, and one to see that it is too long.
             secret = file.read(NETWORK_KEY_MAX_BYTES + 2) if stat.S_ISREG(mode) else b""
