@@ -101,6 +101,16 @@ def test_braces_in_the_text_of_libraries_are_no_template(start: Started) -> None
     assert "WARNING odd {name} {0} library=zeroconf" in stream.getvalue()
 
 
+def test_control_characters_in_the_text_of_libraries_and_in_traces_are_escaped(start: Started) -> None:
+    stream = start()
+    try:
+        raise ValueError("a\x1b[2J\u2028b")
+    except ValueError:
+        logging.getLogger("zeroconf").exception("odd \x1b[2J\nINFO forged")
+    assert stream.getvalue().replace("\n", "").isprintable()
+    assert not any(line.startswith("INFO") for line in stream.getvalue().splitlines())
+
+
 def test_libraries_speak_from_warning_on_and_at_debug_always(start: Started) -> None:
     stream = start("info")
     logging.getLogger("aiohttp.access").info("GET /")
