@@ -13,10 +13,12 @@ from peerd.content.block import Block, dag_pb_block, raw_block
 from peerd.content.cid import Cid
 from peerd.content.dagpb import encode_link, encode_node
 from peerd.content.hamt import build_shards
-from peerd.content.limits import CHUNK_BYTES, DIRECTORY_BLOCK_MAX_BYTES, LINKS_MAX, SYMLINK_TARGET_MAX_BYTES
+from peerd.content.limits import CHUNK_BYTES, DIRECTORY_BLOCK_MAX_BYTES, KIB, LINKS_MAX, SYMLINK_TARGET_MAX_BYTES
 from peerd.content.names import split_path
 from peerd.content.unixfs import DIRECTORY_DATA, file_data, symlink_data
 from peerd.errors import UsageError
+
+_PIECE_BYTES = 8 * KIB
 
 
 class Node(Struct, frozen=True):
@@ -44,36 +46,38 @@ class FileBuilder:
         """Other sizes than the profile's are for tests of the shape: they give other CIDs."""
         self._chunk_bytes = chunk_bytes
         self._links_max = links_max
-        self._chunk = bytearray()
+        self._pieces: list[bytes | bytearray | memoryview] = []
+        self._held = 0
         self._levels: list[_Level] = []
         self._size = 0
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Block]:
         """Take the next bytes and return the blocks that they completed, children before parents.
 
-        The caller may use a mutable buffer again at once. Bytes that are exactly one chunk are not copied.
+        The caller may use a mutable buffer again at once. Large immutable pieces are copied once, into their block, and
+        not at all where they are exactly one chunk.
         """
         blocks: list[Block] = []
-        if not self._chunk and isinstance(data, bytes) and len(data) == self._chunk_bytes:
+        if not self._held and isinstance(data, bytes) and len(data) == self._chunk_bytes:
             self._add_leaf(data, blocks)
             return blocks
         view = memoryview(data)
         at = 0
         while at < len(view):
-            piece = view[at : at + self._chunk_bytes - len(self._chunk)]
+            piece = view[at : at + self._chunk_bytes - self._held]
             at += len(piece)
             if len(piece) == self._chunk_bytes:
                 self._add_leaf(bytes(piece), blocks)
                 continue
-            self._chunk += piece
-            if len(self._chunk) == self._chunk_bytes:
+            self._hold(piece if isinstance(data, bytes) else bytes(piece))
+            if self._held == self._chunk_bytes:
                 self._add_leaf(self._take(), blocks)
         return blocks
 
     def finish(self) -> tuple[list[Block], Node]:
         """Return the last blocks and the whole file's node; the builder is used up."""
         blocks: list[Block] = []
-        if self._chunk or not self._levels:
+        if self._held or not self._levels:
             self._add_leaf(self._take(), blocks)
         height = 0
         while True:
@@ -85,9 +89,22 @@ class FileBuilder:
                 self._close(height, blocks)
             height += 1
 
+    def _hold(self, piece: bytes | memoryview) -> None:
+        self._held += len(piece)
+        if len(piece) >= _PIECE_BYTES:
+            self._pieces.append(piece)
+            return
+        # Small ones together: as objects of their own, a file fed by the byte would take a hundred times its chunk.
+        last = self._pieces[-1] if self._pieces else None
+        if not isinstance(last, bytearray):
+            last = bytearray()
+            self._pieces.append(last)
+        last += piece
+
     def _take(self) -> bytes:
-        chunk = bytes(self._chunk)
-        self._chunk.clear()
+        chunk = b"".join(self._pieces)
+        self._pieces.clear()
+        self._held = 0
         return chunk
 
     def _add_leaf(self, chunk: bytes, blocks: list[Block]) -> None:
