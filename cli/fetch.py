@@ -1,0 +1,118 @@
+"""One value on its way here: its headers first, then its bytes, taken up again where the connection breaks.
+
+Not here: where the bytes go (get, place, extract). Whole means that as many bytes came as the answer said, or its last
+chunk; nothing else counts as the end.
+"""
+
+from __future__ import annotations
+
+from . import keys
+from .failure import Failure, usage
+from .httpwire import WireFailure
+from .text import safe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .api import Client
+    from .httpwire import Response
+    from .parse import Invocation
+
+RESUMES_MAX = 3
+"""Times in a row that a transfer is taken up again without a byte more to show for it."""
+
+_VERSION_MAX_CHARS = 1024
+
+
+class Fetch:
+    """A value asked for; `info` is the JSON of what was found, as it came."""
+
+    def __init__(self, client: Client, name: str, invocation: Invocation, *options: str) -> None:
+        self._client = client
+        self._path = f"/v1/kv/{keys.quote(name)}"
+        self._shown = safe(name)
+        self._again = client.options("consistency", "own", "no-cache", "timeout")
+        self._offset = invocation.number("offset") or 0
+        query = client.options("consistency", "own", "pin", "no-cache", "timeout", *options)
+        self._response = client.call("GET", self._path, query, headers=_condition(invocation.text("if-version")))
+        self.info = self._response.headers.get("x-peerd-get", "")
+        self.kind = self._response.headers.get("x-peerd-kind", "")
+        if not self.info or self.kind not in ("file", "directory") or not self._response.framed:
+            self.close()
+            raise client.foreign("its answer is no value")
+
+    @property
+    def length(self) -> int | None:
+        """How many bytes will come, None for a directory."""
+        return self._response.length
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._response.close()
+
+    def __enter__(self) -> Fetch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield the bytes in pieces, each valid until the next is asked for.
+
+        Raises Failure where they cannot be had whole: what the daemon said when it was asked again.
+        """
+        total, got, idle = self._response.length, 0, 0
+        while True:
+            before = got
+            try:
+                for piece in self._response.pieces():
+                    got += len(piece)
+                    yield piece
+                return
+            except WireFailure as error:
+                self.close()
+                if error.kind != "gone":
+                    raise self._client.failure(error) from None
+                idle = 0 if got > before else idle + 1
+                if total is None or idle >= RESUMES_MAX:
+                    raise self._broken(error, got) from None
+            self._response = self._resume(got, total)
+
+    def _resume(self, got: int, total: int) -> Response:
+        """Ask for the rest, which also tells why it did not come."""
+        first, last = self._offset + got, self._offset + total - 1
+        headers = [("Range", f"bytes={first}-{last}"), ("If-Range", self._response.headers.get("etag", '""'))]
+        response = self._client.call("GET", self._path, self._again, headers=headers)
+        if response.status != 206:
+            response.close()
+            raise Failure("failed", f"{self._shown} changed while it was fetched", "fetch it again")
+        told = response.headers.get("content-range", "")
+        if response.length != total - got or not told.startswith(f"bytes {first}-{last}/"):
+            response.close()
+            raise self._client.foreign("it answers with another range than was asked for")
+        return response
+
+    def _broken(self, error: WireFailure, got: int) -> Failure:
+        if self.kind == "directory":
+            return Failure(
+                "failed", f"the directory {self._shown} broke off: {error}", "try again; what has arrived is kept near"
+            )
+        return Failure("failed", f"{self._shown} broke off after {got} bytes: {error}")
+
+
+def _condition(version: str | None) -> list[tuple[str, str]]:
+    """Return the header for --if-version. Raises Failure (usage) for what cannot be a version."""
+    if version is None:
+        return []
+    if version == "none":
+        return [("If-None-Match", "*")]
+    if (
+        not version
+        or len(version) > _VERSION_MAX_CHARS
+        or not version.isascii()
+        or not version.isprintable()
+        or '"' in version
+    ):
+        raise usage(f"not a version: {safe(version)}", "`peer stat` and `peer history` show versions")
+    return [("If-Match", f'"{version}"')]

@@ -1,0 +1,112 @@
+"""`peer get` and `peer cat`: fetch a value to standard output, or to a file or directory that is whole or not there."""
+
+from __future__ import annotations
+
+import os
+
+from . import keys, output
+from .api import Client
+from .failure import of_os_error, usage
+from .fetch import Fetch
+from .progress import Progress, for_invocation
+from .text import safe, seconds, size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .parse import Invocation
+    from .place import Place
+
+
+def get(invocation: Invocation) -> None:
+    """Fetch to standard output, or to the path given with -o."""
+    name = keys.target(invocation.operands[0])
+    path = invocation.text("out")
+    if path is None or path == "-":
+        _to_stdout(invocation, name)
+        return
+    from .place import Place
+
+    with Place(path) as place, Fetch(Client(invocation), name, invocation) as fetch:
+        place.check(fetch.kind)
+        progress = for_invocation(invocation, "get")
+        if fetch.kind == "directory":
+            written = _to_directory(place, fetch, progress)
+        else:
+            written = _to_file(place, fetch, progress)
+        _tell(invocation, fetch, f"wrote {place.shown} ({size(written)})")
+
+
+def cat(invocation: Invocation) -> None:
+    """Fetch a byte range to standard output."""
+    _to_stdout(invocation, keys.target(invocation.operands[0]), "offset", "length")
+
+
+def _to_stdout(invocation: Invocation, name: str, *options: str) -> None:
+    with Fetch(Client(invocation), name, invocation, *options) as fetch:
+        if fetch.kind == "directory":
+            raise usage(
+                f"{safe(name)} is a directory", "write it with `peer get KEY -o PATH`, or list it with `peer ls`"
+            )
+        _warn_if_stale(invocation, fetch)
+        on_screen = output.is_terminal(output.STDOUT)
+        progress = Progress("get", shown=False) if on_screen else for_invocation(invocation, "get")
+        progress.expect(fetch.length)
+        with progress:
+            for piece in fetch.pieces():
+                output.write(piece)
+                progress.add(len(piece))
+
+
+def _to_file(place: Place, fetch: Fetch, progress: Progress) -> int:
+    fd = place.open_file()
+    written = 0
+    progress.expect(fetch.length)
+    try:
+        with progress:
+            for piece in fetch.pieces():
+                view = piece
+                while view:
+                    view = view[_write(fd, view, place.shown) :]
+                written += len(piece)
+                progress.add(len(piece))
+        place.commit(fd)
+    finally:
+        os.close(fd)
+    return written
+
+
+def _write(fd: int, view: memoryview, shown: str) -> int:
+    try:
+        return os.write(fd, view)
+    except OSError as error:
+        raise of_os_error(error, f"writing {shown}") from None
+
+
+def _to_directory(place: Place, fetch: Fetch, progress: Progress) -> int:
+    from .extract import Extractor
+
+    top = place.open_directory()
+    try:
+        with progress:
+            extractor = Extractor(top, progress)
+            extractor.extract(fetch.pieces())
+        place.commit(top)
+    finally:
+        os.close(top)
+    return progress.done
+
+
+def _tell(invocation: Invocation, fetch: Fetch, line: str) -> None:
+    _warn_if_stale(invocation, fetch)
+    if invocation.flag("json"):
+        output.text(fetch.info + "\n")
+    elif not invocation.flag("quiet"):
+        output.say(line)
+
+
+def _warn_if_stale(invocation: Invocation, fetch: Fetch) -> None:
+    if "stale_since_s" in fetch.info and not invocation.flag("quiet"):
+        import json
+
+        stale = json.loads(fetch.info).get("stale_since_s")
+        output.say(f"peer: this may be old: its freshness could not be shown for {seconds(stale)}")

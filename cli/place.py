@@ -1,0 +1,198 @@
+"""Where `peer get -o PATH` writes: beside PATH under a hidden name, renamed when it is whole, removed otherwise.
+
+Not here: what is written (get, extract). Nothing but a finished file or directory ever stands under the final name. A
+pipe or a device that stands at PATH is written to as it is: it must not be replaced by a file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .failure import Failure, Terminated, of_os_error, usage
+from .text import safe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+NAME_KEPT_BYTES = 180
+"""Of the final name in the temporary one, which may have 255 bytes in all."""
+
+RANDOM_BYTES = 4
+ATTEMPTS_MAX = 16
+
+
+class Place:
+    """A target path; as a context manager it removes what was begun and not committed.
+
+    Raises Failure (usage) where nothing can be written there, whatever it is.
+    """
+
+    def __init__(self, path: str) -> None:
+        if not path:
+            raise usage("the path to write to is empty")
+        self.shown = safe(path)
+        self._slash = path.endswith("/")
+        self._final = path
+        self._temporary: str | None = None
+        self._is_directory = False
+        self._standing: os.stat_result | None = None
+        try:
+            self._standing = os.stat(path)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            raise usage(f"cannot write to {self.shown}: {getattr(error, 'strerror', None) or error}") from None
+        if self.is_stream:
+            return
+        # What a link points to is replaced, not the link; and the last part of `.` and `a/..` is not a name.
+        if os.path.islink(path.rstrip("/")) or os.path.basename(path.rstrip("/")) in ("", ".", ".."):
+            self._final = os.path.realpath(path)
+        else:
+            self._final = path.rstrip("/")
+        parent = os.path.dirname(self._final) or "."
+        if not os.path.isdir(parent):
+            raise usage(f"cannot write to {self.shown}: there is no directory {safe(parent)}", "make it first")
+        if self._standing is not None and stat.S_ISDIR(self._standing.st_mode):
+            self._check_directory()
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether a pipe or device stands there, which is written to directly."""
+        return self._standing is not None and not (
+            stat.S_ISREG(self._standing.st_mode) or stat.S_ISDIR(self._standing.st_mode)
+        )
+
+    def check(self, kind: str) -> None:
+        """Raise Failure (usage) where a `kind`, `file` or `directory`, cannot stand there."""
+        there = self._standing
+        if kind == "file":
+            if self._slash or (there is not None and stat.S_ISDIR(there.st_mode)):
+                raise usage(f"{self.shown} is a directory, and what was asked for is a file", "name the file to write")
+        elif there is not None and not stat.S_ISDIR(there.st_mode):
+            raise usage(f"{self.shown} exists, and what was asked for is a directory", "name a directory to make")
+
+    def open_file(self) -> int:
+        """Return a descriptor of the file to be written; raises Failure."""
+        if self.is_stream:
+            try:
+                return os.open(self._final, os.O_WRONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise _cannot(error, self.shown) from None
+        return self._begin(lambda name: os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+
+    def open_directory(self) -> int:
+        """Return a descriptor of the directory to be filled; raises Failure."""
+        self._is_directory = True
+        self._begin(_make_directory)
+        assert self._temporary is not None
+        return os.open(self._temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def commit(self, fd: int) -> None:
+        """Make what was written durable and let it stand under its final name; raises Failure."""
+        if self._temporary is None:  # a pipe or device
+            return
+        try:
+            if self._standing is not None:
+                os.fchmod(fd, stat.S_IMODE(self._standing.st_mode) & 0o777)
+            if self._is_directory:
+                _sync_file_system(fd)
+                os.rename(self._temporary, self._final)
+            else:
+                os.fsync(fd)
+                os.replace(self._temporary, self._final)
+            self._temporary = None
+            _sync_directory(os.path.dirname(self._final) or ".")
+        except OSError as error:
+            raise _cannot(error, self.shown) from None
+
+    def __enter__(self) -> Place:
+        import signal
+
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(signum) is signal.SIG_DFL:  # `nohup` has SIGHUP ignored
+                signal.signal(signum, _terminate)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._temporary is None:
+            return
+        import signal
+
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a second Ctrl-C must not leave half of it
+            signal.signal(signum, signal.SIG_IGN)
+        if self._is_directory:
+            import shutil
+
+            shutil.rmtree(self._temporary, ignore_errors=True)
+        else:
+            _unlink(self._temporary)
+
+    def _check_directory(self) -> None:
+        try:
+            with os.scandir(self._final) as entries:
+                occupied = any(True for _ in entries)
+        except OSError as error:
+            raise _cannot(error, self.shown) from None
+        if occupied:
+            raise usage(
+                f"{self.shown} is a directory that is not empty", "name a file or a directory that is not there yet"
+            )
+        if os.path.realpath(self._final) == os.path.realpath("."):
+            raise usage(f"{self.shown} is the current directory", "name a directory to make")
+
+    def _begin(self, make: Callable[[str], int]) -> int:
+        """Make the temporary file or directory under a name that is known first, to be removed."""
+        directory, name = os.path.split(self._final)
+        kept = os.fsdecode(os.fsencode(name)[:NAME_KEPT_BYTES])
+        for _ in range(ATTEMPTS_MAX):
+            self._temporary = os.path.join(directory, f".{kept}.peer-{os.urandom(RANDOM_BYTES).hex()}.part")
+            try:
+                return make(self._temporary)
+            except FileExistsError:
+                self._temporary = None  # somebody else's
+            except OSError as error:
+                raise _cannot(error, self.shown) from None
+        raise Failure("failed", f"cannot write to {self.shown}: no free temporary name beside it")
+
+
+def _make_directory(name: str) -> int:
+    os.mkdir(name)
+    return -1
+
+
+def _unlink(name: str) -> None:
+    try:
+        os.unlink(name)
+    except OSError:  # it may be gone: the interrupt came between renaming it and noting that
+        return
+
+
+def _cannot(error: OSError, shown: str) -> Failure:
+    return of_os_error(error, f"writing {shown}")
+
+
+def _sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync_file_system(fd: int) -> None:
+    """Sync everything on the file system of `fd`: one wait instead of one for each of ten thousand files."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "syncfs"):
+        os.sync()
+    elif libc.syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _terminate(signum: int, _frame: FrameType | None) -> None:
+    raise Terminated(signum)
