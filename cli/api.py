@@ -3,6 +3,8 @@
 Not here: HTTP itself (httpwire), where the daemon is (endpoint), what is done with an answer.
 """
 
+# Modules are imported where they are needed: start time.
+# ruff: noqa: PLC0415
 from __future__ import annotations
 
 import time

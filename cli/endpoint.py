@@ -4,6 +4,8 @@ Order: --api, else PEER_API, else the socket of the runtime directory, the socke
 127.0.0.1:7434 where there is a token for it. What was named is the only one tried. Not here: speaking HTTP (httpwire).
 """
 
+# Pathlib never: start time.
+# ruff: noqa: PTH100, PTH111, PTH117, PTH118
 from __future__ import annotations
 
 import os

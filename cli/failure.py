@@ -3,6 +3,8 @@
 Not here: printing it (main), and reading the daemon's answer about it (api).
 """
 
+# Modules are imported where they are needed: start time.
+# ruff: noqa: PLC0415
 from __future__ import annotations
 
 EXIT_FAILED = 1

@@ -1,5 +1,7 @@
 """`peer get` and `peer cat`: fetch a value to standard output, or to a file or directory that is whole or not there."""
 
+# Modules are imported where they are needed: start time.
+# ruff: noqa: PLC0415
 from __future__ import annotations
 
 import os

@@ -1,5 +1,7 @@
 """The entry point of `peer`: parse, run one command, and turn every end of it into one line and an exit status."""
 
+# Modules are imported where they are needed: start time.
+# ruff: noqa: PLC0415
 from __future__ import annotations
 
 import os

@@ -1,5 +1,7 @@
 """Commands about the daemon and its neighbours: `status`, `id`, `peers`, `ping`, `paths`, `version`."""
 
+# Modules are imported where they are needed: start time.
+# ruff: noqa: PLC0415
 from __future__ import annotations
 
 import time

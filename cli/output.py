@@ -4,6 +4,8 @@ File descriptor 1 is written directly, so that an error of the disk or the pipe 
 not when the interpreter flushes on its way out.
 """
 
+# Modules are imported where they are needed: start time.
+# ruff: noqa: PLC0415
 from __future__ import annotations
 
 import os

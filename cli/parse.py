@@ -4,6 +4,8 @@ Options stand before or after operands, `--name VALUE`, `--name=VALUE`, `-n VALU
 them. Written out because importing a parser costs more than the whole of a short `peer get` may.
 """
 
+# Modules are imported where they are needed: start time.
+# ruff: noqa: PLC0415
 from __future__ import annotations
 
 from .failure import usage

@@ -4,6 +4,8 @@ Not here: what is written (get, extract). Nothing but a finished file or directo
 pipe or a device that stands at PATH is written to as it is: it must not be replaced by a file.
 """
 
+# Modules are imported where they are needed; pathlib never: start time.
+# ruff: noqa: PLC0415, PTH102, PTH104, PTH105, PTH108, PTH112, PTH114, PTH116, PTH118, PTH119, PTH120
 from __future__ import annotations
 
 import os

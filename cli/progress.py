@@ -3,6 +3,8 @@
 Not here: words about results. The bar is drawn by `rich`, which is imported only when there is something to draw.
 """
 
+# Modules are imported where they are needed: start time.
+# ruff: noqa: PLC0415
 from __future__ import annotations
 
 import time

@@ -1,5 +1,7 @@
 """`peer put` and `peer add`: store a file, a directory, a stream or a short text."""
 
+# Modules are imported where they are needed: start time.
+# ruff: noqa: PLC0415
 from __future__ import annotations
 
 import os

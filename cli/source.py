@@ -4,6 +4,8 @@ A file is sent with its length, straight from the page cache; where it turns out
 that nothing is stored. Memory does not grow with what is sent.
 """
 
+# Modules are imported where they are needed: start time.
+# ruff: noqa: PLC0415
 from __future__ import annotations
 
 import errno

@@ -5,6 +5,8 @@ and times are left out, so that the same tree is the same stream. An entry that 
 breaks the request off, and nothing is stored.
 """
 
+# File descriptors and os throughout.
+# ruff: noqa: PTH115
 from __future__ import annotations
 
 import os
