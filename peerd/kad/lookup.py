@@ -33,7 +33,7 @@ ALPHA = 3
 RESULT_COUNT = 8
 """Closest contacts that a look-up is for: the holders of a record (DESIGN.md 6)."""
 
-REQUESTS_MAX = 96
+REQUESTS_MAX = 128
 """Requests in one look-up: liars who name ever nearer contacts end here."""
 
 REFERRER_MAX = 8

@@ -273,6 +273,7 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
         self._entries: dict[PeerId, Entry] = {}
         self._struck: dict[PeerId, None] = {}
         self._places = Places()
+        self._surplus_count = 0  # of those in use, how many are not in a bucket
 
     def get_bucket_for(self, node: Any) -> int:
         """Return the index of the bucket whose range holds `node`.
@@ -288,7 +289,7 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
         """
         is_new = node.contact.peer not in self._entries
         self._entries[node.contact.peer] = node
-        changed = False
+        split = False
         while True:
             index = self.get_bucket_for(node)
             bucket = self.buckets[index]
@@ -296,9 +297,11 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
             if added or not self._may_split(bucket):
                 break
             self.split_bucket(index)
-            changed = True
-        if is_new or changed:
+            split = True
+        if split:
             self._settle()
+        elif is_new:
+            self._settle_new(node, bucket, in_bucket=added)
         return added
 
     def remove_contact(self, node: Entry) -> None:
@@ -342,6 +345,18 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
         farthest: int = int.from_bytes(neighbours[-1].place, "big") ^ self.node.long_id
         return nearest <= farthest
 
+    def _settle_new(self, entry: Entry, bucket: Bucket, *, in_bucket: bool) -> None:
+        """Do what `_settle` does, cheaply, where no more has changed than that `entry` came to `bucket`."""
+        if in_bucket and (not self._surplus_count or len(self._places) < self.members_max):
+            self._use(entry)
+        elif in_bucket:
+            self._settle()
+        elif len(self._places) < self.members_max:
+            self._use(entry)
+            self._surplus_count += 1
+        else:
+            self._trim(bucket)
+
     def _settle(self) -> None:
         """Make true again after a change of the buckets that the right entries are in use.
 
@@ -354,19 +369,18 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
         for bucket in self.buckets:
             room -= len(bucket.nodes)
             for entry in bucket.nodes.values():
-                if not entry.in_use:
-                    self._use(entry)
-            waiting.extend(bucket.replacement_nodes.values())
-        if not waiting:
-            return
-        waiting.sort(key=lambda entry: (not entry.in_use, -entry.seen_at))
-        for rank, entry in enumerate(waiting):
-            if rank < room:
                 self._use(entry)
-            else:
-                self._unuse(entry)
-        for bucket in self.buckets:
-            self._trim(bucket)
+            waiting.extend(bucket.replacement_nodes.values())
+        room = max(room, 0)
+        waiting.sort(key=lambda entry: (not entry.in_use, -entry.seen_at))
+        for entry in waiting[:room]:
+            self._use(entry)
+        for entry in waiting[room:]:
+            self._unuse(entry)
+        self._surplus_count = min(room, len(waiting))
+        if self._surplus_count < len(waiting):
+            for bucket in self.buckets:
+                self._trim(bucket)
 
     def _trim(self, bucket: Bucket) -> None:
         spares = [entry for entry in bucket.replacement_nodes.values() if not entry.in_use]
