@@ -1,0 +1,1 @@
+"""The implementations that are measured, each behind the same few calls of `tests.bench.subject`."""
