@@ -164,8 +164,8 @@ class HintTable:
 
     def _offer(self, known: _Known, now: float) -> tuple[Address, ...]:
         addresses = known.addresses()
-        fresh = not set(addresses) <= set(known.offered)
-        if now - known.offered_at < OFFER_GAP_S and not (fresh and self._spend(now)):
+        changed = addresses != known.offered
+        if now - known.offered_at < OFFER_GAP_S and not (changed and self._spend(now)):
             return ()
         known.offered, known.offered_at = addresses, now
         return addresses

@@ -7,19 +7,15 @@ same time share one commit. Every call may raise StoreError (the disk failed, no
 something NoRoomError (quota or disk full, nothing was changed). A cancelled call may still take effect, whole.
 """
 
-from __future__ import annotations
-
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
+from peerd.content.block import Block
+from peerd.content.cid import Cid
 from peerd.ids import Key, PeerId
 from peerd.io.store.bounds import RootClass
-
-if TYPE_CHECKING:
-    from peerd.content.block import Block
-    from peerd.content.cid import Cid
 
 RootKind = Literal["file", "directory", "raw"]
 

@@ -4,23 +4,18 @@ Deterministic: no hash order shows, nothing waits unless `sync_delay` says so. A
 over, so `crash()` in between loses it, as a power cut would.
 """
 
-from __future__ import annotations
-
 import asyncio
 import bisect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from peerd.clock import Clock, Entropy
+from peerd.content.block import Block
+from peerd.content.cid import Cid
 from peerd.errors import NoRoomError, StoreError
 from peerd.ids import Key, PeerId
 from peerd.io.store import bounds
 from peerd.io.store.interface import ANY, Anything, HistoryRow, RecordRow, RememberedPeer, Root, Usage, unknown_root
-
-if TYPE_CHECKING:
-    from peerd.content.block import Block
-    from peerd.content.cid import Cid
 
 
 @dataclass(slots=True)

@@ -1,0 +1,220 @@
+"""The data directory: made for its owner alone, held by one daemon, written so that a crash leaves old or new.
+
+Modes are set whatever the umask says, and a directory or secret that others may read is refused rather than
+narrowed: it may have been read already, and only its owner knows.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import tempfile
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from peerd.clock import Entropy
+from peerd.errors import NoRoomError, StoreError, UsageError
+
+FILE_MODE = 0o600
+DIRECTORY_MODE = 0o700
+TOKEN_NAME = "token"  # noqa: S105  a file's name
+TOKEN_BYTES = 32
+SECRET_MAX_BYTES = 64 * 1024
+
+_LOCK_NAME = "lock"
+_OTHERS = 0o077
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FULLSYNC = getattr(fcntl, "F_FULLFSYNC", None)
+
+
+class DirectoryLock:
+    """One process's hold on a directory, let go by `release` or by the end of the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    @classmethod
+    def acquire(cls, directory: Path) -> Self:
+        """Take the directory; raises UsageError where another process has it or it cannot be written."""
+        try:
+            descriptor = os.open(directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        except OSError as error:
+            raise _refusal(directory, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.fchmod(descriptor, FILE_MODE)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            who = f" (process {holder})" if holder.isdecimal() else ""
+            raise UsageError(
+                f"{directory} is in use by another daemon{who}", hint="stop it, or give this one its own --data"
+            ) from error
+        except OSError as error:
+            os.close(descriptor)
+            raise _refusal(directory, error) from error
+        return cls(descriptor)
+
+    def release(self) -> None:
+        """Let go; a second call does nothing."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class DataDirectory:
+    """A data directory that this process holds."""
+
+    def __init__(self, path: Path, lock: DirectoryLock) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Make the directory where there is none, check it and take it.
+
+        Raises UsageError where it is no directory, others may enter it, it cannot be written or is in use.
+        """
+        make_directory(path)
+        require_private(path, "the data directory", DIRECTORY_MODE)
+        return cls(path, DirectoryLock.acquire(path))
+
+    def token(self, entropy: Entropy) -> str:
+        """Return the API's token from the file `token`, made at the first start."""
+        raw = load_or_create_secret(
+            self.path / TOKEN_NAME, lambda: urlsafe_b64encode(entropy(TOKEN_BYTES)).rstrip(b"=")
+        )
+        text = raw.decode(errors="replace").strip()
+        if not text or not text.isascii() or not text.isprintable() or " " in text:
+            raise UsageError(
+                f"{self.path / TOKEN_NAME} does not hold a token", hint="delete it: the next start makes a new one"
+            )
+        return text
+
+    def close(self) -> None:
+        """Let the directory go."""
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory for its owner alone, and the parents it lacks; one that exists is left as it is."""
+    missing = [path, *path.parents]
+    missing = missing[: next((at for at, one in enumerate(missing) if one.exists()), len(missing))]
+    try:
+        for one in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                one.mkdir(DIRECTORY_MODE)
+                one.chmod(DIRECTORY_MODE)
+                sync_directory(one.parent)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    if not path.is_dir():
+        raise UsageError(f"{path} is not a directory", hint="name another with --data")
+
+
+def require_private(path: Path, what: str, mode: int) -> None:
+    """Raise UsageError where others than the owner may use `path`."""
+    found = stat.S_IMODE(path.stat().st_mode)
+    if found & _OTHERS:
+        raise UsageError(
+            f"{what} {path} is open to others (mode {found:o})",
+            hint=f"if nobody has read it who should not: chmod {mode:o} {path}",
+        )
+
+
+def load_or_create_secret(path: Path, make: Callable[[], bytes]) -> bytes:
+    """Return the bytes of a secret file, made with `make` and synced where there is none.
+
+    Raises UsageError where others may read it, it is empty or no ordinary file, StoreError where the disk fails.
+    """
+    try:
+        return _read_secret(path)
+    except FileNotFoundError:
+        write_file(path, make(), replace=False)
+        return _read_secret(path)
+
+
+def _read_secret(path: Path) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UsageError(f"{path} is not a file")
+        require_private(path, "the secret file", FILE_MODE)
+        data = file.read(SECRET_MAX_BYTES + 1)
+    if not 0 < len(data) <= SECRET_MAX_BYTES:
+        raise UsageError(
+            f"{path} does not hold a secret ({len(data)} bytes)", hint="restore it, or delete it for a new one"
+        )
+    return data
+
+
+def write_file(path: Path, data: bytes, *, replace: bool = True) -> None:
+    """Write a small file so that a crash leaves the old one or the new one, whole; synced on return.
+
+    Without `replace` a file that is there stays. Raises NoRoomError where the disk is full, else StoreError.
+    """
+    temporary: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, FILE_MODE)
+            file.write(data)
+            file.flush()
+            sync_file(descriptor)
+        if replace:
+            temporary.replace(path)
+            temporary = None
+        else:
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        failure = NoRoomError if error.errno in _FULL else StoreError
+        raise failure(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def sync_file(descriptor: int) -> None:
+    """Have the disk hold a file's bytes; on macOS plain fsync leaves them in the drive's cache."""
+    if _FULLSYNC is None:
+        os.fsync(descriptor)
+    else:
+        fcntl.fcntl(descriptor, _FULLSYNC)
+
+
+def sync_directory(path: Path) -> None:
+    """Have the disk hold a directory's names."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refusal(directory: Path, error: OSError) -> UsageError | NoRoomError:
+    if error.errno in _FULL:
+        return NoRoomError(f"cannot write in {directory}: the disk is full")
+    return UsageError(f"cannot write in {directory}: {error.strerror}", hint="name another directory with --data")

@@ -1,0 +1,191 @@
+"""Blocks as SQL: where each is, whose it is counted for, and what to delete once the change is committed.
+
+A block's row outlives its bytes while roots link it: `place` is absent then, so that putting the block again mends
+every root that has it. Each function is part of a transaction of its caller.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peerd.io.store import bounds, schema
+from peerd.io.store.room import Room
+
+SLICE_BLOCKS = 512
+"""Blocks deleted in one transaction: the others that wait for the writer wait some 20 ms at most."""
+
+_RANK_OF_LINKS = (
+    "SELECT max(roots.rank) FROM links JOIN roots ON roots.id = links.root"
+    " WHERE links.block = ? AND roots.cid IS NOT NULL"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewBlock:
+    """A block to put: `inline` holds a small one's bytes; `has_file` says that a file of it is in its place."""
+
+    raw: bytes
+    size: int
+    inline: bytes | None
+    has_file: bool
+
+
+def missing(database: sqlite3.Connection, raws: Iterable[bytes]) -> list[bytes]:
+    """Return those of which there are no bytes, in the order given."""
+    return [raw for raw in raws if not is_present(database, raw)]
+
+
+def is_present(database: sqlite3.Connection, raw: bytes) -> bool:
+    """Say whether there are bytes of a block."""
+    return _place(database, raw) != schema.PLACE_ABSENT
+
+
+def has_file(database: sqlite3.Connection, raw: bytes) -> bool:
+    """Say whether a block's bytes are in a file."""
+    return _place(database, raw) == schema.PLACE_FILE
+
+
+def _place(database: sqlite3.Connection, raw: bytes) -> int:
+    row = database.execute("SELECT place FROM blocks WHERE cid = ?", (raw,)).fetchone()
+    return schema.PLACE_ABSENT if row is None else row[0]
+
+
+def find(database: sqlite3.Connection, raw: bytes) -> tuple[int, bytes | None]:
+    """Return a block's place, and its bytes where they are inline."""
+    row = database.execute(
+        "SELECT place, data FROM blocks LEFT JOIN block_data USING (id) WHERE cid = ?", (raw,)
+    ).fetchone()
+    return (schema.PLACE_ABSENT, None) if row is None else row
+
+
+def put(database: sqlite3.Connection, room: Room, new: Sequence[NewBlock], *, run: int, now: float) -> list[bytes]:
+    """Note blocks; returns those that have no file although they need one, and then nothing was changed."""
+    absent = [one for one in new if not is_present(database, one.raw)]
+    unfiled = [one.raw for one in absent if one.inline is None and not one.has_file]
+    if unfiled:
+        return unfiled
+    with room.required(database, reserve=False):
+        for one in absent:
+            place = schema.PLACE_FILE if one.inline is None else schema.PLACE_INLINE
+            row = database.execute(
+                "INSERT INTO blocks (cid, size, place, rank, run, put_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (cid)"
+                " DO UPDATE SET size = excluded.size, place = excluded.place, run = excluded.run,"
+                " put_at = excluded.put_at RETURNING id",
+                (one.raw, one.size, place, bounds.RANK_UNLINKED, run, now),
+            ).fetchone()
+            if one.inline is not None:
+                database.execute("INSERT OR REPLACE INTO block_data VALUES (?, ?)", (row[0], one.inline))
+    return []
+
+
+def link(database: sqlite3.Connection, room: Room, root_id: int, rank: int, raws: Sequence[bytes]) -> None:
+    """Link blocks to a root of that rank, making places for those that are still to come."""
+    with room.required(database, reserve=True):
+        for raw in raws:
+            row = database.execute("SELECT id, rank FROM blocks WHERE cid = ?", (raw,)).fetchone()
+            if row is None:
+                row = database.execute(
+                    "INSERT INTO blocks (cid, size, place, rank, run, put_at) VALUES (?, 0, ?, ?, 0, 0)"
+                    " RETURNING id, rank",
+                    (raw, schema.PLACE_ABSENT, rank),
+                ).fetchone()
+            database.execute("INSERT OR IGNORE INTO links VALUES (?, ?)", (root_id, row[0]))
+            if row[1] < rank:
+                database.execute("UPDATE blocks SET rank = ? WHERE id = ?", (rank, row[0]))
+
+
+def unlink(database: sqlite3.Connection, root_id: int, *, limit: int, free: bool) -> tuple[int, int]:
+    """Take up to `limit` links from a root; returns how many there were and the bytes freed.
+
+    Blocks that no other root links are deleted with `free`, else left unlinked.
+    """
+    found = database.execute("SELECT block FROM links WHERE root = ? LIMIT ?", (root_id, limit)).fetchall()
+    freed = 0
+    for (block_id,) in found:
+        database.execute("DELETE FROM links WHERE root = ? AND block = ?", (root_id, block_id))
+        rank = _linked_rank(database, block_id)
+        row = database.execute("SELECT cid, size, place, rank FROM blocks WHERE id = ?", (block_id,)).fetchone()
+        if rank is None and (free or row[2] == schema.PLACE_ABSENT):
+            freed += _delete_row(database, block_id, row)
+        elif rank != row[3]:
+            database.execute(
+                "UPDATE blocks SET rank = ? WHERE id = ?", (bounds.RANK_UNLINKED if rank is None else rank, block_id)
+            )
+    return len(found), freed
+
+
+def rank_again(database: sqlite3.Connection, root_id: int) -> None:
+    """Count a root's blocks for the class that their roots now have."""
+    for (block_id,) in database.execute("SELECT block FROM links WHERE root = ?", (root_id,)).fetchall():
+        database.execute(
+            "UPDATE blocks SET rank = ?2 WHERE id = ?1 AND rank <> ?2", (block_id, _linked_rank(database, block_id))
+        )
+
+
+def _linked_rank(database: sqlite3.Connection, block_id: int) -> int | None:
+    rank: int | None = database.execute(_RANK_OF_LINKS, (block_id,)).fetchone()[0]
+    return rank
+
+
+def delete(database: sqlite3.Connection, raws: Iterable[bytes]) -> None:
+    """Delete blocks' bytes, and their rows where no root links them."""
+    for raw in raws:
+        drop_bytes(database, raw)
+
+
+def drop_bytes(database: sqlite3.Connection, raw: bytes) -> bool:
+    """Delete one block's bytes, and its row where no root links it; returns whether there were any."""
+    row = database.execute("SELECT cid, size, place, rank, id FROM blocks WHERE cid = ?", (raw,)).fetchone()
+    if row is None or row[2] == schema.PLACE_ABSENT:
+        return False
+    if _linked_rank(database, row[4]) is None:
+        _delete_row(database, row[4], row)
+    else:
+        _drop_data(database, row[4], row)
+        database.execute("UPDATE blocks SET size = 0, place = ? WHERE id = ?", (schema.PLACE_ABSENT, row[4]))
+    return True
+
+
+def drop_unlinked(database: sqlite3.Connection, *, run: int, newest: float, limit: int) -> tuple[int, int]:
+    """Delete up to `limit` blocks that no root links, of earlier runs or put by `newest`.
+
+    Returns how many there were and the bytes freed.
+    """
+    found = database.execute(
+        f"SELECT cid, size, place, rank, id FROM blocks WHERE rank = {bounds.RANK_UNLINKED}"  # noqa: S608  a constant
+        " AND (run <> ? OR put_at <= ?) LIMIT ?",
+        (run, newest, limit),
+    ).fetchall()
+    return len(found), sum(_delete_row(database, row[4], row) for row in found)
+
+
+def _delete_row(database: sqlite3.Connection, block_id: int, row: tuple[Any, ...]) -> int:
+    """Delete a block wholly, also the links of roots on their way out; returns the bytes freed."""
+    _drop_data(database, block_id, row)
+    database.execute("DELETE FROM links WHERE block = ?", (block_id,))
+    database.execute("DELETE FROM blocks WHERE id = ?", (block_id,))
+    size: int = row[1]
+    return size
+
+
+def _drop_data(database: sqlite3.Connection, block_id: int, row: tuple[Any, ...]) -> None:
+    if row[2] == schema.PLACE_INLINE:
+        database.execute("DELETE FROM block_data WHERE id = ?", (block_id,))
+    elif row[2] == schema.PLACE_FILE:
+        database.execute("INSERT OR IGNORE INTO trash VALUES (?)", (row[0],))
+
+
+def count_rotten(database: sqlite3.Connection) -> None:
+    """Count one damaged block."""
+    database.execute("UPDATE counters SET value = value + 1 WHERE id = ?", (schema.COUNTER_ROTTEN,))
+
+
+def trash(database: sqlite3.Connection, limit: int) -> list[bytes]:
+    """Return blocks whose files are to go."""
+    return [row[0] for row in database.execute("SELECT cid FROM trash LIMIT ?", (limit,))]
+
+
+def clear_trash(database: sqlite3.Connection, raws: Iterable[bytes]) -> None:
+    """Forget blocks whose files are gone."""
+    database.executemany("DELETE FROM trash WHERE cid = ?", ((raw,) for raw in raws))

@@ -1,0 +1,135 @@
+"""Blocks as files: `blocks/xx/<cid>`, written under a temporary name, synced, then linked to the final one.
+
+A temporary file bears the block's CID and stays until the database has the block's row, so that a start finds every
+file whose row was never committed by listing `tmp/` alone. Called from the store's threads, never from the loop.
+"""
+
+import contextlib
+import errno
+import itertools
+import os
+from base64 import b32encode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from peerd.errors import NoRoomError
+from peerd.io.datadir import FILE_MODE, make_directory, sync_directory, sync_file
+
+ROTTEN_MAX = 16
+"""Damaged files kept for whoever wants to know what happened to the disk; more are deleted."""
+
+DISK_RESERVE_MAX_BYTES = 64 * 1024 * 1024
+_DISK_RESERVE_PART = 64
+
+_FIRST_DIGEST_BYTE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A block's bytes, synced, under a temporary name."""
+
+    raw: bytes
+    temporary: Path
+
+
+class BlockFiles:
+    """The files of one store."""
+
+    def __init__(self, directory: Path) -> None:
+        self._blocks = directory / "blocks"
+        self._temporaries = directory / "tmp"
+        self._rotten = directory / "rotten"
+        self._numbers = itertools.count()
+
+    def prepare(self) -> None:
+        """Make the directories that are missing, and have the disk hold their names."""
+        make_directory(self._temporaries)
+        make_directory(self._rotten)
+        make_directory(self._blocks)
+        missing = [one for one in (self._blocks / f"{byte:02x}" for byte in range(256)) if not one.is_dir()]
+        for one in missing:
+            one.mkdir(0o700)
+            one.chmod(0o700)
+        if missing:
+            sync_directory(self._blocks)
+
+    def require_free(self, wanted_bytes: int) -> None:
+        """Raise NoRoomError where blocks would eat what the database needs to delete and to note.
+
+        Kept free: a 64th of the file system, at most 64 MiB.
+        """
+        disk = os.statvfs(self._blocks)
+        reserve = min(DISK_RESERVE_MAX_BYTES, disk.f_blocks * disk.f_frsize // _DISK_RESERVE_PART)
+        if wanted_bytes > disk.f_bavail * disk.f_frsize - reserve:
+            raise NoRoomError("the disk is full", hint="free some space, or move --data to a larger disk")
+
+    def stage(self, raw: bytes, data: bytes) -> Staged:
+        """Write and sync a block under a temporary name; nothing stays behind where that fails."""
+        temporary = self._temporaries / f"{raw.hex()}.{next(self._numbers)}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        try:
+            try:
+                os.fchmod(descriptor, FILE_MODE)
+                left = memoryview(data)
+                while left:
+                    left = left[os.write(descriptor, left) :]
+                sync_file(descriptor)
+            finally:
+                os.close(descriptor)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return Staged(raw, temporary)
+
+    def place(self, staged: Staged) -> Path:
+        """Give a staged block its final name; returns the directory to sync."""
+        final = self._path(staged.raw)
+        try:
+            os.link(staged.temporary, final)
+        except OSError:
+            # The name is taken (an orphan, or a rotten copy), or this file system knows no hard links.
+            staged.temporary.replace(final)
+        return final.parent
+
+    def discard(self, staged: Iterable[Staged]) -> None:
+        """Delete temporary names."""
+        for one in staged:
+            with contextlib.suppress(OSError):
+                one.temporary.unlink()
+
+    def leftovers(self) -> list[Staged]:
+        """Return what a crash left under temporary names; a name that is none of ours is deleted."""
+        found = []
+        for temporary in self._temporaries.iterdir():
+            try:
+                found.append(Staged(bytes.fromhex(temporary.name.partition(".")[0]), temporary))
+            except ValueError:
+                temporary.unlink(missing_ok=True)
+        return found
+
+    def read(self, raw: bytes) -> bytes | None:
+        """Return a block's bytes as they are on disk, None where there is no file or the disk cannot read it."""
+        try:
+            return self._path(raw).read_bytes()
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EIO):
+                return None
+            raise
+
+    def remove(self, raw: bytes) -> None:
+        """Delete a block's file; one that is gone already is no error."""
+        self._path(raw).unlink(missing_ok=True)
+
+    def quarantine(self, raw: bytes) -> None:
+        """Set a damaged file aside, or delete it where enough are."""
+        damaged = self._path(raw)
+        if len(list(self._rotten.iterdir())) >= ROTTEN_MAX:
+            damaged.unlink(missing_ok=True)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                damaged.replace(self._rotten / damaged.name)
+
+    def _path(self, raw: bytes) -> Path:
+        text = "b" + b32encode(raw).decode().rstrip("=").lower()
+        return self._blocks / f"{raw[_FIRST_DIGEST_BYTE]:02x}" / text

@@ -1,0 +1,115 @@
+"""Between the event loop and the store's threads: changes go to the writer, questions to the readers.
+
+The loop never waits for the disk. What is bounded here: changes that wait, and uses of roots not yet written.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from peerd.clock import Clock
+from peerd.errors import StoreError
+from peerd.io.store import root_table
+from peerd.io.store.blockfiles import Staged
+from peerd.io.store.disk import DATABASE_NAME, OpenDisk
+from peerd.io.store.hot import HotRecords
+from peerd.io.store.readers import Readers
+from peerd.io.store.room import Room
+from peerd.io.store.writer import Job, Writer
+
+READER_THREADS = 3
+STAGING_THREADS = 4
+"""Blocks synced at the same time: a disk does several in little more than the time of one."""
+
+WRITES_WAITING_MAX = 4_096
+"""Changes handed to the writer and not yet durable; more callers wait their turn."""
+
+TOUCHED_MAX = 4_096
+"""Roots whose last use is not on disk yet; more go there at once."""
+
+T = TypeVar("T")
+
+
+class Handover:
+    """What every part of the store on disk works with; bound to the running event loop."""
+
+    def __init__(self, disk: OpenDisk, directory: Path, *, quota_bytes: int, clock: Clock) -> None:
+        self.store_id = disk.store_id
+        self.quota_bytes = quota_bytes
+        self._clock = clock
+        self._run = disk.run
+        self._lock = disk.lock
+        self._files = disk.files
+        self._room = Room(quota_bytes)
+        self._hot = HotRecords(disk.keys)
+        self._touched: dict[bytes, float] = {}
+        self._slots = asyncio.Semaphore(WRITES_WAITING_MAX)
+        self._staging = ThreadPoolExecutor(STAGING_THREADS, thread_name_prefix="peerd-store-blocks")
+        self._readers = Readers(directory / DATABASE_NAME, READER_THREADS)
+        self._writer = Writer(disk.database, disk.files, asyncio.get_running_loop())
+        self._writer.start()
+        self._closing: asyncio.Future[None] | None = None
+
+    @property
+    def commits(self) -> int:
+        """How many transactions were committed since the start."""
+        return self._writer.commits
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        if self._closing is None:
+            self._write_touched()
+            self._closing = asyncio.get_running_loop().run_in_executor(None, self._stop)
+        await asyncio.shield(self._closing)
+
+    def _stop(self) -> None:
+        self._staging.shutdown()
+        self._writer.stop()
+        self._readers.stop()
+        self._lock.release()
+
+    def _require_open(self) -> None:
+        if self._closing is not None:
+            raise StoreError("the store is closed")
+
+    async def _read(self, what: str, run: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what `run` finds in a reading thread; `what` is for the error."""
+        self._require_open()
+        return await self._readers.read(what, run)
+
+    async def _write(
+        self, what: str, run: Callable[[sqlite3.Connection], T], *, applied: Callable[[T], None] | None = None
+    ) -> T:
+        """Have the writer make a change; returns its result once it is durable and `applied` was told."""
+        async with self._slots:
+            return await self._submit(what, run, applied=applied)
+
+    def _submit(
+        self,
+        what: str,
+        run: Callable[[sqlite3.Connection], T],
+        *,
+        applied: Callable[[T], None] | None = None,
+        staged: Sequence[Staged] = (),
+    ) -> "asyncio.Future[T]":
+        """Queue a change for the writer, under a slot that the caller holds."""
+        self._require_open()
+        self._write_touched()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._writer.submit(Job(run, what, future, applied, staged))
+        return future
+
+    def _touch(self, cid: bytes, used_at: float) -> None:
+        self._touched[cid] = used_at
+        if len(self._touched) >= TOUCHED_MAX:
+            self._write_touched()
+
+    def _write_touched(self) -> None:
+        """Let the uses of roots share the commit that comes."""
+        if self._touched:
+            used, self._touched = self._touched, {}
+            self._writer.submit(Job(partial(root_table.touch, used=list(used.items())), "noting uses"))

@@ -1,0 +1,59 @@
+"""Provider records and remembered peers, as SQL; each function is part of a transaction of its caller."""
+
+import sqlite3
+from collections.abc import Sequence
+
+from peerd.ids import Key, PeerId
+from peerd.io.store import bounds, schema
+from peerd.io.store.interface import RememberedPeer
+from peerd.io.store.room import Room
+
+
+def put(database: sqlite3.Connection, room: Room, key: Key, *, peer: PeerId, statement: bytes, expires: float) -> None:
+    """See `Store.put_provider`."""
+    with room.required(database, reserve=True):
+        database.execute(
+            "INSERT INTO providers VALUES (?, ?, ?, ?) ON CONFLICT (key, peer)"
+            " DO UPDATE SET statement = excluded.statement, expires = excluded.expires",
+            (key, peer, statement, expires),
+        )
+        database.execute(
+            "DELETE FROM providers WHERE key = ?1 AND peer IN"
+            " (SELECT peer FROM providers WHERE key = ?1 ORDER BY expires DESC, peer DESC LIMIT -1 OFFSET ?2)",
+            (key, bounds.PROVIDERS_PER_KEY_MAX),
+        )
+        if schema.counters(database)[schema.COUNTER_PROVIDERS] > bounds.PROVIDERS_MAX:
+            database.execute(
+                "DELETE FROM providers WHERE (key, peer) IN"
+                " (SELECT key, peer FROM providers ORDER BY expires, key, peer LIMIT 1)"
+            )
+
+
+def live(database: sqlite3.Connection, key: Key, now: float) -> list[bytes]:
+    """See `Store.providers`."""
+    found = database.execute(
+        "SELECT statement FROM providers WHERE key = ? AND expires > ? ORDER BY expires DESC, peer DESC", (key, now)
+    )
+    return [row[0] for row in found]
+
+
+def remember(database: sqlite3.Connection, room: Room, peers: Sequence[tuple[PeerId, str, int, float]]) -> None:
+    """See `Store.remember_peers`."""
+    with room.required(database, reserve=True):
+        database.executemany(
+            "INSERT INTO peers VALUES (?, ?, ?, ?) ON CONFLICT (peer)"
+            " DO UPDATE SET host = excluded.host, port = excluded.port, last_seen = excluded.last_seen",
+            peers,
+        )
+        database.execute(
+            "DELETE FROM peers WHERE peer IN (SELECT peer FROM peers ORDER BY last_seen DESC, peer LIMIT -1 OFFSET ?)",
+            (bounds.PEERS_MAX,),
+        )
+
+
+def remembered(database: sqlite3.Connection, limit: int) -> list[RememberedPeer]:
+    """See `Store.remembered_peers`."""
+    found = database.execute(
+        "SELECT peer, host, port, last_seen FROM peers ORDER BY last_seen DESC, peer LIMIT ?", (limit,)
+    )
+    return [RememberedPeer(*row) for row in found]

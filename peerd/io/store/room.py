@@ -1,0 +1,35 @@
+"""The quota, held against the database's own counters within the transaction that would exceed it."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from peerd.errors import NoRoomError
+from peerd.io.store import bounds, schema
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many bytes may be used."""
+
+    quota_bytes: int
+
+    @contextlib.contextmanager
+    def required(self, database: sqlite3.Connection, *, reserve: bool) -> Iterator[None]:
+        """Raise NoRoomError where what is done inside uses more than there is; the caller rolls it back.
+
+        `reserve` lets it use what is kept for notes and deletions. What frees room always passes.
+        """
+        before = used_bytes(database)
+        yield
+        after = used_bytes(database)
+        limit = self.quota_bytes + (bounds.reserve_bytes(self.quota_bytes) if reserve else 0)
+        if before < after > limit:
+            raise NoRoomError("the quota is used up", hint="raise --quota, or delete something")
+
+
+def used_bytes(database: sqlite3.Connection) -> int:
+    """Return the bytes that the quota counts."""
+    row = database.execute("SELECT sum(value) FROM counters WHERE id <= ?", (schema.COUNTER_METADATA_BYTES,)).fetchone()
+    return int(row[0])

@@ -1,0 +1,175 @@
+"""Roots, claims and the slow release of what a root had, as SQL; each function is part of a transaction of its caller.
+
+A root being released has no CID: it is gone for everybody, a new one of the same CID is another row, and what it still
+links is given up slice by slice.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from peerd.io.store import block_table, bounds
+from peerd.io.store.interface import Root, unknown_root
+from peerd.io.store.room import Room
+
+_COLUMNS = "cid, kind, size, dag_size, rank, name, copies, complete, added_at, used_at"
+_EVERY_LINK = -1
+_EVICTIONS_PER_SLICE = 64
+
+
+def put(database: sqlite3.Connection, room: Room, root: Root) -> None:
+    """See `Store.put_root`."""
+    rank = bounds.CLASS_RANK[root.class_]
+    values = (
+        root.cid,
+        root.kind,
+        root.size,
+        root.dag_size,
+        rank,
+        root.name,
+        root.copies,
+        root.complete,
+        root.added_at,
+        root.used_at,
+    )
+    before = _id_and_rank(database, root.cid)
+    if before is None:
+        with room.required(database, reserve=True):
+            database.execute(f"INSERT INTO roots ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
+        return
+    database.execute(
+        f"UPDATE roots SET ({_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?",  # noqa: S608
+        (*values, before[0]),
+    )
+    if before[1] != rank:
+        block_table.rank_again(database, before[0])
+
+
+def _id_and_rank(database: sqlite3.Connection, cid: bytes) -> tuple[int, int] | None:
+    row: tuple[int, int] | None = database.execute("SELECT id, rank FROM roots WHERE cid = ?", (cid,)).fetchone()
+    return row
+
+
+def get(database: sqlite3.Connection, cid: bytes) -> Root | None:
+    """See `Store.root`."""
+    row = database.execute(f"SELECT {_COLUMNS} FROM roots WHERE cid = ?", (cid,)).fetchone()  # noqa: S608
+    return None if row is None else _root(row)
+
+
+def page(database: sqlite3.Connection, after: bytes | None, limit: int) -> list[Root]:
+    """See `Store.roots`."""
+    found = database.execute(
+        f"SELECT {_COLUMNS} FROM roots WHERE cid > ? ORDER BY cid LIMIT ?",  # noqa: S608
+        (after or b"", limit),
+    )
+    return [_root(row) for row in found]
+
+
+def _root(row: tuple[Any, ...]) -> Root:
+    cid, kind, size, dag_size, rank, name, copies, complete, added_at, used_at = row
+    class_ = bounds.CLASS_OF_RANK[rank]
+    return Root(cid, kind, size, dag_size, class_, name, copies, bool(complete), added_at, used_at)
+
+
+def touch(database: sqlite3.Connection, used: Iterable[tuple[bytes, float]]) -> None:
+    """Note when roots were used."""
+    database.executemany("UPDATE roots SET used_at = ? WHERE cid = ?", ((when, cid) for cid, when in used))
+
+
+def link(database: sqlite3.Connection, room: Room, cid: bytes, raws: Sequence[bytes], now: float) -> None:
+    """See `Store.link_blocks`."""
+    found = _id_and_rank(database, cid)
+    if found is None:
+        put(database, room, unknown_root(cid, now))
+        found = _id_and_rank(database, cid)
+        assert found is not None
+    block_table.link(database, room, *found, raws)
+
+
+def delete(database: sqlite3.Connection, cid: bytes) -> None:
+    """See `Store.delete_root`."""
+    found = _id_and_rank(database, cid)
+    if found is None:
+        return
+    database.execute("UPDATE roots SET cid = NULL WHERE id = ?", (found[0],))
+    block_table.unlink(database, found[0], limit=_EVERY_LINK, free=False)
+    database.execute("DELETE FROM roots WHERE id = ?", (found[0],))
+
+
+def _begin_release(database: sqlite3.Connection, cid: bytes) -> int | None:
+    """Take a root from view; returns its row for `release_slice`, None where there is no such root."""
+    found = _id_and_rank(database, cid)
+    if found is None:
+        return None
+    database.execute("UPDATE roots SET cid = NULL WHERE id = ?", (found[0],))
+    return found[0]
+
+
+def release(database: sqlite3.Connection, cid: bytes) -> tuple[int | None, int]:
+    """Release a root and the first slice of what it links; returns its row where there is more, and the bytes freed."""
+    root_id = _begin_release(database, cid)
+    if root_id is None:
+        return None, 0
+    done, freed = release_slice(database, root_id)
+    return None if done else root_id, freed
+
+
+def release_slice(database: sqlite3.Connection, root_id: int) -> tuple[bool, int]:
+    """Give up a slice of what a released root links; returns whether that was all, and the bytes freed."""
+    seen, freed = block_table.unlink(database, root_id, limit=block_table.SLICE_BLOCKS, free=True)
+    done = seen < block_table.SLICE_BLOCKS
+    if done:
+        database.execute("DELETE FROM roots WHERE id = ?", (root_id,))
+    return done, freed
+
+
+def any_released(database: sqlite3.Connection) -> int | None:
+    """Return the row of some root whose release is not finished."""
+    row = database.execute("SELECT id FROM roots WHERE cid IS NULL LIMIT 1").fetchone()
+    return None if row is None else row[0]
+
+
+def evict_slice(database: sqlite3.Connection, wanted: int) -> tuple[bool, int]:
+    """Release cache roots, the longest unused first, for one slice; returns whether to stop, and the bytes freed."""
+    freed = 0
+    for _ in range(_EVICTIONS_PER_SLICE):
+        root_id = any_released(database)
+        if root_id is None and freed < wanted:
+            root_id = _begin_eviction(database)
+        if root_id is None:
+            return True, freed
+        done, more = release_slice(database, root_id)
+        freed += more
+        if not done:
+            break
+    return False, freed
+
+
+def _begin_eviction(database: sqlite3.Connection) -> int | None:
+    row = database.execute(
+        "SELECT cid FROM roots WHERE cid IS NOT NULL AND rank = ?"
+        " AND NOT EXISTS (SELECT 1 FROM claims WHERE claims.cid = roots.cid) ORDER BY used_at, cid LIMIT 1",
+        (bounds.CLASS_RANK["cache"],),
+    ).fetchone()
+    return None if row is None else _begin_release(database, row[0])
+
+
+def add_claim(database: sqlite3.Connection, room: Room, cid: bytes, claim: bytes) -> None:
+    """See `Store.add_claim`."""
+    with room.required(database, reserve=True):
+        database.execute("INSERT OR IGNORE INTO claims VALUES (?, ?)", (cid, claim))
+
+
+def remove_claim(database: sqlite3.Connection, cid: bytes, claim: bytes) -> None:
+    """See `Store.remove_claim`."""
+    database.execute("DELETE FROM claims WHERE cid = ? AND claim = ?", (cid, claim))
+
+
+def claims(database: sqlite3.Connection, cid: bytes) -> list[bytes]:
+    """See `Store.claims`."""
+    return [row[0] for row in database.execute("SELECT claim FROM claims WHERE cid = ? ORDER BY claim", (cid,))]
+
+
+def with_claim(database: sqlite3.Connection, claim: bytes) -> list[bytes]:
+    """See `Store.roots_with_claim`."""
+    return [row[0] for row in database.execute("SELECT cid FROM claims WHERE claim = ? ORDER BY cid", (claim,))]

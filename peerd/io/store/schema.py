@@ -1,0 +1,235 @@
+"""The database's tables, its version and how an older one is brought up to date.
+
+Triggers keep the counters that the quota goes by, so that no statement can forget to count and no start has to scan.
+`links` names roots and blocks by row number: a root being released loses its CID at once and its links in slices.
+"""
+
+import sqlite3
+from pathlib import Path
+
+from peerd.clock import Entropy
+from peerd.errors import StoreError, UsageError
+from peerd.io.store import bounds
+from peerd.io.store.faults import translated
+
+# Rows of `counters`: 0 to RANK_MAX are the bytes of blocks by class.
+COUNTER_METADATA_BYTES = 5
+COUNTER_RECORDS = 6
+COUNTER_ROOTS = 7
+COUNTER_ROTTEN = 8
+COUNTER_PROVIDERS = 9
+COUNTERS = 10
+
+# Where a block's bytes are.
+PLACE_ABSENT = 0
+PLACE_INLINE = 1
+PLACE_FILE = 2
+
+BUSY_TIMEOUT_S = 5.0
+CHECKPOINT_PAGES = 4_000
+"""The write-ahead log is folded into the database each 16 MiB: rarely enough that few commits pay for it."""
+
+_WAL_KEPT_BYTES = 32 * 1024 * 1024
+_CACHE_KIB = 4_096
+
+_TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE counters (id INTEGER PRIMARY KEY, value INTEGER NOT NULL);
+
+CREATE TABLE records (
+    key BLOB NOT NULL UNIQUE, record BLOB NOT NULL, cid BLOB, expires REAL
+);
+CREATE INDEX records_by_cid ON records (cid, key) WHERE cid IS NOT NULL;
+CREATE INDEX records_by_end ON records (expires, key) WHERE expires IS NOT NULL;
+CREATE TABLE history (
+    key BLOB NOT NULL, sequence INTEGER NOT NULL, writer BLOB NOT NULL, nonce BLOB NOT NULL,
+    name TEXT NOT NULL, owner BLOB, cid BLOB, size INTEGER NOT NULL, deleted INTEGER NOT NULL,
+    expires REAL, written_at REAL NOT NULL, conflict INTEGER NOT NULL,
+    PRIMARY KEY (key, sequence, writer, nonce)
+) WITHOUT ROWID;
+CREATE TABLE sequences (key BLOB PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE blocks (
+    id INTEGER PRIMARY KEY, cid BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, place INTEGER NOT NULL,
+    rank INTEGER NOT NULL, run INTEGER NOT NULL, put_at REAL NOT NULL
+);
+CREATE INDEX blocks_unlinked ON blocks (id) WHERE rank = 0;
+CREATE TABLE block_data (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE trash (cid BLOB PRIMARY KEY) WITHOUT ROWID;
+
+CREATE TABLE roots (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, cid BLOB UNIQUE, kind TEXT NOT NULL,
+    size INTEGER NOT NULL, dag_size INTEGER NOT NULL, rank INTEGER NOT NULL, name TEXT NOT NULL,
+    copies INTEGER NOT NULL, complete INTEGER NOT NULL,
+    added_at REAL NOT NULL, used_at REAL NOT NULL
+);
+CREATE INDEX roots_by_use ON roots (rank, used_at, cid) WHERE cid IS NOT NULL;
+CREATE INDEX roots_released ON roots (id) WHERE cid IS NULL;
+CREATE TABLE links (root INTEGER NOT NULL, block INTEGER NOT NULL, PRIMARY KEY (root, block)) WITHOUT ROWID;
+CREATE INDEX links_by_block ON links (block, root);
+CREATE TABLE claims (cid BLOB NOT NULL, claim BLOB NOT NULL, PRIMARY KEY (cid, claim)) WITHOUT ROWID;
+CREATE INDEX claims_by_claim ON claims (claim, cid);
+
+CREATE TABLE providers (
+    key BLOB NOT NULL, peer BLOB NOT NULL, statement BLOB NOT NULL, expires REAL NOT NULL, PRIMARY KEY (key, peer)
+) WITHOUT ROWID;
+CREATE INDEX providers_by_end ON providers (expires, key, peer);
+CREATE TABLE peers (peer BLOB PRIMARY KEY, host TEXT NOT NULL, port INTEGER NOT NULL, last_seen REAL NOT NULL)
+    WITHOUT ROWID;
+CREATE INDEX peers_by_sight ON peers (last_seen, peer);
+"""
+
+
+def _add(counter: int | str, amount: str) -> str:
+    return f"UPDATE counters SET value = value + ({amount}) WHERE id = {counter};"  # noqa: S608  our own constants
+
+
+def _cost_triggers(table: str, cost: str, counter: int | None = None) -> str:
+    """Return the triggers that count a table's rows: `cost` is an expression with ROW for the row."""
+
+    def trigger(event: str, body: str) -> str:
+        return f"CREATE TRIGGER {table}_{event.lower()} AFTER {event} ON {table} BEGIN {body} END;\n"
+
+    new, old = cost.replace("ROW", "NEW"), cost.replace("ROW", "OLD")
+    text = trigger("INSERT", _add(COUNTER_METADATA_BYTES, new) + (_add(counter, "1") if counter else ""))
+    text += trigger("DELETE", _add(COUNTER_METADATA_BYTES, f"-({old})") + (_add(counter, "-1") if counter else ""))
+    if new != old:
+        text += trigger("UPDATE", _add(COUNTER_METADATA_BYTES, f"({new}) - ({old})"))
+    return text
+
+
+_BLOCK_TRIGGERS = f"""
+CREATE TRIGGER blocks_insert AFTER INSERT ON blocks BEGIN
+    {_add("NEW.rank", "NEW.size")} {_add(COUNTER_METADATA_BYTES, str(bounds.BLOCK_ROW_BYTES))}
+END;
+CREATE TRIGGER blocks_delete AFTER DELETE ON blocks BEGIN
+    {_add("OLD.rank", "-OLD.size")} {_add(COUNTER_METADATA_BYTES, str(-bounds.BLOCK_ROW_BYTES))}
+END;
+CREATE TRIGGER blocks_update AFTER UPDATE OF size, rank ON blocks BEGIN
+    {_add("OLD.rank", "-OLD.size")} {_add("NEW.rank", "NEW.size")}
+END;
+"""
+
+_TRIGGERS = (
+    _BLOCK_TRIGGERS
+    + _cost_triggers("records", f"length(ROW.record) + {bounds.RECORD_ROW_BYTES}", COUNTER_RECORDS)
+    + _cost_triggers("history", str(bounds.HISTORY_ROW_BYTES))
+    + _cost_triggers("sequences", str(bounds.SEQUENCE_ROW_BYTES))
+    + _cost_triggers("roots", str(bounds.ROOT_ROW_BYTES), COUNTER_ROOTS)
+    + _cost_triggers("links", str(bounds.LINK_ROW_BYTES))
+    + _cost_triggers("claims", f"length(ROW.claim) + {bounds.CLAIM_ROW_BYTES}")
+    + _cost_triggers("providers", f"length(ROW.statement) + {bounds.PROVIDER_ROW_BYTES}", COUNTER_PROVIDERS)
+    + _cost_triggers("peers", str(bounds.PEER_ROW_BYTES))
+)
+
+_COUNTER_ROWS = "".join(f"INSERT INTO counters VALUES ({counter}, 0);\n" for counter in range(COUNTERS))  # noqa: S608
+
+MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS + _COUNTER_ROWS,)
+"""Script n brings a store from version n to n + 1; a released one is never changed."""
+
+VERSION = len(MIGRATIONS)
+
+
+# Auto-vacuum is taken up by an empty database only, and so comes first.
+_WRITER_PRAGMAS = (
+    "auto_vacuum = INCREMENTAL",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "fullfsync = ON",
+    f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+    f"journal_size_limit = {_WAL_KEPT_BYTES}",
+)
+
+
+def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
+    """Open a connection for one thread at a time; transactions are begun and ended by hand."""
+    database = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    try:
+        database.execute(f"PRAGMA query_only = {'OFF' if writable else 'ON'}")
+        database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        database.execute("PRAGMA temp_store = MEMORY")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def prepare(database: sqlite3.Connection, where: Path, entropy: Entropy) -> bytes:
+    """Create the tables or bring them up to date; returns the store's id.
+
+    Raises UsageError where a newer peerd wrote the store, StoreError where it is no store.
+    """
+    found = _found_version(database, where)
+    if found > VERSION:
+        raise UsageError(
+            f"the store in {where} was written by a newer peerd (form {found}, this one knows {VERSION})",
+            hint="upgrade peerd, or use another directory with --data",
+        )
+    try:
+        for pragma in _WRITER_PRAGMAS:
+            database.execute(f"PRAGMA {pragma}")
+        return _bring_up_to_date(database, found, entropy)
+    except sqlite3.Error as error:
+        raise translated(error, f"the store in {where} cannot be opened") from error
+
+
+def _bring_up_to_date(database: sqlite3.Connection, found: int, entropy: Entropy) -> bytes:
+    for version in range(found, VERSION):
+        _migrate(database, version, entropy)
+    row = database.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchone()
+    return bytes(row[0])
+
+
+def begin_run(database: sqlite3.Connection) -> int:
+    """Count this start of the store; returns its number."""
+    return int(database.execute("UPDATE meta SET value = value + 1 WHERE name = 'run' RETURNING value").fetchone()[0])
+
+
+def counters(database: sqlite3.Connection) -> list[int]:
+    """Return all counters by number."""
+    return [row[0] for row in database.execute("SELECT value FROM counters ORDER BY id")]
+
+
+def _found_version(database: sqlite3.Connection, where: Path) -> int:
+    try:
+        tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "schema" not in tables:
+            if tables:
+                raise StoreError(f"{where} holds a database that is not a store of peerd")
+            return 0
+        return int(database.execute("SELECT max(version) FROM schema").fetchone()[0])
+    except sqlite3.Error as error:
+        raise translated(error, f"the store in {where} cannot be read") from error
+
+
+def _migrate(database: sqlite3.Connection, version: int, entropy: Entropy) -> None:
+    """Run one script and note its version, in one transaction."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        if version == 0:
+            database.execute("CREATE TABLE schema (version INTEGER PRIMARY KEY)")
+        for statement in _statements(MIGRATIONS[version]):
+            database.execute(statement)
+        if version == 0:
+            database.execute("INSERT INTO meta VALUES ('store_id', ?)", (entropy(bounds.STORE_ID_BYTES),))
+            database.execute("INSERT INTO meta VALUES ('run', 0)")
+        database.execute("INSERT INTO schema VALUES (?)", (version + 1,))
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> list[str]:
+    """Split a script; `executescript` would commit what is open."""
+    statements, text = [], ""
+    for part in script.split(";"):
+        text += part + ";"
+        if sqlite3.complete_statement(text):
+            if text.strip(" \n;"):
+                statements.append(text)
+            text = ""
+    return statements

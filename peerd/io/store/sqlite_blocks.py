@@ -1,0 +1,136 @@
+"""The store's calls on blocks, on disk: small ones in the database, larger ones a file each.
+
+A large block is written and synced by the staging threads, beside the writer and not in its way; the writer only
+names and notes it. What a read finds damaged the writer looks at again, alone with the file, before it is set aside.
+"""
+
+import asyncio
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+
+from peerd.content.block import Block
+from peerd.content.cid import Cid
+from peerd.errors import StoreError
+from peerd.io.store import block_table, bounds, schema
+from peerd.io.store.block_table import NewBlock
+from peerd.io.store.blockfiles import Staged
+from peerd.io.store.faults import translated
+from peerd.io.store.handover import Handover
+
+_PUT_ATTEMPTS = 3
+
+
+class SqliteBlocks(Handover):
+    """See `Store`."""
+
+    async def put_blocks(self, blocks: Sequence[Block]) -> None:
+        """See `Store.put_blocks`."""
+        wanted = {block.cid.to_bytes(): block.data for block in blocks}
+        for _ in range(_PUT_ATTEMPTS):
+            async with self._slots:
+                staged = await self._stage_missing(wanted)
+                if not await self._submit("writing blocks", self._noting(wanted, staged), staged=staged):
+                    return
+        raise StoreError("blocks are deleted as fast as they are put")
+
+    async def _stage_missing(self, wanted: dict[bytes, bytes]) -> list[Staged]:
+        """Write to temporary files the large blocks that are not here yet."""
+        large = [raw for raw, data in wanted.items() if len(data) > bounds.INLINE_MAX_BYTES]
+        if not large:
+            return []
+        missing = await self._read("looking for blocks", partial(self._missing, wanted=wanted, raws=large))
+        self._require_open()
+        writing = [self._staging.submit(self._files.stage, raw, wanted[raw]) for raw in missing]
+        try:
+            return list(await asyncio.gather(*map(asyncio.wrap_future, writing)))
+        except OSError as error:
+            self._discard_later(writing)
+            raise translated(error, "writing blocks") from error
+        except BaseException:
+            self._discard_later(writing)
+            raise
+
+    def _missing(self, database: sqlite3.Connection, wanted: dict[bytes, bytes], raws: Sequence[bytes]) -> list[bytes]:
+        missing = block_table.missing(database, raws)
+        self._files.require_free(sum(len(wanted[raw]) for raw in missing))
+        return missing
+
+    def _noting(self, wanted: dict[bytes, bytes], staged: Sequence[Staged]) -> "partial[list[bytes]]":
+        filed = {one.raw for one in staged}
+        new = [
+            NewBlock(raw, len(data), data if len(data) <= bounds.INLINE_MAX_BYTES else None, raw in filed)
+            for raw, data in wanted.items()
+        ]
+        return partial(self._note, new=new, now=self._clock.monotonic())
+
+    def _note(self, database: sqlite3.Connection, new: Sequence[NewBlock], now: float) -> list[bytes]:
+        self._files.require_free(sum(one.size for one in new if one.inline is not None))
+        return block_table.put(database, self._room, new, run=self._run, now=now)
+
+    def _discard_later(self, writing: Sequence["Future[Staged]"]) -> None:
+        """Delete temporary files of a put that was given up, in the threads that write them."""
+
+        def discard() -> None:
+            done = [one for one in writing if not one.cancelled() and one.exception() is None]
+            self._files.discard(one.result() for one in done)
+
+        # A pool that is shut down takes nothing more: the next start sweeps.
+        with suppress(RuntimeError):
+            self._staging.submit(discard)
+
+    async def block(self, cid: Cid) -> bytes | None:
+        """See `Store.block`."""
+        place, data = await self._read("reading a block", partial(self._find, cid=cid))
+        if place == schema.PLACE_ABSENT or data is not None:
+            return data
+        return await self._write("looking at a damaged block", partial(self._examine, cid=cid))
+
+    def _find(self, database: sqlite3.Connection, cid: Cid) -> tuple[int, bytes | None]:
+        """Return a block's place, and its bytes where they are whole."""
+        raw = cid.to_bytes()
+        place, data = block_table.find(database, raw)
+        if place == schema.PLACE_FILE:
+            data = self._files.read(raw)
+        whole = data is not None and hashlib.sha256(data).digest() == cid.digest
+        return place, data if whole else None
+
+    def _examine(self, database: sqlite3.Connection, cid: Cid) -> bytes | None:
+        """Read again what seemed damaged, nobody changing it now; set it aside where it is."""
+        place, data = self._find(database, cid)
+        if place == schema.PLACE_ABSENT or data is not None:
+            return data
+        raw = cid.to_bytes()
+        if place == schema.PLACE_FILE:
+            self._files.quarantine(raw)
+        block_table.drop_bytes(database, raw)
+        block_table.count_rotten(database)
+        return None
+
+    async def has_blocks(self, cids: Sequence[Cid]) -> list[bool]:
+        """See `Store.has_blocks`."""
+        raws = [cid.to_bytes() for cid in cids]
+        missing = set(await self._read("looking for blocks", partial(block_table.missing, raws=raws)))
+        return [raw not in missing for raw in raws]
+
+    async def delete_blocks(self, cids: Sequence[Cid]) -> None:
+        """See `Store.delete_blocks`."""
+        raws = [cid.to_bytes() for cid in cids]
+        await self._write("deleting blocks", partial(block_table.delete, raws=raws))
+
+    async def drop_unlinked(self, age_s: float) -> int:
+        """See `Store.drop_unlinked`."""
+        drop = partial(
+            block_table.drop_unlinked,
+            run=self._run,
+            newest=self._clock.monotonic() - age_s,
+            limit=block_table.SLICE_BLOCKS,
+        )
+        freed, seen = 0, block_table.SLICE_BLOCKS
+        while seen == block_table.SLICE_BLOCKS:
+            seen, more = await self._write("deleting unlinked blocks", drop)
+            freed += more
+        return freed

@@ -1,0 +1,115 @@
+"""The store's calls on roots, links and claims, on disk. The rows are `root_table`'s and `block_table`'s."""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+
+from peerd.io.store import bounds, root_table
+from peerd.io.store.handover import Handover
+from peerd.io.store.interface import Root
+from peerd.io.store.writer import Job
+
+LINKS_PER_WRITE = 1_024
+"""Links noted in one change: the others that wait for the writer wait some 10 ms at most."""
+
+
+class SqliteRoots(Handover):
+    """See `Store`."""
+
+    async def put_root(self, root: Root) -> None:
+        """See `Store.put_root`."""
+        self._touched.pop(root.cid, None)
+        await self._write("writing a root", partial(root_table.put, room=self._room, root=root))
+
+    async def root(self, cid: bytes) -> Root | None:
+        """See `Store.root`."""
+        found = await self._read("reading a root", partial(root_table.get, cid=cid))
+        return None if found is None else self._as_used(found)
+
+    async def roots(self, after: bytes | None, limit: int) -> list[Root]:
+        """See `Store.roots`."""
+        found = await self._read("reading roots", partial(root_table.page, after=after, limit=limit))
+        return [self._as_used(root) for root in found]
+
+    def _as_used(self, root: Root) -> Root:
+        used_at = self._touched.get(root.cid)
+        return root if used_at is None else replace(root, used_at=used_at)
+
+    def touch_root(self, cid: bytes, used_at: float) -> None:
+        """See `Store.touch_root`."""
+        self._require_open()
+        self._touch(cid, used_at)
+
+    async def link_blocks(self, root: bytes, cids: Sequence[bytes]) -> None:
+        """See `Store.link_blocks`."""
+        rest = iter(cids)
+        while (some := list(islice(rest, LINKS_PER_WRITE))) or not cids:
+            link = partial(root_table.link, room=self._room, cid=root, raws=some, now=self._clock.wall())
+            await self._write("linking blocks", link)
+            if not some:
+                return
+
+    async def delete_root(self, cid: bytes) -> None:
+        """See `Store.delete_root`."""
+        await self._write("deleting a root", partial(root_table.delete, cid=cid))
+
+    async def release_root(self, cid: bytes) -> int:
+        """See `Store.release_root`."""
+        try:
+            root_id, freed = await self._write("releasing a root", partial(root_table.release, cid=cid))
+            while root_id is not None:
+                go_on = partial(root_table.release_slice, root_id=root_id)
+                done, more = await self._write("releasing a root", go_on)
+                freed += more
+                root_id = None if done else root_id
+        except asyncio.CancelledError:
+            self._finish_releases()
+            raise
+        return freed
+
+    def _finish_releases(self) -> None:
+        """Have the writer end what releases were broken off, slice by slice between other changes."""
+        if self._closing is None:
+            self._writer.submit(Job(_finish_slice, "finishing releases", applied=self._finish_next))
+
+    def _finish_next(self, more: bool) -> None:
+        if more:
+            self._finish_releases()
+
+    async def evict_cache(self, bytes_wanted: int) -> int:
+        """See `Store.evict_cache`."""
+        freed, done = 0, bytes_wanted <= 0
+        while not done:
+            evict = partial(root_table.evict_slice, wanted=bytes_wanted - freed)
+            done, more = await self._write("evicting", evict)
+            freed += more
+        return freed
+
+    async def add_claim(self, cid: bytes, claim: bytes) -> None:
+        """See `Store.add_claim`."""
+        bounds.check_claim(claim)
+        await self._write("writing a claim", partial(root_table.add_claim, room=self._room, cid=cid, claim=claim))
+
+    async def remove_claim(self, cid: bytes, claim: bytes) -> None:
+        """See `Store.remove_claim`."""
+        await self._write("removing a claim", partial(root_table.remove_claim, cid=cid, claim=claim))
+
+    async def claims(self, cid: bytes) -> list[bytes]:
+        """See `Store.claims`."""
+        return await self._read("reading claims", partial(root_table.claims, cid=cid))
+
+    async def roots_with_claim(self, claim: bytes) -> list[bytes]:
+        """See `Store.roots_with_claim`."""
+        return await self._read("reading claims", partial(root_table.with_claim, claim=claim))
+
+
+def _finish_slice(database: sqlite3.Connection) -> bool:
+    """Give up one slice of some broken-off release; returns whether there may be more."""
+    root_id = root_table.any_released(database)
+    if root_id is None:
+        return False
+    root_table.release_slice(database, root_id)
+    return True
