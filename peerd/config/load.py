@@ -178,8 +178,7 @@ def _parse_one(entry: Entry, text: str, base: Path) -> object:  # noqa: PLR0911 
     if entry.kind is HostPort:
         return _host_port(entry, text)
     if entry.kind == ApiAddress:
-        address = parse_api_address(text)
-        return UnixAddress(base / address.path) if isinstance(address, UnixAddress) else address
+        return _api_address(text, base)
     if entry.kind is Path:
         return _path(text, base)
     if entry.kind is bool:
@@ -199,6 +198,14 @@ def _host_port(entry: Entry, text: str) -> HostPort:
     address = parse_host_port(text)
     if entry.many and address.port == 0:
         raise UsageError(f"not the port of a peer: {text[:80]!r}", hint="the port that the other peer listens on")
+    return address
+
+
+def _api_address(text: str, base: Path) -> ApiAddress:
+    address = parse_api_address(text)
+    if isinstance(address, UnixAddress):
+        address = UnixAddress(base / address.path)
+        check_unix_path(address.path)
     return address
 
 

@@ -30,7 +30,8 @@ def test_every_file_that_is_no_module_is_package_data() -> None:
     }
     for name in ("peerd", "cli"):
         for path in (ROOT / name).rglob("*"):
-            if path.is_file() and path.suffix not in {".py", ".pyc"}:
+            hidden = any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+            if path.is_file() and not hidden and path.suffix not in {".py", ".pyc"}:
                 package = ".".join(path.parent.relative_to(ROOT).parts)
                 assert any(section == package and path.match(pattern) for section, pattern in listed), path
 
@@ -47,3 +48,8 @@ def test_every_entry_point_exists() -> None:
             module = line.partition("=")[2].strip().partition(":")[0]
             path = ROOT.joinpath(*module.replace("peerd_cli", "cli").split("."))
             assert path.with_suffix(".py").exists(), line
+
+
+def test_the_fixture_for_users_tests_is_registered_where_it_is_shipped() -> None:
+    shipped = (ROOT / "peerd" / "lab" / "fixture.py").exists()
+    assert ("pytest11" in _setup()["options.entry_points"]) == shipped

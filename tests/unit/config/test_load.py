@@ -234,6 +234,11 @@ def test_a_data_directory_too_deep_for_its_socket_is_refused(home: dict[str, str
     assert "at most 103 bytes" in error.message
 
 
+def test_a_relative_socket_counts_with_its_directory(home: dict[str, str]) -> None:
+    _file(home, f'api = "unix:{"d" * 90}"')
+    assert "at most 103 bytes" in _refused({}, home).message
+
+
 @pytest.mark.parametrize(("quota", "bytes_"), [(None, 100), (5, 5)])
 def test_the_quota_is_a_tenth_of_the_file_system_unless_said(quota: int | None, bytes_: int) -> None:
     assert Settings(data=Path("/d"), quota_bytes=quota).quota_of(1000) == bytes_
