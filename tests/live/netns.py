@@ -26,6 +26,7 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import IO, Any
 
@@ -102,11 +103,15 @@ class Host:
     @property
     def address6(self) -> str:
         """Its IPv6 address on the first LAN it is on."""
-        return f"fd77:0:0:{min(self.ports):x}::{self.index + 1:x}"
+        return self.address6_on(min(self.ports))
 
     def address_on(self, lan: int) -> str:
         """Return its IPv4 address on LAN `lan`."""
         return f"10.77.{lan}.{self.index + 1}"
+
+    def address6_on(self, lan: int) -> str:
+        """Return its IPv6 address on LAN `lan`, in its shortest form."""
+        return str(IPv6Address(f"fd77:0:0:{lan:x}::{self.index + 1:x}"))
 
     def popen(
         self, command: Sequence[str | os.PathLike[str]], *, env: Mapping[str, str] | None = None, **options: Any
@@ -315,7 +320,7 @@ class Net:
             host.ip(
                 f"link set {device} up",
                 f"addr add {host.address_on(lan)}/24 brd + dev {device}",
-                f"addr add fd77:0:0:{lan:x}::{host.index + 1:x}/64 dev {device} nodad",
+                f"addr add {host.address6_on(lan)}/64 dev {device} nodad",
                 *([f"route add 224.0.0.0/4 dev {device}"] if lan == min(host.ports) else []),
             )
 
