@@ -183,7 +183,7 @@ class FileReader:
         return pieces
 
     def _cut(self, start: int, data: bytes) -> bytes:
-        first, last = max(self._offset - start, 0), max(self._end - start, 0)
+        first, last = max(self._offset - start, 0), self._end - start
         return data if first == 0 and last >= len(data) else data[first:last]
 
 

@@ -1,5 +1,6 @@
 import os
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -63,12 +64,25 @@ def test_how_a_file_is_cut_into_pieces_does_not_matter(pieces: list[bytes], kind
 
 
 def test_a_buffer_may_be_used_again_once_it_was_fed() -> None:
-    builder = FileBuilder(chunk_bytes=8)
-    buffer = bytearray(b"12345678abc")
-    blocks = builder.feed(memoryview(buffer))
-    buffer[:] = bytes(len(buffer))
-    last, _ = builder.finish()
-    assert [block.data for block in blocks + last][:2] == [b"12345678", b"abc"]
+    for size in (3, 20_000):
+        data = pattern(32_768 + size)
+        builder = FileBuilder(chunk_bytes=32_768)
+        buffer = bytearray(data)
+        blocks = builder.feed(memoryview(buffer))
+        buffer[:] = bytes(len(buffer))
+        last, _ = builder.finish()
+        assert b"".join(block.data for block in (blocks + last)[:2]) == data
+
+
+def test_a_file_fed_by_the_byte_takes_no_more_memory_than_its_chunk() -> None:
+    builder = FileBuilder()
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            builder.feed(b"%c" % (number % 256))
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_fed_by_the_byte_is_the_same() -> None:

@@ -1,5 +1,6 @@
 import base64
 import hashlib
+import time
 
 import pytest
 from hypothesis import given
@@ -82,6 +83,12 @@ def test_other_texts_are_no_cids(text: str) -> None:
     assert not looks_like_cid(text)
     with pytest.raises(UsageError):
         Cid.parse(text)
+
+
+def test_a_long_text_takes_no_time() -> None:
+    start = time.process_time()
+    assert not looks_like_cid("z" * 200_000)
+    assert time.process_time() - start < 0.05
 
 
 @given(st.text(max_size=70) | st.text("bkzQmafyei234567", max_size=70))

@@ -108,6 +108,16 @@ def test_nodes_that_widen_at_every_level_are_refused(monkeypatch: pytest.MonkeyP
     assert WALK_PENDING_MAX > 16_384 * NODES_AHEAD_MAX
 
 
+def test_a_long_dag_is_not_a_wide_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peerd.content.dag_walk.WALK_PENDING_MAX", 20)
+    blocks, node = file(pattern(100 * 1024), chunk_bytes=1024, links_max=4)
+    store = {block.cid: block.data for block in blocks}
+    walk = DagWalk(node.cid)
+    while not walk.done:
+        (cid,) = walk.wants(1)
+        walk.give(cid, store[cid])
+
+
 def test_a_dag_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peerd.content.dag_walk.WALK_BLOCKS_MAX", 10)
     blocks, node = file(pattern(20 * 1024), chunk_bytes=1024)

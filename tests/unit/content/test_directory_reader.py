@@ -133,8 +133,34 @@ def test_a_chain_of_shards_ends_with_the_hash() -> None:
     for depth in range(6, -1, -1):
         chain.append(shard((slot_of(b"a", depth), b"", chain[-1].cid)))
     assert [entry.name for entry in listing(chain[-1].cid, chain)] == ["a"]
-    chain.append(shard((slot_of(b"a"), b"", chain[-1].cid)))
-    with pytest.raises(IntegrityError):
+
+
+def test_shards_below_the_end_of_the_hash_are_not_followed() -> None:
+    chain = [shard((0, b"", LEAF.cid))]
+    for slot in range(1, 8):
+        chain.append(shard((slot, b"", chain[-1].cid)))
+    reader = DirectoryReader(chain[-1].cid)
+    for block in reversed(chain[1:]):
+        reader.give(block.cid, block.data)
+    with pytest.raises(IntegrityError, match="deep"):
+        reader.give(chain[0].cid, chain[0].data)
+
+
+def test_shards_of_different_fanout_do_not_fit_together() -> None:
+    name = next(name for number in range(10_000) if slot_of(name := b"%d" % number, 1) < 16)
+    link = encode_link(LEAF.cid, b"%X" % slot_of(name, 1) + name, 4)
+    lower = dag_pb_block(encode_node([link], hamt_data(1 << slot_of(name, 1), 16)))
+    root = shard((slot_of(name), b"", lower.cid))
+    with pytest.raises(IntegrityError, match="fit"):
+        listing(root.cid, [root, lower])
+
+
+def test_a_directory_of_too_many_shards_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peerd.content.directory_reader.DIRECTORY_ENTRIES_MAX", 3)
+    chain = [shard((slot_of(b"a", 4), b"a", LEAF.cid))]
+    for depth in range(3, -1, -1):
+        chain.append(shard((slot_of(b"a", depth), b"", chain[-1].cid)))
+    with pytest.raises(IntegrityError, match="more than"):
         listing(chain[-1].cid, chain)
 
 

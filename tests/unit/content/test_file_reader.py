@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peerd.content.block import Block, dag_pb_block, raw_block
-from peerd.content.cid import Cid
+from peerd.content.cid import DAG_PB, Cid
 from peerd.content.dagpb import encode_link, encode_node
 from peerd.content.limits import BURST_PIECES_MAX, FILE_DEPTH_MAX, PENDING_LINKS_MAX
 from peerd.content.protobuf import varint
@@ -16,6 +16,7 @@ from peerd.errors import IntegrityError
 from tests.unit.content.vectors import file, pattern
 
 Pick = Callable[[list[Cid]], Cid]
+LEAF = raw_block(b"four")
 
 
 def read(
@@ -146,14 +147,64 @@ def test_inline_bytes_of_an_inner_node_come_before_its_children() -> None:
         assert got == b"top low leafother"[offset : offset + 9]
 
 
+def test_inline_bytes_of_nested_nodes_that_came_early_wait_for_their_turn() -> None:
+    first, leaf = raw_block(b"first "), raw_block(b"leaf")
+    deep = inner([(leaf.cid, 4)], b"deep ")
+    middle = inner([(deep.cid, 9)], b"middle ")
+    root = inner([(first.cid, 6), (middle.cid, 16)])
+    reader = FileReader(root.cid)
+    for block in (root, middle, deep):
+        reader.wants(4)
+        assert reader.give(block.cid, block.data) == []
+    assert reader.give(first.cid, first.data) == [b"first ", b"middle ", b"deep "]
+
+
+def test_nothing_is_wanted_beyond_a_node_that_must_be_read_first() -> None:
+    size = 3 * 2**20
+    children = [Cid(DAG_PB, bytes([number]) * 32) for number in range(5)]
+    root = inner([(LEAF.cid, 4), *((cid, size) for cid in children)])
+    reader = FileReader(root.cid)
+    reader.give(root.cid, root.data)
+    assert reader.wants(16) == [LEAF.cid, children[0]]
+
+
+def test_a_long_file_is_not_a_wide_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peerd.content.file_reader.PENDING_LINKS_MAX", 20)
+    data = random.Random(2).randbytes(1000)
+    blocks, node = file(data, chunk_bytes=10, links_max=4)
+    assert read(FileReader(node.cid), blocks, count=1)[0] == data
+
+
+def test_a_block_that_is_held_is_not_wanted_in_another_place() -> None:
+    first, again = raw_block(b"first"), raw_block(b"again")
+    root = inner([(first.cid, 5), (again.cid, 5), (again.cid, 5)])
+    reader = FileReader(root.cid)
+    reader.give(root.cid, root.data)
+    assert reader.wants(2) == [first.cid, again.cid]
+    assert reader.give(again.cid, again.data) == []
+    assert reader.wants(3) == [first.cid]
+    assert reader.give(first.cid, first.data) == [b"first", b"again", b"again"]
+    assert reader.done
+
+
+def test_a_block_asked_for_counts_when_nodes_before_it_opened_meanwhile() -> None:
+    leaves = [raw_block(bytes([number])) for number in range(10)]
+    late = raw_block(b"late")
+    node = inner([(leaf.cid, 1) for leaf in leaves])
+    root = inner([(node.cid, 10), (late.cid, 4)])
+    reader = FileReader(root.cid)
+    reader.give(root.cid, root.data)
+    assert reader.wants(2) == [node.cid, late.cid]
+    reader.give(node.cid, node.data)
+    reader.give(late.cid, late.data)
+    assert reader.wants(20) == [leaf.cid for leaf in leaves]
+
+
 def test_leaves_of_the_old_form_are_read() -> None:
     leaf = dag_pb_block(encode_node((), b"\x08\x00\x12\x02hi\x18\x02"))
     root = inner([(leaf.cid, 2), (leaf.cid, 2)])
     assert read(FileReader(root.cid), [leaf, root])[0] == b"hihi"
     assert read(FileReader(leaf.cid), [leaf])[0] == b"hi"
-
-
-LEAF = raw_block(b"four")
 
 
 @pytest.mark.parametrize(
