@@ -118,3 +118,47 @@ def test_help_imports_nothing_of_the_daemon() -> None:
     )
     imported = ast.literal_eval(done.stdout.splitlines()[-1])
     assert set(imported) & set(HEAVY) == set()
+
+
+_FAKE = """
+import sys, types
+import peerd
+from peerd.errors import UsageError
+
+async def run(settings):
+    print(settings.copies)
+    {body}
+
+peerd.daemon = sys.modules["peerd.daemon"] = types.ModuleType("peerd.daemon")
+peerd.daemon.run = run
+from peerd.__main__ import main
+main(["--copies", "5"])
+"""
+
+
+def _started(body: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """Start the program in a process of its own, with a daemon that does `body`."""
+    environ = {"HOME": str(home), "PEERD_COPYS": "1", "PATH": os.environ["PATH"]}
+    script = [sys.executable, "-c", _FAKE.format(body=body)]
+    return subprocess.run(script, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_the_daemon_gets_the_settings_and_gives_the_status(tmp_path: Path) -> None:
+    done = _started("return 3", tmp_path)
+    assert (done.returncode, done.stdout) == (3, "5\n")
+    assert "unknown variable PEERD_COPYS: the nearest known one is PEERD_COPIES" in done.stderr
+    assert "WARNING" in done.stderr
+
+
+def test_an_error_of_the_daemon_is_a_line_and_a_hint(tmp_path: Path) -> None:
+    done = _started("raise UsageError('port 7433 is taken', hint='give another with --listen')", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.endswith("peerd: port 7433 is taken\nhint: give another with --listen\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_fault_of_the_daemon_is_logged_with_its_trace(tmp_path: Path) -> None:
+    done = _started("raise ZeroDivisionError('ours')", tmp_path)
+    assert done.returncode == 1
+    assert "ERROR stopped by a fault of peerd" in done.stderr
+    assert "ZeroDivisionError: ours" in done.stderr
