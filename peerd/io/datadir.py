@@ -155,11 +155,14 @@ def _read_secret(path: Path) -> bytes:
         raise
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise UsageError(f"{path} is not a file")
         require_private(path, "the secret file", FILE_MODE)
-        data = file.read(SECRET_MAX_BYTES + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(SECRET_MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if not 0 < len(data) <= SECRET_MAX_BYTES:
         raise UsageError(
             f"{path} does not hold a secret ({len(data)} bytes)", hint="restore it, or delete it for a new one"

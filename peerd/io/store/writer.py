@@ -29,7 +29,7 @@ GROUP_JOBS_MAX = 512
 TRASH_SLICE = 1_024
 
 _FREE_PAGES_KEPT = 8_192
-_VACUUM_PAGES = 512
+_VACUUM_PAGES = 256
 
 Outcome = tuple["Job", Any, BaseException | None]
 
@@ -202,8 +202,9 @@ class Writer:
             if not block_table.has_file(self._database, raw):
                 self._files.remove(raw)
         self._cleared += gone
-        if self._queue.empty() and self._database.execute("PRAGMA freelist_count").fetchone()[0] > _FREE_PAGES_KEPT:
-            self._database.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+        if self._database.execute("PRAGMA freelist_count").fetchone()[0] > _FREE_PAGES_KEPT:
+            # `execute` would stop after the first page: this pragma gives one up at each step.
+            self._database.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
 
 
 def settle_files(database: sqlite3.Connection, files: BlockFiles, staged: Sequence[Staged]) -> None:

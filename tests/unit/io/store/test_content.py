@@ -1,8 +1,7 @@
-import hashlib
 
 import pytest
 
-from peerd.content.block import Block, dag_pb_block
+from peerd.content.block import dag_pb_block
 from peerd.errors import NoRoomError, UsageError
 from peerd.io.store import bounds
 from peerd.io.store.interface import Store
