@@ -125,6 +125,17 @@ def test_a_path_that_comes_to_another_s_contact_waits_for_its_answer():
     assert search.hop(bob.peer) == 2
 
 
+def test_a_slow_contact_makes_room_on_every_path_that_waits_for_it():
+    search, first, second = two_paths()
+    bob = at(1)
+    search.on_success(first.peer, [bob], 0.1)
+    search.on_success(second.peer, [bob], 0.1)
+    assert ask_all(search, 0.1) == [bob]
+    assert search.on_slow(bob.peer)
+    assert not search.on_slow(bob.peer)
+    assert len(ask_all(search, 0.2)) == 2
+
+
 def test_a_follower_takes_over_where_it_has_another_address():
     search, first, second = two_paths()
     bob = at(1)

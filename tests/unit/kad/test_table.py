@@ -97,6 +97,14 @@ def test_closest_without_some_equals_brute_force(target, count, without, size):
     assert routes.closest(point, count, exclude) == expected
 
 
+def test_closest_without_all_of_the_nearest_gives_the_next():
+    routes = filled(300)
+    everyone = nearest(routes.contacts(), bytes(32), 300)
+    for skipped in (1, 8, 30, 295):
+        exclude = {c.peer for c in everyone[:skipped]}
+        assert routes.closest(bytes(32), 8, exclude) == everyone[skipped : skipped + 8]
+
+
 def test_a_small_network_is_known_whole_whatever_the_buckets():
     own = int.from_bytes(OWN.place, "big")
     crowd = [at(own ^ (1 << 255) ^ number) for number in range(1, 201)]
@@ -132,14 +140,23 @@ def test_beyond_the_most_members_a_full_bucket_turns_away_and_says_whom_to_probe
     check_invariants(routes)
 
 
+def test_a_spare_becomes_a_member_and_the_members_of_before_stay():
+    routes, crowd, _ = crowded(members_max=50)
+    members = set(routes.contacts())
+    routes.remove(crowd[25].peer)
+    assert set(routes.contacts()) == (members - {crowd[25]}) | {crowd[39]}
+
+
 def test_a_large_table_keeps_all_of_its_k_nearest_neighbours():  # Kademlia 2.4
-    for seed in range(15):
-        rng = random.Random(seed)
-        everyone = [contact(rng.randrange(1, 2**200)) for _ in range(600)]
-        routes = table(members_max=0)
-        for number, other in enumerate(everyone):
-            routes.seen(other, float(number))
-        assert routes.closest(OWN.place, 20) == nearest(everyone, OWN.place, 20), f"seed {seed}"
+    own = int.from_bytes(OWN.place, "big")
+    near = [at(own ^ (1 << 200) ^ number) for number in range(5)]
+    beside = [at(own ^ (1 << 251) ^ (number << 240)) for number in range(40)]
+    routes = table(members_max=0)
+    for number, other in enumerate([*reversed(beside), *near]):
+        routes.seen(other, float(number))
+    for number, other in enumerate([*near, *reversed(beside)]):
+        routes.seen(other, 100.0 + number)
+    assert routes.closest(OWN.place, 20) == nearest([*near, *beside], OWN.place, 20)
 
 
 def test_we_are_never_in_our_own_table():
