@@ -40,7 +40,9 @@ class RecordBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=Tru
     ttl_s: Annotated[int, Meta(ge=1, le=limits.TTL_MAX_S)] | None
 
 
-_statements = Statements(RecordBody, tag=b"peerd/1 record\x00", signer_field="writer", max_bytes=limits.RECORD_MAX_BYTES)
+_statements = Statements(
+    RecordBody, tag=b"peerd/1 record\x00", signer_field="writer", max_bytes=limits.RECORD_MAX_BYTES
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ The last part is the digest of the record itself: it only matters where a writer
 replicas still agree which of the two they keep.
 """
 
+import hashlib
 from typing import NamedTuple
 
 
@@ -17,5 +18,10 @@ class Version(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Return what users see: opaque, equal exactly where the records are."""
-        return f"{self.sequence}-{self.digest[:10].hex()}"
+        """Return what users see: opaque, for equality only."""
+        return version_text(self.sequence, self.writer, self.nonce)
+
+
+def version_text(sequence: int, writer: bytes, nonce: bytes) -> str:
+    """Return a version as users see it."""
+    return f"{sequence}-{hashlib.sha256(writer + nonce).hexdigest()[:20]}"

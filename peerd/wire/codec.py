@@ -21,7 +21,7 @@ class Codec(Generic[T]):
     """Decoder of one type (or union of types)."""
 
     def __init__(self, kind: object) -> None:
-        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)  # type: ignore[arg-type]
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
 
     def decode(self, data: bytes | memoryview) -> T:
         """Return the value; raises WireError where the bytes are not one of ours. Not checked to be canonical."""

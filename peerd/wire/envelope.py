@@ -65,7 +65,7 @@ def parse_hello(data: bytes) -> tuple[Hello, bytes, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """Prove that you can receive here: `echo` is the session id of what is answered, `cookie` a MAC over the address."""
+    """Prove that you receive here: `echo` is the session id of what is answered, `cookie` a MAC over the address."""
 
     echo: bytes
     cookie: bytes

@@ -78,7 +78,11 @@ class Leave(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, ta
 
 
 class Release(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=9):
-    """A claim on content ended: `record` is the newer version or tombstone of the name that claimed `cid`, or empty where the sender withdraws what it added itself."""
+    """A claim on content ended.
+
+    `record` is the newer version or tombstone of the name that claimed `cid`, or empty where the sender withdraws what
+    it added itself.
+    """
 
     rid: RequestId
     cid: Cid36
@@ -86,10 +90,14 @@ class Release(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, 
 
 
 class Pong(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=64):
-    """I am; `observed` is the address we saw the request come from, packed as family, address, port."""
+    """I am here.
+
+    `members` is the XOR of the first 8 bytes of the places of all members that the sender knows to be alive, its own
+    included: equal where two peers know the same members.
+    """
 
     rid: RequestId
-    observed: Annotated[bytes, Meta(max_length=19)]
+    members: Annotated[bytes, Meta(min_length=8, max_length=8)]
 
 
 class Nodes(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=65):

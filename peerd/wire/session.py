@@ -35,11 +35,13 @@ class Session:
         "heard_at",
         "local_id",
         "peer",
+        "remote_id",
     )
 
     def __init__(self, *, peer: PeerId, local_id: bytes, remote_id: bytes, send_key: bytes, receive_key: bytes) -> None:
         self.peer = peer
         self.local_id = local_id
+        self.remote_id = remote_id
         self.address: tuple[str, int] = ("", 0)
         self.established_at = 0.0
         self.heard_at = 0.0

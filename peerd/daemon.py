@@ -1,0 +1,207 @@
+"""The composition root: a Peer on the real network, store and clock, with its API, mDNS and signals.
+
+`run` is the daemon; `open_peer` embeds one in another asyncio program, without API and signals.
+"""
+
+import asyncio
+import gc
+import os
+import random
+import shutil
+import signal
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+from loguru import logger
+
+from peerd import logs
+from peerd.config import HostPort, Settings, read_network_key
+from peerd.errors import UsageError
+from peerd.identity import ED25519, SEED_BYTES, Identity
+from peerd.ids import NetworkId, PeerId, network_id
+from peerd.io import udp
+from peerd.io.datadir import DataDirectory, load_or_create_secret
+from peerd.io.environment import Environment, Stream, StreamListener
+from peerd.io.store.interface import Store
+from peerd.io.store.memory import MemoryStore
+from peerd.io.system import SystemClock, ThreadOffload, system_entropy
+from peerd.io.systemd import notify_ready, notify_stopping
+from peerd.kad.contact import Address
+from peerd.node.peer import Peer
+
+IDENTITY_NAME = "identity.key"
+STORE_NAME = "store"
+MEMORY_QUOTA_BYTES = 2**30
+
+
+class RealTransports:
+    """Sockets bound before the peer is made, so that a taken port ends the start before anything is written."""
+
+    def __init__(self, bound: udp.BoundSockets, seed: bytes) -> None:
+        self._bound = bound
+        self._seed = seed
+        self._client: ssl.SSLContext | None = None
+
+    async def open_datagrams(self, receive: Callable[[bytes, Address], None]) -> udp.UdpSockets:
+        """Begin to receive on the bound UDP sockets."""
+        sockets = udp.UdpSockets()
+        for sock in self._bound.udp:
+            await sockets.add(sock, receive)
+        self._bound.udp = []
+        return sockets
+
+    async def listen_streams(self, accepted: Callable[[Stream], Awaitable[None]]) -> StreamListener:
+        """Begin to accept on the bound TCP sockets."""
+        from peerd.io import tls
+
+        listener = tls.TlsListener()
+        own = ED25519.signing_key(self._seed).public
+        context = tls.server_context(self._seed)
+        for sock in self._bound.tcp:
+            await listener.add(sock, context, own, accepted)
+        self._bound.tcp = []
+        return listener
+
+    async def connect_stream(self, peer: PeerId, address: Address) -> Stream:
+        """Connect to a peer's TCP port."""
+        from peerd.io import tls
+
+        if self._client is None:
+            self._client = tls.client_context()
+        return await tls.connect(self._client, peer, address)
+
+
+async def run(settings: Settings) -> int:
+    """Run a peer until SIGINT or SIGTERM and return the exit status; raises PeerdError where it cannot start."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    async with AsyncExitStack() as stack:
+        await _start(settings, stack)
+        # What start-up made lives as long as the daemon: collections need not look at it again.
+        gc.collect()
+        gc.freeze()
+        await stopped.wait()
+        logger.info("stopping")
+        notify_stopping()
+    return 0
+
+
+async def _start(settings: Settings, stack: AsyncExitStack) -> None:
+    network = _network(settings)
+    bound = udp.bind(settings.listen_on)
+    stack.callback(bound.close)
+    data = stack.enter_context(DataDirectory.open(settings.data))
+    seed = load_or_create_secret(data.path / IDENTITY_NAME, lambda: system_entropy(SEED_BYTES))
+    if len(seed) != SEED_BYTES:
+        raise UsageError(
+            f"{data.path / IDENTITY_NAME} does not hold an identity",
+            hint="restore it from a backup, or delete it to become a new peer",
+        )
+    from peerd.api.server import ApiServer, Places
+
+    token = data.token(system_entropy)
+    clock = SystemClock()
+    store = await _open_store(settings, data.path, clock)
+    stack.push_async_callback(store.close)
+    peer = await stack.enter_async_context(_running(settings, network, seed, bound, store, clock))
+    places = Places(data=str(data.path), token=str(data.path / "token"), config=None)
+    api = ApiServer(peer, [address.text for address in settings.api], token, places=places)
+    addresses = await api.start()
+    stack.push_async_callback(api.stop)
+    await _discover(settings, peer, stack)
+    listen = HostPort(settings.listen.host, peer.addresses[0][1]).text
+    logs.ready_line(settings.log_format, id=peer.id_text, listen=listen, api=addresses)
+    notify_ready()
+
+
+def _network(settings: Settings) -> NetworkId:
+    secret = read_network_key(settings.network_key) if settings.network_key is not None else None
+    return network_id(settings.network, secret)
+
+
+async def _open_store(settings: Settings, data: Path, clock: SystemClock) -> Store:
+    from peerd.io.store.sqlite import SqliteStore
+
+    quota = settings.quota_of(shutil.disk_usage(data).total)
+    return await SqliteStore.open(data / STORE_NAME, quota, system_entropy, clock)
+
+
+@asynccontextmanager
+async def _running(
+    settings: Settings, network: NetworkId, seed: bytes, bound: udp.BoundSockets, store: Store, clock: SystemClock
+) -> AsyncIterator[Peer]:
+    offload = ThreadOffload()
+    environment = Environment(
+        clock=clock,
+        rng=random.Random(system_entropy(16)),  # noqa: S311  jitter and samples, no secrets
+        entropy=system_entropy,
+        suite=ED25519,
+        transports=RealTransports(bound, seed),
+        offload=offload,
+    )
+    peer = Peer(settings, Identity(ED25519.signing_key(seed), network, ED25519), environment, store)
+    await peer.start()
+    try:
+        yield peer
+    finally:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.leave_timeout_s):
+                await peer.stop()
+        offload.close()
+
+
+async def _discover(settings: Settings, peer: Peer, stack: AsyncExitStack) -> None:
+    """Announce and browse on the LAN, where that is wanted; what goes wrong there never stops a start."""
+    if not settings.mdns:
+        return
+    from peerd.io.mdns import LanDiscovery
+
+    def on_candidate(found: PeerId, addresses: list[Address]) -> None:
+        for address in addresses:
+            peer.offer(found, address, "mdns")
+
+    discovery = LanDiscovery(
+        peer.peer_id,
+        peer.network_digest,
+        peer.addresses[0][1],
+        interfaces=settings.interfaces,
+        on_candidate=on_candidate,
+        lonely=lambda: peer.lonely,
+        rng=random.Random(system_entropy(16)),  # noqa: S311
+        lonely_interval_s=settings.lonely_interval_s,
+        hints_max=settings.hints_max,
+    )
+    await discovery.start()
+    stack.push_async_callback(discovery.stop)
+
+
+@asynccontextmanager
+async def open_peer(settings: Settings, *, memory: bool = False) -> AsyncIterator[Peer]:
+    """Run a peer inside this program: no API, no signals. With `memory` nothing touches the disk, not even its key.
+
+    Raises what starting a daemon raises.
+    """
+    network = _network(settings)
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        bound = udp.bind(settings.listen_on)
+        stack.callback(bound.close)
+        store: Store
+        if memory:
+            seed = os.urandom(SEED_BYTES)
+            store = MemoryStore(settings.quota_bytes or MEMORY_QUOTA_BYTES, system_entropy, clock)
+        else:
+            data = stack.enter_context(DataDirectory.open(settings.data))
+            seed = load_or_create_secret(data.path / IDENTITY_NAME, lambda: system_entropy(SEED_BYTES))
+            store = await _open_store(settings, data.path, clock)
+        stack.push_async_callback(store.close)
+        peer = await stack.enter_async_context(_running(settings, network, seed, bound, store, clock))
+        await _discover(settings, peer, stack)
+        yield peer
+
+
+__all__ = ["open_peer", "run"]

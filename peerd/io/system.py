@@ -1,0 +1,48 @@
+"""The real clock and entropy, and the thread that long work is handed to."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+THREADS = 4
+
+
+class SystemClock:
+    """The host's clocks."""
+
+    @staticmethod
+    def monotonic() -> float:
+        """Seconds since some instant; never steps."""
+        return time.monotonic()
+
+    @staticmethod
+    def wall() -> float:
+        """Unix seconds."""
+        return time.time()
+
+
+def system_entropy(count: int) -> bytes:
+    """Return `count` bytes from the kernel."""
+    return os.urandom(count)
+
+
+class ThreadOffload:
+    """Runs blocking or long work in a few threads."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="peerd-work")
+
+    async def __call__(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return what `work` returns."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
+
+    def close(self) -> None:
+        """Let the threads end; work under way is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

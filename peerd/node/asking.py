@@ -1,0 +1,94 @@
+"""Several questions under way at once, answers in order of arrival, silence noticed peer by peer."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from peerd.errors import RemoteError
+from peerd.kad.contact import Contact
+from peerd.node.endpoint import REQUEST_TIMEOUT_S, Endpoint
+from peerd.wire.messages import Reply, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one question: a reply, an error, or neither: the peer is silent for longer than it ever was."""
+
+    contact: Contact
+    reply: Reply | None
+    error: RemoteError | None
+
+    @property
+    def silent(self) -> bool:
+        """Whether the peer has not answered yet; a late reply still comes as another Answer."""
+        return self.reply is None and self.error is None
+
+
+class Asking:
+    """Questions of one operation. Use as a context manager: what is still asked at its end is given up."""
+
+    def __init__(self, endpoint: Endpoint, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+        self._endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._futures: dict[asyncio.Future[Reply], tuple[Contact, asyncio.TimerHandle | None]] = {}
+        self._answers: deque[Answer] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> "Asking":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for future, (_, timer) in self._futures.items():
+            if timer is not None:
+                timer.cancel()
+            future.cancel()
+        self._futures.clear()
+
+    @property
+    def open_count(self) -> int:
+        """How many questions have no final answer yet."""
+        return len(self._futures)
+
+    def ask(self, contact: Contact, kind: Callable[..., Request], *fields: Any, silent_after_s: float) -> None:
+        """Ask; after `silent_after_s` without a reply an Answer says that the peer is silent."""
+        future = self._endpoint.ask(contact, kind, *fields, timeout_s=self._timeout_s)
+        timer = self._loop.call_later(silent_after_s, self._on_silent, contact) if silent_after_s else None
+        self._futures[future] = (contact, timer)
+        future.add_done_callback(self._on_done)
+
+    async def next(self) -> Answer | None:
+        """Return the next answer, or None where nothing is under way any more."""
+        while not self._answers:
+            if not self._futures:
+                return None
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._answers.popleft()
+
+    def _on_done(self, future: asyncio.Future[Reply]) -> None:
+        entry = self._futures.pop(future, None)
+        if entry is None or future.cancelled():
+            return
+        contact, timer = entry
+        if timer is not None:
+            timer.cancel()
+        error = future.exception()
+        if error is None:
+            self._push(Answer(contact, future.result(), None))
+        else:
+            assert isinstance(error, RemoteError)
+            self._push(Answer(contact, None, error))
+
+    def _on_silent(self, contact: Contact) -> None:
+        self._push(Answer(contact, None, None))
+
+    def _push(self, answer: Answer) -> None:
+        self._answers.append(answer)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

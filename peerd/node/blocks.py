@@ -1,0 +1,64 @@
+"""Writing blocks of one root to the store while they arrive: in batches, durable, with bounded memory."""
+
+import asyncio
+
+from peerd.content.block import Block
+from peerd.content.cid import Cid
+from peerd.io.store.interface import Store
+
+BATCH_BYTES = 4 * 1024 * 1024
+BATCH_BLOCKS_MAX = 512
+
+
+class BlockWriter:
+    """Collects blocks and puts them in batches; one batch is being written while the next fills.
+
+    With `root`, each batch is linked to it. Without, `cids` lists what was put, 36 bytes each, to be linked later.
+    """
+
+    def __init__(self, store: Store, root: Cid | None = None) -> None:
+        self._store = store
+        self._root = root.to_bytes() if root is not None else None
+        self._batch: list[Block] = []
+        self._batch_bytes = 0
+        self._writing: asyncio.Task[None] | None = None
+        self.cids = bytearray()
+        self.dag_bytes = 0
+
+    async def add(self, block: Block) -> None:
+        """Take a block; waits while the last batch is still being written. Raises NoRoomError, StoreError."""
+        self._batch.append(block)
+        self._batch_bytes += len(block.data)
+        self.dag_bytes += len(block.data)
+        if self._root is None:
+            self.cids += block.cid.to_bytes()
+        if self._batch_bytes >= BATCH_BYTES or len(self._batch) >= BATCH_BLOCKS_MAX:
+            await self._turn()
+
+    async def flush(self) -> None:
+        """Return when all is durable; raises as `add`."""
+        await self._turn()
+        await self._written()
+
+    async def close(self) -> None:
+        """Give up what is not written; for the way out of a failure."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+            self._writing = None
+
+    async def _turn(self) -> None:
+        await self._written()
+        if self._batch:
+            batch, self._batch, self._batch_bytes = self._batch, [], 0
+            self._writing = asyncio.get_running_loop().create_task(self._write(batch))
+
+    async def _written(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            await writing
+
+    async def _write(self, batch: list[Block]) -> None:
+        if self._root is not None:
+            await self._store.link_blocks(self._root, [block.cid.to_bytes() for block in batch])
+        await self._store.put_blocks(batch)

@@ -1,0 +1,391 @@
+"""Bulk connections: blocks, holds and histories over one encrypted stream for each pair of peers, used both ways.
+
+The stream's transport has proven who accepts (pinned key); the caller proves itself here with a signature over that
+key, a nonce of this connection and the network id (DESIGN.md 5). Not here: which blocks to ask whom for (fetch).
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from loguru import logger
+
+from peerd.config import Settings
+from peerd.errors import NoRoomError, PeerdError, RefusedError, StoreError, UnreachableError, WireError
+from peerd.identity import Identity
+from peerd.ids import PeerId
+from peerd.kad.contact import Address, Contact
+from peerd.logs import short
+from peerd.io.environment import Environment, Stream, StreamListener
+from peerd.node.tasks import Tasks
+from peerd.wire import frames
+from peerd.wire.codec import encode
+from peerd.wire.frames import HoldBody, VersionBody
+
+_TAG_PROOF = b"peerd/1 bulk proof\x00"
+NONCE_BYTES = 32
+
+# Requests of the other end that may wait here at a time; who sends more does not follow the protocol.
+QUEUED_MAX = 64
+HOLDS_MAX = 8
+OPENING_TIMEOUT_S = 5.0
+IDLE_CLOSE_S = 60.0
+PROGRESS_INTERVAL_S = 1.0
+
+Deliver = Callable[[bytes, bytes | None], None]
+
+
+class BulkHandler(Protocol):
+    """What the node does for the other end of a connection."""
+
+    async def block(self, cid: bytes) -> bytes | None:
+        """Return a block kept here."""
+
+    async def hold(self, connection: "BulkConnection", body: HoldBody) -> bytes:
+        """Take the content, and return the signed receipt once all of it is on disk."""
+
+    async def versions(self, key: bytes) -> list[VersionBody]:
+        """Return the versions known of a key, newest first."""
+
+
+@dataclass(slots=True, eq=False)
+class _Ask:
+    """A request of ours that waits for answers; `left` are the blocks that are still to come."""
+
+    future: asyncio.Future[bytes]
+    deliver: Deliver | None = None
+    left: set[bytes] = field(default_factory=set)
+    heard_at: float = 0.0
+
+
+class BulkConnection:
+    """One open connection with `peer`."""
+
+    def __init__(self, stream: Stream, peer: PeerId, handler: BulkHandler, tasks: Tasks, *, stall_s: float) -> None:
+        self.peer = peer
+        self.used_at = asyncio.get_running_loop().time()
+        self.closed = False
+        self._stream = stream
+        self._handler = handler
+        self._tasks = tasks
+        self._stall_s = stall_s
+        self._asks: dict[int, _Ask] = {}
+        self._next_rid = 0
+        self._holds = 0
+        self._queue: asyncio.Queue[tuple[int, int, bytes]] = asyncio.Queue(QUEUED_MAX)
+        self._writing = asyncio.Lock()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is under way either way."""
+        return bool(self._asks) or self._holds > 0 or not self._queue.empty()
+
+    # Asking.
+
+    async def want(self, cids: list[bytes], deliver: Deliver) -> None:
+        """Ask for blocks; `deliver(cid, data)` is called for each as it comes, data None where the peer has it not.
+
+        Raises UnreachableError where the connection breaks or stands still.
+        """
+        await self._ask(frames.WANT, b"".join(cids), deliver=deliver, left=set(cids))
+
+    async def hold(self, body: HoldBody) -> bytes:
+        """Ask the peer to hold content; return its receipt.
+
+        Raises NoRoomError, RefusedError, UnreachableError.
+        """
+        return await self._ask(frames.HOLD, encode(body))
+
+    async def versions(self, key: bytes) -> list[VersionBody]:
+        """Return the versions that the peer knows of a key; raises UnreachableError, RefusedError, WireError."""
+        return frames.history_codec.decode_canonical(await self._ask(frames.VERSIONS, key))
+
+    async def _ask(
+        self, kind: int, payload: bytes, *, deliver: Deliver | None = None, left: set[bytes] | None = None
+    ) -> bytes:
+        if self.closed:
+            raise UnreachableError("the connection is closed")
+        loop = asyncio.get_running_loop()
+        self._next_rid = rid = (self._next_rid + 1) & 0xFFFFFFFF
+        ask = _Ask(loop.create_future(), deliver, left or set(), loop.time())
+        self._asks[rid] = ask
+        self.used_at = loop.time()
+        try:
+            await self._send(kind, rid, payload)
+            while True:
+                quiet_s = loop.time() - ask.heard_at
+                if quiet_s >= self._stall_s:
+                    raise UnreachableError("the peer stands still")
+                done, _ = await asyncio.wait({ask.future}, timeout=self._stall_s - quiet_s)
+                if done:
+                    return ask.future.result()
+        finally:
+            self._asks.pop(rid, None)
+            ask.future.cancel()
+
+    # Both ways.
+
+    async def run(self) -> None:
+        """Read and serve until the connection ends; never raises for what the other end does."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                server = group.create_task(self._serve())
+                try:
+                    await self._read()
+                except (UnreachableError, WireError) as error:
+                    logger.debug("bulk connection ended", peer=short(self.peer), reason=str(error))
+                server.cancel()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Cut the connection and fail what waits for it."""
+        if self.closed:
+            return
+        self.closed = True
+        self._stream.close()
+        for ask in list(self._asks.values()):
+            if not ask.future.done():
+                ask.future.set_exception(UnreachableError("the connection was lost"))
+                ask.future.exception()
+
+    async def progress(self, rid: int) -> None:
+        """Tell the other end that its long request goes on."""
+        with suppress(UnreachableError):
+            await self._send(frames.PROGRESS, rid)
+
+    async def _send(self, kind: int, rid: int, payload: bytes = b"") -> None:
+        async with self._writing:
+            await self._stream.write(frames.pack(kind, rid, payload))
+
+    async def _read(self) -> None:
+        while True:
+            header = await self._stream.read_exactly(frames.HEADER_BYTES)
+            length, kind, rid = frames.unpack_header(header)
+            payload = await self._stream.read_exactly(length) if length else b""
+            self.used_at = asyncio.get_running_loop().time()
+            if kind in frames.ANSWERS:
+                self._on_answer(kind, rid, payload)
+            elif kind == frames.HOLD:
+                self._on_hold(rid, payload)
+            elif kind in frames.REQUESTS:
+                if self._queue.full():
+                    raise WireError("too_many_requests")
+                self._queue.put_nowait((kind, rid, payload))
+            else:
+                raise WireError("frame_kind")
+
+    def _on_answer(self, kind: int, rid: int, payload: bytes) -> None:
+        ask = self._asks.get(rid)
+        if ask is None or ask.future.done():
+            return
+        ask.heard_at = self.used_at
+        if kind in (frames.BLOCK, frames.MISSING):
+            cid = payload[: frames.CID_BYTES]
+            if ask.deliver is None or cid not in ask.left:
+                raise WireError("unasked_block")
+            ask.left.discard(cid)
+            ask.deliver(cid, payload[frames.CID_BYTES :] if kind == frames.BLOCK else None)
+            if not ask.left:
+                ask.future.set_result(b"")
+        elif kind == frames.FAILED:
+            ask.future.set_exception(_failure(payload))
+            ask.future.exception()
+        elif kind in (frames.HELD, frames.HISTORY):
+            ask.future.set_result(payload)
+
+    async def _serve(self) -> None:
+        while True:
+            kind, rid, payload = await self._queue.get()
+            try:
+                if kind == frames.WANT:
+                    await self._serve_want(rid, payload)
+                else:
+                    versions = await self._handler.versions(payload)
+                    await self._send(frames.HISTORY, rid, encode(versions))
+            except StoreError:
+                await self._send(frames.FAILED, rid, b"store")
+            except (UnreachableError, WireError) as error:
+                logger.debug("a request could not be served", peer=short(self.peer), reason=str(error))
+                self._stream.close()
+                return
+
+    async def _serve_want(self, rid: int, payload: bytes) -> None:
+        for cid in frames.split_cids(payload):
+            data = await self._handler.block(cid)
+            if data is None:
+                await self._send(frames.MISSING, rid, cid)
+                continue
+            head = frames.pack_header(frames.BLOCK, rid, len(cid) + len(data)) + cid
+            async with self._writing:
+                await self._stream.write(head + data if len(data) < 65536 else head)
+                if len(data) >= 65536:
+                    await self._stream.write(data)
+
+    def _on_hold(self, rid: int, payload: bytes) -> None:
+        body = frames.hold_codec.decode_canonical(payload)
+        if self._holds >= HOLDS_MAX:
+            self._tasks.spawn(self._send(frames.FAILED, rid, b"busy"), "refuse hold")
+            return
+        self._holds += 1
+        if not self._tasks.spawn(self._serve_hold(rid, body), "hold"):
+            self._holds -= 1
+
+    async def _serve_hold(self, rid: int, body: HoldBody) -> None:
+        ticker = asyncio.get_running_loop().create_task(self._tick(rid))
+        try:
+            receipt = await self._handler.hold(self, body)
+            answer = (frames.HELD, receipt)
+        except NoRoomError:
+            answer = (frames.FAILED, b"no_room")
+        except StoreError:
+            answer = (frames.FAILED, b"store")
+        except PeerdError as error:
+            answer = (frames.FAILED, error.code.encode()[:64])
+        finally:
+            self._holds -= 1
+            ticker.cancel()
+        with suppress(UnreachableError):
+            await self._send(answer[0], rid, answer[1])
+
+    async def _tick(self, rid: int) -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_INTERVAL_S)
+            await self.progress(rid)
+
+
+def _failure(payload: bytes) -> PeerdError:
+    if payload == b"no_room":
+        return NoRoomError("the peer has no room")
+    return RefusedError(payload.decode("ascii", "replace"))
+
+
+class BulkPool:
+    """The connections of this peer, one for each other peer, made when needed and closed when idle."""
+
+    def __init__(
+        self, identity: Identity, environment: Environment, settings: Settings, tasks: Tasks, handler: BulkHandler
+    ) -> None:
+        self._identity = identity
+        self._environment = environment
+        self._tasks = tasks
+        self._handler = handler
+        self._stall_s = settings.transfer_timeout_s
+        self._connections_max = settings.connections_max
+        self._connections: dict[PeerId, BulkConnection] = {}
+        self._opening: dict[PeerId, asyncio.Future[BulkConnection]] = {}
+        self._accepted_count = 0
+        self._listener: StreamListener | None = None
+        self.dropped: Callable[[Address], bool] = lambda address: False
+
+    async def listen(self) -> None:
+        """Begin to accept."""
+        self._listener = await self._environment.transports.listen_streams(self._accept)
+        self._tasks.spawn(self._close_idle(), "close idle connections")
+
+    async def close(self) -> None:
+        """Stop accepting and cut all."""
+        if self._listener is not None:
+            await self._listener.close()
+        for connection in list(self._connections.values()):
+            connection.close()
+
+    def drop(self, peer: PeerId) -> None:
+        """Cut the connection with a peer."""
+        connection = self._connections.pop(peer, None)
+        if connection is not None:
+            connection.close()
+
+    async def get(self, contact: Contact) -> BulkConnection:
+        """Return an open connection with a peer, an existing one where there is one.
+
+        Raises UnreachableError, WireError (the other end is not that peer).
+        """
+        if self.dropped(contact.address):
+            raise UnreachableError("cut off")
+        connection = self._connections.get(contact.peer)
+        if connection is not None and not connection.closed:
+            connection.used_at = asyncio.get_running_loop().time()
+            return connection
+        opening = self._opening.get(contact.peer)
+        if opening is None:
+            opening = asyncio.ensure_future(self._open(contact))
+            self._opening[contact.peer] = opening
+            opening.add_done_callback(lambda done: self._opened(contact.peer, done))
+        return await asyncio.shield(opening)
+
+    def _opened(self, peer: PeerId, done: asyncio.Future[BulkConnection]) -> None:
+        self._opening.pop(peer, None)
+        if not done.cancelled():
+            done.exception()
+
+    async def _open(self, contact: Contact) -> BulkConnection:
+        try:
+            async with asyncio.timeout(OPENING_TIMEOUT_S):
+                stream = await self._environment.transports.connect_stream(contact.peer, contact.address)
+                try:
+                    await self._prove(stream)
+                except BaseException:
+                    stream.close()
+                    raise
+        except TimeoutError as error:
+            raise UnreachableError("no connection in time") from error
+        return self._started(stream, contact.peer)
+
+    async def _prove(self, stream: Stream) -> None:
+        nonce = await _expect(stream, frames.NONCE)
+        proof = self._identity.sign(_TAG_PROOF, stream.server_key + nonce)
+        await stream.write(frames.pack(frames.PROOF, 0, self._identity.peer + proof))
+        await _expect(stream, frames.READY)
+
+    async def _accept(self, stream: Stream) -> None:
+        if self._accepted_count >= self._connections_max or self.dropped(stream.remote):
+            stream.close()
+            return
+        self._accepted_count += 1
+        try:
+            async with asyncio.timeout(OPENING_TIMEOUT_S):
+                peer = await self._check_caller(stream)
+            connection = self._started(stream, peer, run=False)
+            await connection.run()
+        except (TimeoutError, UnreachableError, WireError) as error:
+            logger.debug("a bulk connection was refused", address=stream.remote, reason=str(error))
+        finally:
+            self._accepted_count -= 1
+            stream.close()
+
+    async def _check_caller(self, stream: Stream) -> PeerId:
+        nonce = self._environment.entropy(NONCE_BYTES)
+        await stream.write(frames.pack(frames.NONCE, 0, nonce))
+        payload = await _expect(stream, frames.PROOF)
+        peer, signature = PeerId(payload[:32]), payload[32:]
+        if not self._identity.verify(peer, _TAG_PROOF, stream.server_key + nonce, signature):
+            raise WireError("signature")
+        await stream.write(frames.pack(frames.READY, 0))
+        return peer
+
+    def _started(self, stream: Stream, peer: PeerId, *, run: bool = True) -> BulkConnection:
+        connection = BulkConnection(stream, peer, self._handler, self._tasks, stall_s=self._stall_s)
+        known = self._connections.get(peer)
+        if known is None or known.closed or not known.busy:
+            self._connections[peer] = connection
+        if run and not self._tasks.spawn(connection.run(), "bulk connection"):
+            connection.close()
+        return connection
+
+    async def _close_idle(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_CLOSE_S / 4)
+            limit = asyncio.get_running_loop().time() - IDLE_CLOSE_S
+            for peer, connection in list(self._connections.items()):
+                if connection.closed or (not connection.busy and connection.used_at < limit):
+                    self.drop(peer)
+
+
+async def _expect(stream: Stream, kind: int) -> bytes:
+    length, got, _ = frames.unpack_header(await stream.read_exactly(frames.HEADER_BYTES))
+    if got != kind:
+        raise WireError("frame_order")
+    return await stream.read_exactly(length) if length else b""

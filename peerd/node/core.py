@@ -1,0 +1,74 @@
+"""What the verbs share: this peer's identity, members, store, endpoint and bulk connections, in one place.
+
+A verb is a module with one public coroutine that is given a Core; the Peer (peer.py) makes and ends it.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from peerd.config import Settings
+from peerd.identity import Identity
+from peerd.ids import Key, PeerId, find_peer_id, name_key
+from peerd.io.store.interface import Store
+from peerd.kad.contact import Contact
+from peerd.node.bulk import BulkPool
+from peerd.node.endpoint import Endpoint
+from peerd.io.environment import Environment
+from peerd.node.events import Events
+from peerd.node.keylocks import KeyLocks
+from peerd.node.members import Members
+from peerd.node.tasks import Tasks
+from peerd.records.statement import Verifier
+
+# A record is kept by so many of the peers nearest to its key (DESIGN.md 6).
+RECORD_HOLDERS = 8
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the status shows of the work done."""
+
+    cache_hits: int = 0
+    cache_misses: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Core:
+    """One running peer, as its verbs see it."""
+
+    settings: Settings
+    identity: Identity
+    environment: Environment
+    store: Store
+    tasks: Tasks
+    members: Members
+    verifier: Verifier
+    events: Events
+    endpoint: Endpoint = field(init=False)
+    bulk: BulkPool = field(init=False)
+    locks: KeyLocks = field(default_factory=KeyLocks)
+    counts: Counts = field(default_factory=Counts)
+    missing_since: dict[bytes, float] = field(default_factory=dict)
+    """Keys and roots that lack copies, and since when (monotonic)."""
+
+    @property
+    def peer(self) -> PeerId:
+        """Return our own id."""
+        return self.identity.peer
+
+    def now(self) -> float:
+        """Return the monotonic time."""
+        return self.environment.clock.monotonic()
+
+    def key_of(self, name: str) -> tuple[Key, str, PeerId | None]:
+        """Return (key, name, owner) of a name as users write it: `NAME`, or `PEER/NAME` for a peer's own."""
+        head, slash, rest = name.partition("/")
+        owner = find_peer_id(head) if slash and rest else None
+        if owner is None:
+            return name_key(self.identity.network, name), name, None
+        return name_key(self.identity.network, rest, owner), rest, owner
+
+    def silent_after_s(self, contact: Contact) -> float:
+        """Return after how long without a reply this contact is silent, in its own measured terms."""
+        return self.endpoint.rtt(contact.peer).rto_s

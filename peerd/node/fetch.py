@@ -1,0 +1,187 @@
+"""Fetching blocks of one root: from here where they are here, else from all sources at once, each checked on arrival.
+
+The schedule (swarm) says which block to ask of whom; this module moves them. A source that sends a wrong block is
+named, counted and dropped. Nothing unchecked is ever handed on or written.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from loguru import logger
+
+from peerd.content.block import check
+from peerd.content.cid import Cid
+from peerd.errors import IntegrityError, PeerdError, TimedOutError, UnreachableError, WireError
+from peerd.ids import PeerId
+from peerd.kad.contact import Contact
+from peerd.logs import short
+from peerd.node.bulk import BulkConnection
+from peerd.node.core import Core
+from peerd.swarm.schedule import Schedule
+
+WORKERS_PER_SOURCE = 2
+SOURCES_MAX = 8
+ENDGAME_TICK_S = 0.25
+
+FindSources = Callable[[], Awaitable[list[Contact]]]
+
+
+class Fetcher:
+    """Blocks of one root, from here or elsewhere. Use as an async context manager."""
+
+    def __init__(self, core: Core, find_sources: FindSources, *, connection: BulkConnection | None = None) -> None:
+        self._core = core
+        self._find_sources = find_sources
+        self._schedule = Schedule()
+        self._futures: dict[bytes, asyncio.Future[bytes]] = {}
+        self._workers: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._finding: asyncio.Task[None] | None = None
+        self._tried: set[PeerId] = set()
+        self._first = connection
+        self.lied = False
+        self.from_local_count = 0
+        self.from_peers_count = 0
+
+    async def __aenter__(self) -> "Fetcher":
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        tasks = [*self._workers, *([self._finding] if self._finding is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for future in self._futures.values():
+            future.cancel()
+
+    async def get(self, cid: Cid) -> bytes:
+        """Return a block, checked.
+
+        Raises TimedOutError where none of the sources has it now, IntegrityError where all that had it lied.
+        """
+        data = await self._core.store.block(cid)
+        if data is not None:
+            self.from_local_count += 1
+            return data
+        raw = cid.to_bytes()
+        future = self._futures.get(raw)
+        if future is None:
+            future = self._futures[raw] = asyncio.get_running_loop().create_future()
+            self._schedule.want(raw)
+            self._wake.set()
+            if self._finding is None:
+                self._finding = asyncio.get_running_loop().create_task(self._find())
+            elif self._finding.done() and not self._workers:
+                self._give_up()
+        try:
+            data = await asyncio.shield(future)
+        except asyncio.CancelledError:
+            if not future.done():
+                self._schedule.forget(raw)
+                self._futures.pop(raw, None)
+            raise
+        self._futures.pop(raw, None)
+        self.from_peers_count += 1
+        return data
+
+    async def _find(self) -> None:
+        if self._first is not None:
+            self._add(self._first)
+        else:
+            await self._add_found()
+        if not self._workers:
+            self._give_up()
+
+    async def _add_found(self) -> None:
+        contacts = [c for c in await self._find_sources() if c.peer not in self._tried][:SOURCES_MAX]
+        self._tried.update(contact.peer for contact in contacts)
+        async with asyncio.TaskGroup() as group:
+            for contact in contacts:
+                group.create_task(self._open(contact))
+
+    async def _open(self, contact: Contact) -> None:
+        try:
+            connection = await self._core.bulk.get(contact)
+        except (UnreachableError, WireError) as error:
+            logger.debug("a source cannot be reached", peer=short(contact.peer), reason=str(error))
+            return
+        self._add(connection)
+
+    def _add(self, connection: BulkConnection) -> None:
+        self._schedule.add_source(connection.peer)
+        for _ in range(WORKERS_PER_SOURCE):
+            worker = asyncio.get_running_loop().create_task(self._work(connection))
+            self._workers.add(worker)
+            worker.add_done_callback(self._worker_ended)
+
+    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        if not worker.cancelled() and worker.exception() is not None:
+            logger.opt(exception=worker.exception()).error("a fetch worker failed")
+        self._settle()
+
+    async def _work(self, connection: BulkConnection) -> None:
+        peer = connection.peer
+        while True:
+            cids = self._schedule.assign(peer, self._core.now())
+            if not cids:
+                if peer not in self._schedule.sources:
+                    return
+                self._wake.clear()
+                try:
+                    async with asyncio.timeout(ENDGAME_TICK_S):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+                continue
+            try:
+                await connection.want(cids, lambda cid, data: self._deliver(peer, cid, data))
+            except PeerdError as error:
+                logger.debug("a source fell away", peer=short(peer), reason=str(error))
+                self._drop(peer)
+                return
+
+    def _deliver(self, peer: PeerId, raw: bytes, data: bytes | None) -> None:
+        if data is None:
+            self._schedule.on_missing(peer, raw)
+            self._wake.set()
+            self._settle()
+            return
+        if not check(Cid.from_bytes(raw), data):
+            self.lied = True
+            self._core.counts.rejected["wrong_block"] += 1
+            logger.warning("a peer sent a wrong block and is not asked again", peer=short(peer))
+            raise WireError("wrong_block")
+        self._schedule.on_delivered(peer, raw)
+        future = self._futures.get(raw)
+        if future is not None and not future.done():
+            future.set_result(data)
+
+    def _drop(self, peer: PeerId) -> None:
+        self._schedule.drop_source(peer)
+        self._wake.set()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Fail what none of the sources has; while sources are still being found, wait for them."""
+        if self._finding is None or not self._finding.done():
+            return
+        hopeless = self._schedule.hopeless()
+        if hopeless:
+            for raw in hopeless:
+                self._fail(raw)
+
+    def _give_up(self) -> None:
+        for raw in list(self._futures):
+            self._fail(raw)
+
+    def _fail(self, raw: bytes) -> None:
+        self._schedule.forget(raw)
+        future = self._futures.pop(raw, None)
+        if future is None or future.done():
+            return
+        if self.lied:
+            future.set_exception(IntegrityError("every peer that answered sent something else than what was asked for"))
+        else:
+            future.set_exception(TimedOutError("no peer that can be reached now has all of the content"))
+        future.exception()

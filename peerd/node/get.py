@@ -1,0 +1,348 @@
+"""Getting: the name's newest version, then its content from here or from all that have it, checked block by block."""
+
+import asyncio
+import io
+import tarfile
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from peerd.content.block import Block
+from peerd.content.cid import Cid
+from peerd.content.read import DirectoryReader, Entry, FileReader, decode
+from peerd.errors import IntegrityError, NotFoundError, PeerdError, TimedOutError, UsageError, WireError
+from peerd.ids import peer_id_text
+from peerd.io.store.bounds import RootClass
+from peerd.io.store.interface import Root, RootKind
+from peerd.node import results
+from peerd.node.blocks import BlockWriter
+from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.fetch import Fetcher
+from peerd.node.holding import record_cid_bytes
+from peerd.node.names import Name, target_of
+from peerd.node.placing import inline_value
+from peerd.node.providing import CACHE, announce, find_providers, sources_of
+from peerd.node.put import elapsed_ms
+from peerd.node.reading import need, read
+from peerd.node.results import GetOptions, Kind
+from peerd.records.record import DIRECTORY, INLINE, Record
+
+# Blocks of one file under way ahead of its reader, of 1 MiB each; and entries of a directory.
+AHEAD_BLOCKS = 12
+AHEAD_ENTRIES = 128
+AHEAD_BYTES = 12 * 1024 * 1024
+DIRECTORY_DEPTH_MAX = 128
+PIECE_BYTES = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Opened:
+    """Something that was found, ready to be read; `close` it, or read it as an async context manager."""
+
+    core: Core
+    info: results.Get
+    kind: Kind
+    size: int
+    root: Cid
+    options: GetOptions
+    inline: bytes | None
+    name: str
+    whole: bool = True
+
+    async def body(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the file's bytes, in order, from `offset`; raises UsageError for a directory."""
+        if self.kind != "file":
+            raise UsageError(
+                "a directory has no bytes of its own", hint="get it with -o PATH, or list it with `peer ls`"
+            )
+        if self.inline is not None:
+            end = None if length is None else offset + length
+            if piece := self.inline[offset:end]:
+                yield piece
+            return
+        whole = offset == 0 and (length is None or length >= self.size)
+        async with Source(self, keep_whole=whole) as source:
+            async for piece in source.file(self.root, offset, length):
+                yield piece
+
+    async def tar(self) -> AsyncIterator[bytes]:
+        """Yield the directory as a PAX tar of its entries, without a directory above them."""
+        if self.kind != "directory":
+            raise UsageError("not a directory")
+        async with Source(self, keep_whole=True) as source:
+            async for piece in _tar(source, self.root):
+                yield piece
+
+
+async def open_target(core: Core, target: str, options: GetOptions, *, own: bool = False) -> Opened:
+    """Find what `target` names (a key, PEER/KEY, or a CID) and return it ready to be read.
+
+    Raises NotFoundError, TimedOutError, IntegrityError, UsageError.
+    """
+    started = core.now()
+    if options.consistency == "strong":
+        raise UsageError("strong consistency is not in this version", hint="use --consistency quorum, the default")
+    found = target_of(core, target, own=own)
+    if isinstance(found, Cid):
+        return await _open_cid(core, found, options, started)
+    reading = await read(core, found.key, consistency=options.consistency, timeout_s=options.timeout_s)
+    record = need(reading, found.shown)
+    core.counts.cache_hits += reading.local
+    core.counts.cache_misses += not reading.local
+    return await _open_record(core, found, record, options, started, local=reading.local, hops=reading.hops)
+
+
+async def _open_record(
+    core: Core, name: Name, record: Record, options: GetOptions, started: float, *, local: bool, hops: int
+) -> Opened:
+    raw = record_cid_bytes(record)
+    assert raw is not None, "a tombstone is not opened"
+    root = Cid.from_bytes(raw)
+    inline = record.body.value if record.body.kind == INLINE else None
+    source = "local" if local else "peer"
+    if inline is None:
+        held = await core.store.root(raw)
+        if held is not None and held.complete:
+            source = "cache" if held.class_ == "cache" else "local"
+    elif core.peer in [core.peer] and await _is_holder(core, record):
+        source = "local"
+    info = results.Get(
+        key=name.shown,
+        cid=root.text,
+        kind="directory" if record.body.kind == DIRECTORY else "file",
+        size=record.body.size,
+        version=record.version.text,
+        writer=peer_id_text(record.body.writer),  # type: ignore[arg-type]
+        source=source,  # type: ignore[arg-type]
+        hops=0 if source != "peer" else hops,
+        elapsed_ms=elapsed_ms(core, started),
+    )
+    return Opened(core, info, info.kind, record.body.size, root, options, inline, name.shown)
+
+
+async def _is_holder(core: Core, record: Record) -> bool:
+    return await core.store.record(record.key) == record.raw
+
+
+async def _open_cid(core: Core, root: Cid, options: GetOptions, started: float) -> Opened:
+    raw = root.to_bytes()
+    held = await core.store.root(raw)
+    inline = None if held is not None else await inline_value(core, raw)
+    source = "local"
+    if held is not None and held.complete:
+        source = "cache" if held.class_ == "cache" else "local"
+        kind: Kind = "directory" if held.kind == "directory" else "file"
+        size = held.size
+    elif inline is not None:
+        kind, size = "file", len(inline)
+    else:
+        kind, size, local = await _describe(core, root)
+        source = "local" if local else "peer"
+    core.counts.cache_hits += source != "peer"
+    core.counts.cache_misses += source == "peer"
+    info = results.Get(
+        cid=root.text,
+        kind=kind,
+        size=size,
+        source=source,  # type: ignore[arg-type]
+        hops=0 if source != "peer" else 1,
+        elapsed_ms=elapsed_ms(core, started),
+    )
+    return Opened(core, info, kind, size, root, options, inline, "")
+
+
+async def _describe(core: Core, root: Cid) -> tuple[Kind, int, bool]:
+    """Fetch the root block and say what it is; NotFoundError where its holders say that nobody has it."""
+
+    async def find() -> list[Any]:
+        return await sources_of(core, root)
+
+    async with Fetcher(core, find) as fetcher:
+        try:
+            data = await fetcher.get(root)
+        except TimedOutError:
+            found = await find_providers(core, root)
+            expected = core.members.expected_holders(root.digest, RECORD_HOLDERS)
+            denied = [peer for peer in expected if peer in found.answered]
+            if not found.providers and 2 * len(denied) > len(expected):
+                raise NotFoundError(f"not found: {root.text}") from None
+            raise
+        local = fetcher.from_local_count > 0
+    try:
+        node = decode(root, data)
+    except WireError as error:
+        raise IntegrityError(f"the content {root.text} is malformed: {error.reason}") from error
+    if node.kind in ("directory", "hamt"):
+        return "directory", 0, local
+    if node.kind == "symlink":
+        raise UsageError(f"{root.text} is a symbolic link, not a file or directory")
+    return "file", node.file_size, local
+
+
+class Source:
+    """The blocks of one read: fetched ahead of the reader, kept as a cached copy on the way."""
+
+    def __init__(self, opened: Opened, *, keep_whole: bool) -> None:
+        self._core = opened.core
+        self._opened = opened
+        self._root = opened.root
+
+        async def find() -> list[Any]:
+            return await sources_of(self._core, self._root)
+
+        self._fetcher = Fetcher(self._core, find)
+        self._keep = opened.options.cache or opened.options.pin
+        self._keep_whole = keep_whole and self._keep
+        self._writer = BlockWriter(self._core.store, self._root)
+        self._failed_to_keep = False
+        self._completed = False
+
+    async def __aenter__(self) -> "Source":
+        await self._fetcher.__aenter__()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        await self._fetcher.__aexit__(None)
+        if kind is None and self._keep_whole and self._completed:
+            await self._kept()
+        await self._writer.close()
+        self._core.store.touch_root(self._root.to_bytes(), self._core.environment.clock.wall())
+
+    def completed(self) -> None:
+        """All of it was read."""
+        self._completed = True
+
+    async def block(self, cid: Cid) -> bytes:
+        """Return one block, and keep it where it came from elsewhere."""
+        before = self._fetcher.from_peers_count
+        data = await self._fetcher.get(cid)
+        if self._keep and not self._failed_to_keep and self._fetcher.from_peers_count > before:
+            try:
+                await self._writer.add(Block(cid, data))
+            except PeerdError:  # no room for a cached copy is no reason not to deliver
+                self._failed_to_keep = True
+        return data
+
+    async def file(self, root: Cid, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes of the file `root`, in order."""
+        reader = FileReader(root, offset, length)
+        tasks: dict[Cid, asyncio.Task[bytes]] = {}
+        try:
+            while not reader.done:
+                wants = reader.wants(AHEAD_BLOCKS)
+                for cid in wants:
+                    if cid not in tasks:
+                        tasks[cid] = asyncio.get_running_loop().create_task(self.block(cid))
+                data = await tasks[wants[0]]
+                del tasks[wants[0]]
+                for piece in reader.give(wants[0], data):
+                    yield piece
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+        if root == self._root:
+            self.completed()
+
+    async def entries(self, root: Cid) -> list[Entry]:
+        """Return the entries of a directory, sorted by name."""
+        reader = DirectoryReader(root)
+        entries: list[Entry] = []
+        while not reader.done:
+            for cid in reader.wants(1):
+                entries += reader.give(cid, await self.block(cid))
+        return sorted(entries, key=lambda entry: entry.name)
+
+    async def _kept(self) -> None:
+        opened, core = self._opened, self._core
+        try:
+            await self._writer.flush()
+        except PeerdError:
+            return
+        if self._failed_to_keep:
+            return
+        raw = self._root.to_bytes()
+        wall = core.environment.clock.wall()
+        known = await core.store.root(raw)
+        if known is not None and known.complete and not opened.options.pin:
+            return
+        kind: RootKind = "directory" if opened.kind == "directory" else "file"
+        class_: RootClass = "pinned" if opened.options.pin else "cache"
+        root = Root(raw, kind, opened.size, 0, class_, opened.name, core.settings.copies, True, wall, wall)
+        if known is not None and known.class_ in ("own", "replica") and not opened.options.pin:
+            root = replace(root, class_=known.class_, copies=known.copies)
+        await core.store.put_root(root)
+        core.tasks.spawn(announce(core, self._root, CACHE), "announce")
+
+
+async def _tar(source: Source, root: Cid) -> AsyncIterator[bytes]:
+    """Yield a tar of a directory, entries in order, their roots fetched ahead so that no file costs a round trip."""
+    async for path, entry, block in _walk(source, root):
+        node = decode(entry.cid, block)
+        info = tarfile.TarInfo(path)
+        info.mode, info.mtime = 0o644, 0
+        if node.kind in ("directory", "hamt"):
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            yield _header(info)
+        elif node.kind == "symlink":
+            info.type, info.linkname = tarfile.SYMTYPE, node.data.decode("utf-8", "surrogateescape")
+            yield _header(info)
+        else:
+            info.size = node.file_size
+            yield _header(info)
+            sent = 0
+            async for piece in source.file(entry.cid):
+                sent += len(piece)
+                yield piece
+            if sent != info.size:
+                raise IntegrityError(f"{path[:255]!r} is not as long as it says")
+            yield bytes(-sent % tarfile.BLOCKSIZE)
+    source.completed()
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _header(info: tarfile.TarInfo) -> bytes:
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+async def _walk(source: Source, root: Cid) -> AsyncIterator[tuple[str, Entry, bytes]]:
+    """Yield (path, entry, its root block) of everything below a directory, parents first."""
+    stack: list[deque[tuple[str, Entry]]] = [deque(("" + e.name, e) for e in await source.entries(root))]
+    ahead: dict[Cid, asyncio.Task[bytes]] = {}
+    try:
+        while stack:
+            if not stack[-1]:
+                stack.pop()
+                continue
+            _fetch_ahead(source, stack[-1], ahead)
+            path, entry = stack[-1].popleft()
+            task = ahead.pop(entry.cid, None)
+            block = await task if task is not None else await source.block(entry.cid)
+            try:
+                kind = decode(entry.cid, block).kind
+            except WireError as error:
+                raise IntegrityError(f"block {entry.cid} is malformed: {error.reason}") from error
+            yield path, entry, block
+            if kind in ("directory", "hamt"):
+                if len(stack) >= DIRECTORY_DEPTH_MAX:
+                    raise IntegrityError("directories nested too deep")
+                stack.append(deque((f"{path}/{e.name}", e) for e in await source.entries(entry.cid)))
+    finally:
+        for task in ahead.values():
+            task.cancel()
+        await asyncio.gather(*ahead.values(), return_exceptions=True)
+
+
+def _fetch_ahead(source: Source, level: deque[tuple[str, Entry]], ahead: dict[Cid, asyncio.Task[bytes]]) -> None:
+    budget = AHEAD_BYTES
+    for index in range(min(len(level), AHEAD_ENTRIES)):
+        entry = level[index][1]
+        budget -= min(entry.tsize, 2 * PIECE_BYTES)
+        if budget < 0:
+            return
+        if entry.cid not in ahead:
+            ahead[entry.cid] = asyncio.get_running_loop().create_task(source.block(entry.cid))
+
+
+__all__ = ["Opened", "io", "open_target"]

@@ -1,0 +1,147 @@
+"""What a holder does with a record that arrives: check it, compare, keep it durably, promise it.
+
+One path for records that others send, that we wrote ourselves, and that a read found here to be stale.
+"""
+
+from dataclasses import dataclass
+
+from peerd.content.block import raw_block
+from peerd.errors import StoreError, WireError
+from peerd.ids import Key, PeerId
+from peerd.io.store.interface import MISS, RecordRow
+from peerd.node.core import Core
+from peerd.records.receipt import OF_RECORD, RECEIPT_LIFE_S, Receipt, receipts
+from peerd.records.record import DIRECTORY, FILE, INLINE, Record, read_record, verify_record
+from peerd.wire.limits import SEQUENCE_JUMP_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The record is on our disk (or was); the receipt says so."""
+
+    receipt: bytes
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outdone:
+    """We have a newer one."""
+
+    newer: Record
+
+
+async def keep_record(core: Core, record: Record, left_s: int | None) -> Kept | Outdone:
+    """Keep a verified record unless we have a newer one.
+
+    Raises WireError (`sequence_jump`) for a version out of reach, NoRoomError, StoreError.
+    """
+    async with core.locks.hold(record.key):
+        raw = await core.store.record(record.key)
+        present = read_record(raw) if raw is not None else None
+        if present is not None and present.version > record.version:
+            return await _outdone(core, present, record)
+        changed = present is None or present.version != record.version
+        if changed:
+            base = present.body.sequence if present is not None else 0
+            if record.body.sequence > base + SEQUENCE_JUMP_MAX:
+                raise WireError("sequence_jump")
+            row = row_of(core, record, left_s)
+            if not await core.store.put_record(record.key, record.raw, row=row, only_if=raw):
+                raise StoreError("the record changed under its lock")
+            if present is not None and present.body.sequence == record.body.sequence:
+                await core.store.add_history(record.key, row_of(core, present, None), conflict=True)
+            core.events.emit("record", name=record.body.name, version=record.version.text, deleted=record.deleted)
+    return Kept(record_receipt(core, record), changed)
+
+
+async def _outdone(core: Core, present: Record, record: Record) -> Outdone:
+    if present.body.sequence == record.body.sequence:
+        await core.store.add_history(record.key, row_of(core, record, None), conflict=True)
+    return Outdone(present)
+
+
+def record_receipt(core: Core, record: Record) -> bytes:
+    """Return our signed promise to have this version."""
+    return receipts.sign(
+        core.identity,
+        Receipt(
+            format=1,
+            kind=OF_RECORD,
+            holder=core.peer,
+            store=core.store.store_id,
+            key=record.key,
+            digest=record.version.digest,
+            sequence=record.body.sequence,
+            life_s=RECEIPT_LIFE_S,
+        ),
+    )
+
+
+def check_record_receipt(core: Core, raw: bytes, record: Record, holder: PeerId) -> None:
+    """Raise WireError where `raw` is not that holder's promise of this version."""
+    receipt = receipts.verify(raw, core.verifier)
+    matches = (
+        receipt.kind == OF_RECORD
+        and receipt.holder == holder
+        and receipt.key == record.key
+        and receipt.digest == record.version.digest
+    )
+    if not matches:
+        raise WireError("receipt")
+
+
+def row_of(core: Core, record: Record, left_s: int | None) -> RecordRow:
+    """Return the metadata that the store keeps beside a record."""
+    body = record.body
+    wall = core.environment.clock.wall()
+    life_s = left_s if left_s is not None else body.ttl_s
+    return RecordRow(
+        name=body.name,
+        owner=body.owner,
+        sequence=body.sequence,
+        writer=body.writer,
+        nonce=body.nonce,
+        cid=record_cid_bytes(record),
+        size=body.size,
+        deleted=record.deleted,
+        expires=wall + life_s if life_s is not None else None,
+        written_at=wall,
+    )
+
+
+def record_cid_bytes(record: Record) -> bytes | None:
+    """Return the CID of what the record names, in 36 bytes; None of a tombstone."""
+    if record.body.kind in (FILE, DIRECTORY):
+        return record.body.value
+    if record.body.kind == INLINE:
+        return raw_block(record.body.value).cid.to_bytes()
+    return None
+
+
+async def own_record(core: Core, key: Key) -> Record | None:
+    """Return the record this peer keeps under `key`, where its life has not ended."""
+    peeked = core.store.peek_record(key)
+    raw = await core.store.record(key) if peeked is MISS else peeked
+    if raw is None:
+        return None
+    record = read_record(raw)
+    if record.body.ttl_s is not None and await left_s(core, record) == 0:
+        return None
+    return record
+
+
+async def left_s(core: Core, record: Record) -> int | None:
+    """Return the seconds of life that a record kept here has left: None for ever, 0 when it is over."""
+    if record.body.ttl_s is None:
+        return None
+    for entry in await core.store.history(record.key):
+        if (entry.row.sequence, entry.row.writer, entry.row.nonce) == record.version[:3]:
+            if entry.row.expires is None:
+                return None
+            return max(0, int(entry.row.expires - core.environment.clock.wall() + 0.999))
+    return record.body.ttl_s
+
+
+def check_incoming(core: Core, raw: bytes) -> Record:
+    """Return a record that came from another peer, verified; raises WireError."""
+    return verify_record(raw, core.identity.network, core.verifier)

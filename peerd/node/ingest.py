@@ -1,0 +1,216 @@
+"""Taking content in: a stream of bytes or a tar becomes blocks on this peer's disk, with memory that does not grow.
+
+Hashing and chunking leave the event loop. Nothing is named until it is whole; what an interrupted put leaves is
+unlinked and collected.
+"""
+
+import asyncio
+import tarfile
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import IO, cast
+
+from peerd.content.block import Block
+from peerd.content.build import DirectoryBuilder, FileBuilder, Node
+from peerd.content.cid import Cid
+from peerd.errors import UsageError
+from peerd.node.blocks import BATCH_BLOCKS_MAX, BATCH_BYTES, BlockWriter
+from peerd.node.core import Core
+
+# A file up to this may ride in its record; whether it does, the record's size decides (its name counts too).
+INLINE_MAX_BYTES = 1024
+# Pieces smaller than this are hashed where they are: the way to a thread costs more.
+OFFLOAD_MIN_BYTES = 65536
+TAR_READ_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What came in: the node, its blocks (36 bytes of CID each), and the bytes themselves where they are few."""
+
+    node: Node
+    cids: bytes
+    small: bytes | None
+
+
+async def ingest(core: Core, body: AsyncIterator[bytes], form: str) -> Ingested:
+    """Take in a file (`file`) or a directory (`tar`).
+
+    Raises NoRoomError, StoreError, and UsageError for a tar that is malformed or holds what no directory can.
+    """
+    if form == "tar":
+        return await _ingest_tar(core, body)
+    return await _ingest_file(core, body)
+
+
+async def keep_blocks(core: Core, ingested: Ingested) -> None:
+    """Link the blocks of what came in to its root, so that they stay."""
+    root = ingested.node.cid.to_bytes()
+    cids = ingested.cids
+    for at in range(0, len(cids), 36 * BATCH_BLOCKS_MAX):
+        page = cids[at : at + 36 * BATCH_BLOCKS_MAX]
+        await core.store.link_blocks(root, [page[i : i + 36] for i in range(0, len(page), 36)])
+
+
+async def store_small(core: Core, ingested: Ingested) -> None:
+    """Store as content what turned out not to fit its record."""
+    assert ingested.small is not None
+    blocks, _ = _build_small(ingested.small)
+    await core.store.put_blocks(blocks)
+
+
+def _build_small(data: bytes) -> tuple[list[Block], Node]:
+    builder = FileBuilder()
+    blocks = builder.feed(data)
+    last, node = builder.finish()
+    return [*blocks, *last], node
+
+
+async def _ingest_file(core: Core, body: AsyncIterator[bytes]) -> Ingested:
+    builder = FileBuilder()
+    writer = BlockWriter(core.store)
+    head: bytearray | None = bytearray()
+    try:
+        async for piece in body:
+            if head is not None:
+                head += piece
+                if len(head) <= INLINE_MAX_BYTES:
+                    continue
+                piece, head = bytes(head), None  # noqa: PLW2901
+            if len(piece) >= OFFLOAD_MIN_BYTES:
+                blocks = await core.environment.offload(builder.feed, piece)
+            else:
+                blocks = builder.feed(piece)
+            for block in blocks:
+                await writer.add(block)
+        if head is not None:
+            blocks, node = _build_small(bytes(head))
+            return Ingested(node, b"".join(block.cid.to_bytes() for block in blocks), bytes(head))
+        blocks, node = await core.environment.offload(builder.finish)
+        for block in blocks:
+            await writer.add(block)
+        await writer.flush()
+    finally:
+        await writer.close()
+    return Ingested(node, bytes(writer.cids), None)
+
+
+class _BodyFile:
+    """The body as the file that `tarfile` reads, in a thread of its own; each read waits for the event loop."""
+
+    def __init__(self, body: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self._body = body
+        self._loop = loop
+        self._rest = b""
+        self._ended = False
+        self._waiting: Future[bytes] | None = None
+        self.stopped = False
+
+    def read(self, count: int = -1) -> bytes:
+        """Return at most `count` bytes, empty at the end."""
+        while len(self._rest) < count and not self._ended:
+            if self.stopped:
+                raise tarfile.ReadError("stopped")
+            self._waiting = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+            piece = self._waiting.result()
+            if not piece:
+                self._ended = True
+            self._rest += piece
+        data, self._rest = self._rest[:count], self._rest[count:]
+        return data
+
+    async def _next(self) -> bytes:
+        async for piece in self._body:
+            if piece:
+                return piece
+        return b""
+
+    def stop(self) -> None:
+        """Let the thread end soon."""
+        self.stopped = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+
+class _TarReader:
+    """Builds a directory from a tar stream; runs in a thread, hands blocks to the event loop in batches."""
+
+    def __init__(self, core: Core, source: _BodyFile, loop: asyncio.AbstractEventLoop) -> None:
+        self._core = core
+        self._source = source
+        self._loop = loop
+        self._builder = DirectoryBuilder()
+        self._batch: list[Block] = []
+        self._batch_bytes = 0
+        self.cids = bytearray()
+
+    def run(self) -> Node:
+        """Return the directory's node."""
+        try:
+            with tarfile.open(fileobj=cast("IO[bytes]", self._source), mode="r|", encoding="utf-8") as tar:
+                for member in tar:
+                    self._member(tar, member)
+        except tarfile.TarError as error:
+            raise UsageError(f"not a whole tar stream: {error}") from error
+        blocks, node = self._builder.finish()
+        self._put(blocks)
+        self._send()
+        return node
+
+    def _member(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        path = member.name.removeprefix("./").strip("/")
+        if member.isdir():
+            if path not in ("", "."):
+                self._builder.add_directory(path)
+        elif member.issym():
+            self._builder.add_symlink(path, member.linkname)
+        elif member.isreg():
+            self._builder.add(path, self._file(tar, member))
+        else:
+            raise UsageError(f"not a file, directory or symbolic link: {member.name[:255]!r}")
+
+    def _file(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> Node:
+        builder = FileBuilder()
+        data = tar.extractfile(member)
+        assert data is not None
+        left = member.size
+        while left > 0:
+            piece = data.read(min(left, TAR_READ_BYTES))
+            if not piece:
+                raise UsageError("the tar stream ends inside a file")
+            left -= len(piece)
+            self._put(builder.feed(piece))
+        blocks, node = builder.finish()
+        self._put(blocks)
+        return node
+
+    def _put(self, blocks: list[Block]) -> None:
+        for block in blocks:
+            self._batch.append(block)
+            self._batch_bytes += len(block.data)
+            self.cids += block.cid.to_bytes()
+        if self._batch_bytes >= BATCH_BYTES or len(self._batch) >= BATCH_BLOCKS_MAX:
+            self._send()
+
+    def _send(self) -> None:
+        if not self._batch:
+            return
+        batch, self._batch, self._batch_bytes = self._batch, [], 0
+        asyncio.run_coroutine_threadsafe(self._core.store.put_blocks(batch), self._loop).result()
+
+
+async def _ingest_tar(core: Core, body: AsyncIterator[bytes]) -> Ingested:
+    loop = asyncio.get_running_loop()
+    source = _BodyFile(body, loop)
+    reader = _TarReader(core, source, loop)
+    try:
+        node = await core.environment.offload(reader.run)
+    finally:
+        source.stop()
+    return Ingested(node, bytes(reader.cids), None)
+
+
+def small_cid(data: bytes) -> Cid:
+    """Return the CID of a small file."""
+    return _build_small(data)[1].cid

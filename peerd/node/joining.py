@@ -1,0 +1,161 @@
+"""Finding the others and staying found: candidates become members by a handshake, members tell of members.
+
+A candidate is only an address, from mDNS, bootstrap, memory or another peer's answer; it counts for nothing until a
+handshake shows who lives there. Joining is a look-up for oneself (Kademlia 2.3) and, in small networks, pages of
+members until everybody knows everybody.
+"""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from loguru import logger
+
+from peerd.errors import PeerdError, UnreachableError, WireError
+from peerd.ids import ID_BYTES, PeerId
+from peerd.kad.contact import Address, Contact, unpack_contacts
+from peerd.logs import short
+from peerd.node.core import Core
+from peerd.node.members import Source
+from peerd.node.nearest import search
+from peerd.wire import limits
+from peerd.wire.messages import FindNode, Members, Nodes
+
+# Candidates that wait for a handshake, and handshakes of ours under way at a time.
+CANDIDATES_MAX = 1024
+HANDSHAKES_MAX = 32
+# An address that did not answer is left alone for this long, unless somebody waits for it.
+REFUSAL_S = 2.0
+PAGES_MAX = 32
+# Pages are asked of one peer at most this often, whatever its digest says.
+EXCHANGE_PAUSE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An address to try, whom we expect there if anybody, and where we have it from."""
+
+    address: Address
+    expected: PeerId | None
+    source: Source
+
+
+class Joining:
+    """Turns candidates into members."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._waiting: OrderedDict[Address, Candidate] = OrderedDict()
+        self._under_way: set[Address] = set()
+        self._sources: dict[Address, Source] = {}
+        self._tried: OrderedDict[Address, float] = OrderedDict()
+        self._ours: set[Address] = set()
+        self._exchanging: set[PeerId] = set()
+        self._exchanged_at: OrderedDict[PeerId, float] = OrderedDict()
+        self.dropped_count = 0
+
+    def source_of(self, address: Address) -> Source:
+        """Return where an address that was just proven came from."""
+        return self._sources.get(address, "overlay")
+
+    def offer(self, candidate: Candidate) -> None:
+        """Take a candidate; known living members, addresses just tried and whatever is too many are dropped."""
+        address, peer = candidate.address, candidate.expected
+        if peer == self._core.peer or address in self._ours or address in self._under_way or address in self._waiting:
+            return
+        if peer is not None and self._core.members.contact(peer) is not None:
+            return
+        if self._tried.get(address, float("-inf")) > self._core.now() - REFUSAL_S:
+            return
+        if len(self._waiting) >= CANDIDATES_MAX:
+            self.dropped_count += 1
+            return
+        self._waiting[address] = candidate
+        self._start()
+
+    def _start(self) -> None:
+        while self._waiting and len(self._under_way) < HANDSHAKES_MAX:
+            address, candidate = self._waiting.popitem(last=False)
+            self._under_way.add(address)
+            if not self._core.tasks.spawn(self._try(candidate), "try candidate"):
+                self._under_way.discard(address)
+
+    async def _try(self, candidate: Candidate) -> None:
+        address = candidate.address
+        self._sources[address] = candidate.source
+        try:
+            await self._core.endpoint.connect(address, candidate.expected)
+        except UnreachableError as error:
+            logger.debug("a candidate did not answer", address=address, source=candidate.source, reason=str(error))
+        finally:
+            self._under_way.discard(address)
+            self._sources.pop(address, None)
+            self._tried[address] = self._core.now()
+            if len(self._tried) > CANDIDATES_MAX:
+                self._tried.popitem(last=False)
+            self._start()
+
+    def ourselves(self, address: Address) -> None:
+        """Note that an address is our own: it is never tried again."""
+        if len(self._ours) < 64:
+            self._ours.add(address)
+
+    def met(self, contact: Contact) -> None:
+        """Somebody came (back): look for ourselves through them, and compare members."""
+        self._core.tasks.spawn(self._greet(contact), "greet")
+
+    async def _greet(self, contact: Contact) -> None:
+        await self.exchange(contact)
+        if not self._core.members.table.complete:
+            await self.refresh_own()
+
+    async def refresh_own(self) -> None:
+        """Look up our own place: the nearest peers learn of us and we of them."""
+        holders = await search(self._core, self._core.members.own_place, FindNode, count=self._core.members.table.ksize)
+        for contact in holders.contacts:
+            self.offer(Candidate(contact.address, contact.peer, "overlay"))
+
+    def compare(self, contact: Contact, digest: bytes) -> None:
+        """A member's digest of the members came: where it differs from ours, ask whom it knows."""
+        if digest == self._core.members.digest() or not self._core.members.table.complete:
+            return
+        if self._exchanged_at.get(contact.peer, float("-inf")) > self._core.now() - EXCHANGE_PAUSE_S:
+            return
+        self._core.tasks.spawn(self.exchange(contact), "exchange members")
+
+    async def exchange(self, contact: Contact) -> None:
+        """Ask a member for all members it knows, page by page, and try those that we do not know."""
+        if contact.peer in self._exchanging:
+            return
+        self._exchanging.add(contact.peer)
+        self._exchanged_at[contact.peer] = self._core.now()
+        if len(self._exchanged_at) > CANDIDATES_MAX:
+            self._exchanged_at.popitem(last=False)
+        try:
+            await self._pages(contact)
+        except (UnreachableError, WireError) as error:
+            logger.debug("members were not exchanged", peer=short(contact.peer), reason=str(error))
+        except PeerdError:
+            pass
+        finally:
+            self._exchanging.discard(contact.peer)
+
+    async def _pages(self, contact: Contact) -> None:
+        core = self._core
+        after = bytes(ID_BYTES)
+        for _ in range(PAGES_MAX):
+            if not core.members.table.complete:
+                return
+            reply = await core.endpoint.ask(contact, Members, after, timeout_s=core.settings.request_timeout_s)
+            if not isinstance(reply, Nodes):
+                raise WireError("reply_kind")
+            named = unpack_contacts(reply.contacts, limits.CONTACTS_MAX)
+            if not named:
+                return
+            contacts = [Contact.of(core.identity.network, peer, address) for peer, address in named]
+            if contacts[-1].place <= after:
+                raise WireError("page_order")
+            after = contacts[-1].place
+            for found in contacts:
+                self.offer(Candidate(found.address, found.peer, "overlay"))
+            await asyncio.sleep(0)

@@ -1,0 +1,284 @@
+"""What a peer does when nobody asks: probe, bury, retry, refresh, publish anew, restore copies, forget what expired.
+
+Each is a loop with a jittered interval from the settings. Failures are logged and the loop goes on.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from loguru import logger
+
+from peerd.content.cid import Cid
+from peerd.errors import PeerdError, RemoteError, UnreachableError
+from peerd.ids import PeerId, distance
+from peerd.io.store.interface import Root
+from peerd.kad.contact import Contact
+from peerd.logs import short
+from peerd.node.asking import Asking
+from peerd.node.claims import PINNED
+from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.holding import left_s
+from peerd.node.joining import Candidate, Joining
+from peerd.node.nearest import search
+from peerd.node.placing import Content, place
+from peerd.node.providing import CACHE, REPLICA, announce, find_providers
+from peerd.records.record import read_record
+from peerd.wire.messages import FindNode, Ping, Pong, Store
+
+PAGE = 128
+PROBE_TIMEOUT_S = 1.0
+# Changes of membership are gathered for this long before what is kept is placed anew.
+SETTLE_S = 1.0
+REMEMBER_INTERVAL_S = 30.0
+EXPIRY_INTERVAL_S = 10.0
+PLACED_MAX = 200_000
+
+
+class Maintaining:
+    """The background loops of one peer."""
+
+    def __init__(self, core: Core, joining: Joining) -> None:
+        self._core = core
+        self._joining = joining
+        self._changed = asyncio.Event()
+        self._round: list[PeerId] = []
+        self._resolve: Callable[[], Awaitable[None]] | None = None
+        self._round_at = core.now()
+        self._placed: dict[bytes, frozenset[PeerId]] = {}
+        """Keys of records kept here, and to whom they were given; only a memory that saves work."""
+
+    def start(self, *, bootstrap: Callable[[], Awaitable[None]]) -> None:
+        """Begin all loops; `bootstrap` offers the configured peers again while we are lonely."""
+        settings = self._core.settings
+        self._resolve = bootstrap
+        spawn = self._core.tasks.spawn
+        spawn(self._every(settings.probe_interval_s, self._probe), "probe")
+        spawn(self._every(min(1.0, settings.probe_interval_s), self._retry), "retry")
+        spawn(self._every(settings.lonely_interval_s, self._be_found), "bootstrap")
+        spawn(self._every(settings.refresh_interval_s, self._refresh), "refresh")
+        spawn(self._every(settings.republish_interval_s, self._republish), "republish")
+        spawn(self._every(REMEMBER_INTERVAL_S, self.remember), "remember")
+        spawn(self._every(EXPIRY_INTERVAL_S, self._expire), "expire")
+        spawn(self._every(settings.unclaimed_grace_s, self._collect), "collect")
+        spawn(self._replace_loop(), "replace")
+
+    def members_changed(self) -> None:
+        """Somebody came or went: what is kept may be in the wrong place."""
+        self._changed.set()
+
+    async def _every(self, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(interval_s * self._core.environment.rng.uniform(0.9, 1.1))
+            try:
+                await work()
+            except PeerdError as error:
+                logger.debug("maintenance was put off", work=work.__name__, reason=str(error))
+
+    # Membership.
+
+    async def _probe(self) -> None:
+        """Ask one member, the next of a shuffled round, whether it is there; bury those silent for too long."""
+        core = self._core
+        for member in core.members.bury():
+            core.endpoint.drop_session(member.contact.peer)
+            core.bulk.drop(member.contact.peer)
+            logger.info("a peer is gone", peer=short(member.contact.peer))
+            core.events.emit("peer", id=short(member.contact.peer), state="dead")
+        doubted = [c for p in core.members.doubted if (c := core.members.contact(p)) is not None]
+        for contact in doubted[:8]:
+            core.tasks.spawn(self._probe_one(contact), "probe suspect")
+        following = self._next_in_round()
+        if following is not None:
+            await self._probe_one(following)
+
+    def _next_in_round(self) -> Contact | None:
+        core = self._core
+        while True:
+            if not self._round:
+                self._round = [contact.peer for contact in core.members.alive()]
+                core.environment.rng.shuffle(self._round)  # type: ignore[arg-type]
+                if not self._round:
+                    return None
+            contact = core.members.contact(self._round.pop())
+            if contact is not None:
+                return contact
+
+    async def _probe_one(self, contact: Contact) -> None:
+        core = self._core
+        try:
+            reply = await core.endpoint.ask(contact, Ping, timeout_s=PROBE_TIMEOUT_S)
+        except RemoteError:
+            core.members.unanswered(contact.peer)
+            return
+        core.members.heard(contact.peer)
+        if isinstance(reply, Pong):
+            self._joining.compare(contact, reply.members)
+
+    async def _retry(self) -> None:
+        """Try silent members again, each at its own pace."""
+        for member in self._core.members.to_retry():
+            self._joining.offer(Candidate(member.contact.address, member.contact.peer, member.source))
+
+    async def _be_found(self) -> None:
+        """While nobody answers: try the configured peers again (names are looked up anew)."""
+        if self._core.members.alive_count() == 0 and self._resolve is not None:
+            await self._resolve()
+
+    async def _refresh(self) -> None:
+        """Look up a random place in each bucket without a recent look-up (Kademlia 2.3)."""
+        core = self._core
+        if core.members.table.complete:
+            return
+        await self._joining.refresh_own()
+        for span in core.members.table.stale_buckets(core.now(), core.settings.refresh_interval_s):
+            target = span.random_target(core.environment.entropy)
+            found = await search(core, target, FindNode)
+            for contact in found.contacts:
+                self._joining.offer(Candidate(contact.address, contact.peer, "overlay"))
+
+    async def remember(self) -> None:
+        """Write the members to disk, to be tried again after a restart."""
+        core = self._core
+        wall, now = core.environment.clock.wall(), core.now()
+        recent = core.members.recent(core.settings.remembered_max)
+        entries = [
+            (m.contact.peer, m.contact.address[0], m.contact.address[1], wall - max(0.0, now - m.last_seen))
+            for m in recent
+        ]
+        if entries:
+            await core.store.remember_peers(entries)
+
+    # What is kept.
+
+    async def _replace_loop(self) -> None:
+        """After changes of membership, and now and then, see that what we keep is where it should be."""
+        core = self._core
+        while True:
+            try:
+                async with asyncio.timeout(core.settings.repair_interval_s * core.environment.rng.uniform(0.9, 1.1)):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            await asyncio.sleep(SETTLE_S * core.environment.rng.uniform(0.8, 1.2))
+            self._changed.clear()
+            if core.members.alive_count() == 0:
+                continue
+            try:
+                await self._replace_records()
+                await self._replace_content()
+            except PeerdError as error:
+                logger.warning("copies could not be restored for now", reason=str(error))
+
+    async def _replace_records(self) -> None:
+        """Give records to those of their holders that came since this peer last gave them."""
+        core = self._core
+        started = core.now()
+        epoch = core.members.epoch
+        after = None
+        while page := await core.store.records(after, PAGE):
+            for key, raw in page:
+                await self._replace_record(key, raw)
+            after = page[-1][0]
+        if core.members.epoch != epoch:
+            self._changed.set()
+        self._round_at = started
+
+    async def _replace_record(self, key: bytes, raw: bytes) -> None:
+        core = self._core
+        contacts, ours = core.members.nearest_with_us(key, RECORD_HOLDERS)
+        placed = self._placed.get(key)
+        peers = frozenset(contact.peer for contact in contacts)
+        if placed == peers or (ours and not self._our_turn(key, contacts)):
+            return
+        record = read_record(raw)
+        life_s = await left_s(core, record)
+        if life_s == 0:
+            return
+        fresh = [contact for contact in contacts if placed is None or contact.peer not in placed]
+        complete = True
+        with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
+            for contact in fresh:
+                asking.ask(contact, Store, record.raw, life_s, silent_after_s=0)
+            while (answer := await asking.next()) is not None:
+                complete = complete and not isinstance(answer.error, UnreachableError)
+        if complete:
+            self._placed[key] = peers
+            if len(self._placed) > PLACED_MAX:
+                self._placed.pop(next(iter(self._placed)))
+
+    def _our_turn(self, key: bytes, contacts: list[Contact]) -> bool:
+        """Return whether of a record's holders that were there before the last change we are the nearest."""
+        core = self._core
+        own = distance(core.members.own_place, key)
+        for contact in contacts:
+            member = core.members.all.get(contact.peer)
+            was_there = member is not None and member.came_at <= self._round_at
+            if was_there and distance(contact.place, key) < own:
+                return False
+        return True
+
+    async def _replace_content(self) -> None:
+        core = self._core
+        after = None
+        while roots := await core.store.roots(after, PAGE):
+            for root in roots:
+                if root.complete and root.class_ in ("own", "replica", "pinned"):
+                    await self._replace_root(root)
+            after = roots[-1].cid
+
+    async def _replace_root(self, root: Root) -> None:
+        """Count the promised copies of some content; where some lack and it is our turn, place them."""
+        core = self._core
+        cid = Cid.from_bytes(root.cid)
+        found = await find_providers(core, cid)
+        living = {p for p, kind in found.providers.items() if kind == REPLICA and core.members.contact(p) is not None}
+        if root.class_ in ("own", "replica"):
+            living.add(core.peer)
+        wanted = min(max(root.copies, 1), core.members.alive_count() + 1)
+        nearest, ours = core.members.nearest_with_us(cid.digest, max(root.copies, 1))
+        short_of = wanted - len(living)
+        misplaced = any(contact.peer not in living for contact in nearest) or (root.class_ == "own" and not ours)
+        if short_of <= 0 and not misplaced:
+            core.missing_since.pop(root.cid, None)
+            return
+        if short_of > 0:
+            core.missing_since.setdefault(root.cid, core.now())
+        first = min(living | {core.peer}, key=lambda peer: distance(self._place_of(peer), cid.digest))
+        if first != core.peer:
+            return
+        claims = [claim for claim in await core.store.claims(root.cid) if claim != PINNED]
+        if not claims and root.class_ != "own":
+            return
+        key = next((claim[5:] for claim in claims if claim.startswith(b"name:")), None)
+        content = Content(cid, root.kind, root.size, max(root.copies, 1), key, root.name)  # type: ignore[arg-type]
+        placed = await place(core, content)
+        if len(placed.holders) >= wanted:
+            core.missing_since.pop(root.cid, None)
+            logger.info("copies were restored", cid=cid.text, copies=len(placed.holders))
+
+    def _place_of(self, peer: PeerId) -> bytes:
+        if peer == self._core.peer:
+            return self._core.members.own_place
+        return self._core.members.all[peer].contact.place
+
+    async def _republish(self) -> None:
+        """Announce content anew, and have every record placed again from scratch."""
+        core = self._core
+        self._placed.clear()
+        self._changed.set()
+        after = None
+        while roots := await core.store.roots(after, PAGE):
+            for root in roots:
+                if root.complete:
+                    await announce(core, Cid.from_bytes(root.cid), CACHE if root.class_ == "cache" else REPLICA)
+            after = roots[-1].cid
+
+    async def _expire(self) -> None:
+        """Forget records whose life is over."""
+        core = self._core
+        for key in await core.store.expired_records(core.environment.clock.wall(), PAGE):
+            await core.store.drop_record(key)
+
+    async def _collect(self) -> None:
+        """Free blocks that nothing links: what interrupted puts left."""
+        await self._core.store.drop_unlinked(self._core.settings.unclaimed_grace_s)

@@ -1,0 +1,109 @@
+"""Who is responsible for a key: at once from the members where everybody is known, else by an iterative lookup.
+
+The search itself is kad.lookup's, over disjoint paths; this module asks what it says and tells it what came.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from peerd.errors import WireError
+from peerd.ids import distance
+from peerd.kad.contact import Contact, unpack_contacts
+from peerd.kad.disjoint import DisjointLookup
+from peerd.kad.lookup import RESULT_COUNT, Hop, Outcome
+from peerd.node.asking import Answer, Asking
+from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.wire import limits
+from peerd.wire.messages import FindNode, Nodes, Providers, Reply, Request, Value
+
+SEEDS = 3 * RESULT_COUNT
+
+OnReply = Callable[[Contact, Reply], str | None]
+"""Told each reply of a search; returns what the trace should say of it, or None where the search may end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """The peers nearest to a key, nearest first, ourselves apart; `ours` says that we are one of them."""
+
+    contacts: list[Contact]
+    ours: bool
+    hops: int
+    trace: list[Hop] = field(default_factory=list)
+
+
+async def holders_of(core: Core, key: bytes, count: int = RECORD_HOLDERS) -> Holders:
+    """Return the `count` peers that should hold `key`; in a network that is known whole no question is asked."""
+    if core.members.table.complete:
+        contacts, ours = core.members.nearest_with_us(key, count)
+        return Holders(contacts, ours, 1)
+    return await search(core, key, FindNode, count=count)
+
+
+async def search(
+    core: Core,
+    key: bytes,
+    kind: Callable[..., Request],
+    *,
+    count: int = RECORD_HOLDERS,
+    on_reply: OnReply | None = None,
+) -> Holders:
+    """Look up the peers nearest to `key` with requests of `kind`, telling `on_reply` each reply."""
+    lookup = DisjointLookup(
+        key,
+        core.members.closest(key, SEEDS),
+        deadline=core.now() + core.settings.lookup_timeout_s,
+        own=core.peer,
+        k=count,
+    )
+    core.members.table.touch(key, core.now())
+    with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
+        while True:
+            step = lookup.next(core.now())
+            if isinstance(step, Contact):
+                asking.ask(step, kind, key, silent_after_s=core.endpoint.rtt(step.peer).hedge_s)
+                continue
+            if lookup.outcome is not Outcome.RUNNING or lookup.only_slow_left:
+                break
+            answer = await asking.next()
+            if answer is None:
+                break
+            if _take(core, lookup, answer, on_reply):
+                lookup.finish()
+    found = lookup.closest()
+    ours = len(found) < count or distance(core.members.own_place, key) < distance(found[-1].place, key)
+    hops = max((lookup.hop(contact.peer) or 1 for contact in found), default=1)
+    if ours and len(found) >= count:
+        found = found[: count - 1]
+    return Holders(found, ours, hops, lookup.trace)
+
+
+def _take(core: Core, lookup: DisjointLookup, answer: Answer, on_reply: OnReply | None) -> bool:
+    """Tell the search one answer; return whether it may end."""
+    peer = answer.contact.peer
+    if answer.silent:
+        lookup.on_slow(peer)
+        return False
+    if answer.reply is None:
+        core.members.unanswered(peer)
+        lookup.on_failure(peer, core.now())
+        return False
+    try:
+        contacts = contacts_in(core, answer.reply)
+    except WireError as error:
+        core.counts.rejected[error.reason] += 1
+        lookup.on_failure(peer, core.now(), "malformed")
+        return False
+    told = on_reply(answer.contact, answer.reply) if on_reply is not None else "nodes"
+    lookup.on_success(peer, contacts, core.now(), told or "found")
+    return told is None
+
+
+def contacts_in(core: Core, reply: Any) -> list[Contact]:
+    """Return the contacts that a reply names, candidates only; raises WireError."""
+    if not isinstance(reply, Nodes | Value | Providers):
+        raise WireError("reply_kind")
+    network = core.identity.network
+    named = unpack_contacts(reply.contacts, limits.CONTACTS_MAX)
+    return [core.members.contact(peer) or Contact.of(network, peer, address) for peer, address in named]

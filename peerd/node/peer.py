@@ -1,0 +1,350 @@
+"""The Peer: everything of one daemon but its outer shell. Made, started, asked, stopped; embedded or run by `peerd`.
+
+    peer = Peer(settings, identity, environment, store)
+    await peer.start()
+    ...
+    await peer.stop()
+
+`crash` ends it as a power cut would: no goodbye. Not here: sockets, files (io), HTTP (api).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from loguru import logger
+
+from peerd import __version__
+from peerd.config import HostPort, Settings
+from peerd.errors import NotFoundError, PeerdError, UsageError
+from peerd.identity import Identity
+from peerd.ids import NetworkId, PeerId, network_digest, peer_id_text
+from peerd.io.store.interface import Store
+from peerd.kad.contact import Address
+from peerd.logs import short
+from peerd.node import results, showing
+from peerd.node.bulk import BulkPool
+from peerd.node.claims import PINNED, drop_claim
+from peerd.node.core import Core
+from peerd.node.endpoint import Endpoint
+from peerd.io.environment import Datagrams, Environment
+from peerd.node.events import Event, Events
+from peerd.node.get import Opened, open_target
+from peerd.node.joining import Candidate, Joining
+from peerd.node.maintaining import Maintaining
+from peerd.node.members import Members, Source
+from peerd.node.placing import Holding
+from peerd.node.put import add, put, remove
+from peerd.node.responder import Responder
+from peerd.node.results import Form, GetOptions, PutOptions
+from peerd.node.tasks import Tasks
+from peerd.records.notice import LeaveNotice, leave_notices
+from peerd.records.statement import Verifier
+from peerd.wire.messages import Leave
+
+REMEMBERED_ASKED_MAX = 256
+GOODBYE_TIMEOUT_S = 1.0
+
+__all__ = ["Opened", "Peer"]
+
+
+class Peer:
+    """One peer of one network."""
+
+    def __init__(self, settings: Settings, identity: Identity, environment: Environment, store: Store) -> None:
+        self._environment = environment
+        self._tasks = Tasks()
+        members = Members(
+            identity.network, identity.peer, settings, environment.clock, changed=lambda: self._members_changed()
+        )
+        self._core = Core(
+            settings=settings,
+            identity=identity,
+            environment=environment,
+            store=store,
+            tasks=self._tasks,
+            members=members,
+            verifier=Verifier(identity),
+            events=Events(),
+        )
+        self._joining = Joining(self._core)
+        self._maintaining = Maintaining(self._core, self._joining)
+        self._datagrams: Datagrams | None = None
+        self._started_at = 0.0
+        self.degraded: set[str] = set()
+        """Reasons why something does not work as it should, from whoever notices them."""
+
+    # Life.
+
+    async def start(self) -> None:
+        """Bind, begin to answer, and try the members remembered; raises UsageError where an address is taken."""
+        core = self._core
+        responder = Responder(core)
+        core.endpoint = Endpoint(
+            core.identity,
+            self._environment,
+            self._tasks,
+            handler=responder.handle,
+            proven=self._proven,
+            heard=core.members.heard,
+            digest=core.members.digest,
+        )
+        core.endpoint.doubted = core.members.doubted
+        core.bulk = BulkPool(core.identity, self._environment, core.settings, self._tasks, Holding(core))
+        core.bulk.dropped = lambda address: address in core.endpoint.drop_list
+        self._datagrams = await self._environment.transports.open_datagrams(core.endpoint.receive)
+        core.endpoint.attach(self._datagrams)
+        try:
+            await core.bulk.listen()
+        except BaseException:
+            self._datagrams.close()
+            raise
+        self._started_at = core.now()
+        self._maintaining.start(bootstrap=self._offer_bootstrap)
+        await self._offer_remembered()
+        await self._offer_bootstrap()
+
+    async def stop(self) -> None:
+        """Say goodbye to all members and end."""
+        core = self._core
+        with suppress(PeerdError):
+            await self._maintaining.remember()
+        await self._say_goodbye()
+        await self._end()
+
+    async def crash(self) -> None:
+        """End at once, saying nothing."""
+        await self._end()
+
+    async def _end(self) -> None:
+        self._core.endpoint.close()
+        await self._core.bulk.close()
+        await self._tasks.close()
+
+    async def _say_goodbye(self) -> None:
+        core = self._core
+        stamp = int(core.environment.clock.wall() * 1000)
+        notice = leave_notices.sign(core.identity, LeaveNotice(format=1, peer=core.peer, stamp=stamp))
+        asked = [core.endpoint.ask(c, Leave, notice, timeout_s=GOODBYE_TIMEOUT_S) for c in core.members.alive()]
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    # Who and where.
+
+    @property
+    def id_text(self) -> str:
+        """Return the peer's id as people see it."""
+        return peer_id_text(self._core.peer)
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Return the peer's id."""
+        return self._core.peer
+
+    @property
+    def network_id(self) -> NetworkId:
+        """Return the id of the network."""
+        return self._core.identity.network
+
+    @property
+    def network_digest(self) -> str:
+        """Return what mDNS shows of the network."""
+        return network_digest(self._core.identity.network)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Return what the peer listens on."""
+        return self._datagrams.addresses if self._datagrams is not None else []
+
+    @property
+    def listen_text(self) -> str:
+        """Return the main listening address as people write it."""
+        return HostPort(*self.addresses[0]).text if self.addresses else self._core.settings.listen.text
+
+    @property
+    def lonely(self) -> bool:
+        """Whether no member answers."""
+        return self._core.members.alive_count() == 0
+
+    def offer(self, peer: PeerId | None, address: Address, source: Source) -> None:
+        """Take an address where a peer may live; it counts only once a handshake proves it."""
+        self._joining.offer(Candidate(address, peer, source))
+
+    def own_address(self, address: Address) -> None:
+        """Note an address of our own, so that it is never tried."""
+        self._joining.ourselves(address)
+
+    def set_drop_list(self, addresses: list[str]) -> None:
+        """Drop all traffic with these addresses ("ip:port"); for the harness's partitions. Replaces the last list."""
+        from peerd.config import parse_host_port
+
+        parsed = [parse_host_port(text) for text in addresses]
+        self._core.endpoint.drop_list = frozenset((each.host, each.port) for each in parsed)
+        for member in self._core.members.all.values():
+            if member.contact.address in self._core.endpoint.drop_list:
+                self._core.bulk.drop(member.contact.peer)
+
+    # The verbs.
+
+    async def put(self, name: str, body: AsyncIterator[bytes], *, form: Form, options: PutOptions) -> results.Put:
+        """Store a file or directory under a name."""
+        return await put(self._core, name, body, form, options)
+
+    async def add(self, body: AsyncIterator[bytes], *, form: Form, options: PutOptions) -> results.Put:
+        """Store content without a name."""
+        return await add(self._core, body, form, options)
+
+    async def open(self, target: str, options: GetOptions) -> Opened:
+        """Find a name or content and return it ready to be read."""
+        return await open_target(self._core, target, options)
+
+    async def remove(self, target: str, options: PutOptions) -> results.Put:
+        """Delete a name everywhere, or withdraw content that this peer added."""
+        return await remove(self._core, target, options)
+
+    async def stat(self, target: str) -> results.Stat:
+        """Return what is known of a name or content."""
+        return await showing.stat(self._core, target)
+
+    async def list(self, target: str | None) -> Sequence[results.Entry]:
+        """Return the entries of a directory, or what this peer keeps."""
+        return await showing.list_target(self._core, target)
+
+    async def history(self, name: str) -> Sequence[results.HistoryEntry]:
+        """Return the versions known of a name."""
+        return await showing.history(self._core, name)
+
+    async def find(self, target: str) -> results.Find:
+        """Do a lookup and return it hop by hop."""
+        return await showing.find(self._core, target)
+
+    async def ping(self, peer: str) -> results.Ping:
+        """Measure one round trip to a peer."""
+        return await showing.ping(self._core, peer)
+
+    async def peers(self) -> Sequence[results.PeerInfo]:
+        """Return all members known."""
+        return await showing.peers(self._core)
+
+    async def pin(self, target: str) -> results.Pinned:
+        """Get something and keep it here whatever happens."""
+        opened = await open_target(self._core, target, GetOptions(pin=True))
+        if opened.inline is not None:
+            raise UsageError(
+                "a short value rides in its record and needs no pin", hint="its record is kept by up to 8 peers"
+            )
+        stream = opened.tar() if opened.kind == "directory" else opened.body(0, None)
+        size = 0
+        async for piece in stream:
+            size += len(piece)
+        raw = opened.root.to_bytes()
+        await self._core.store.add_claim(raw, PINNED)
+        root = await self._core.store.root(raw)
+        if root is not None:
+            await self._core.store.put_root(replace(root, class_="pinned"))
+        return results.Pinned(cid=opened.root.text, size=opened.size or size, pinned=True)
+
+    async def unpin(self, target: str) -> results.Pinned:
+        """Let go of what was pinned; it is a cached copy from then on unless something claims it."""
+        opened = await open_target(self._core, target, GetOptions())
+        raw = opened.root.to_bytes()
+        root = await self._core.store.root(raw)
+        if root is None or PINNED not in await self._core.store.claims(raw):
+            raise NotFoundError(f"not pinned here: {opened.root.text}")
+        claims = [claim for claim in await self._core.store.claims(raw) if claim != PINNED]
+        await self._core.store.put_root(replace(root, class_="own" if claims else "cache"))
+        await drop_claim(self._core, raw, PINNED)
+        return results.Pinned(cid=opened.root.text, size=root.size, pinned=False)
+
+    async def status(self) -> results.Status:
+        """Return how the daemon is."""
+        core = self._core
+        usage = await core.store.usage()
+        rejected = core.endpoint.counts.rejected + core.counts.rejected
+        missing = len(core.missing_since)
+        lag_s = core.now() - min(core.missing_since.values(), default=core.now())
+        return results.Status(
+            id=self.id_text,
+            network=core.settings.network,
+            version=__version__,
+            uptime_s=round(core.now() - self._started_at, 3),
+            listen=self.listen_text,
+            contacts=core.members.alive_count(),
+            records=usage.records,
+            blobs=usage.blobs,
+            storage=results.Storage(
+                used_bytes=usage.used_bytes,
+                quota_bytes=usage.quota_bytes,
+                pinned_bytes=usage.pinned_bytes,
+                replica_bytes=usage.replica_bytes + usage.own_bytes,
+                cache_bytes=usage.cache_bytes,
+            ),
+            cache=results.CacheCounts(hits=core.counts.cache_hits, misses=core.counts.cache_misses),
+            repair=results.Repair(missing_copies=missing, lag_s=round(lag_s, 3)),
+            rejected=dict(rejected),
+            degraded=sorted(self.degraded),
+            health=self._health(missing),
+            coordinators=[],
+        )
+
+    def events(self) -> AsyncIterator[Event]:
+        """Yield what happens from now on."""
+        return self._core.events.listen()
+
+    def _health(self, missing: int) -> str:
+        if self.degraded:
+            return "degraded: " + "; ".join(sorted(self.degraded))
+        others = self._core.members.alive_count()
+        if others == 0:
+            return "alone: what is put here has 1 copy until another peer is found"
+        if missing:
+            return f"{missing} pieces of content lack copies; they are being restored"
+        return f"well, with {others} other peer{'s' if others != 1 else ''}"
+
+    # What the parts tell us.
+
+    def _proven(self, peer: PeerId, address: Address, initiated: bool) -> None:
+        core = self._core
+        source = self._joining.source_of(address) if initiated else "overlay"
+        came = core.members.proven(peer, address, source)
+        if not came:
+            return
+        logger.info("a peer is here", peer=short(peer), address=HostPort(*address).text, source=source)
+        core.events.emit("peer", id=peer_id_text(peer), state="alive")
+        contact = core.members.contact(peer)
+        if contact is not None:
+            self._joining.met(contact)
+
+    def _members_changed(self) -> None:
+        self._maintaining.members_changed()
+
+    async def _offer_remembered(self) -> None:
+        wall = self._core.environment.clock.wall()
+        for known in await self._core.store.remembered_peers(REMEMBERED_ASKED_MAX):
+            address = (known.host, known.port)
+            self._core.members.remember(known.peer, address, max(0.0, wall - known.last_seen))
+            self.offer(known.peer, address, "remembered")
+
+    async def _offer_bootstrap(self) -> None:
+        loop = asyncio.get_running_loop()
+        for host, port in self._core.settings.bootstrap:
+            for address in await _resolve(loop, host, port):
+                self.offer(None, address, "bootstrap")
+
+
+async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Address]:
+    """Return the numeric addresses of a host name; none where it has none now."""
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    else:
+        return [(host, port)]
+    try:
+        found = await loop.getaddrinfo(host, port)
+    except OSError as error:
+        logger.warning("a bootstrap name has no address now", host=host, reason=str(error))
+        return []
+    return list(dict.fromkeys((str(info[4][0]), int(info[4][1])) for info in found))

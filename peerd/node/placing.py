@@ -1,0 +1,246 @@
+"""Copies of content: asking the peers nearest to a root to hold it, and holding what others ask of us.
+
+A holder takes the blocks over the connection on which it was asked, checks each, has all of them on disk and then signs
+a receipt. The asker counts receipts; where a peer fails or is full the next nearest takes its share.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from loguru import logger
+
+from peerd.content.block import Block
+from peerd.content.cid import Cid
+from peerd.content.read import DagWalk
+from peerd.errors import NoRoomError, PeerdError, StoreError, WireError
+from peerd.ids import Key, PeerId
+from peerd.io.store.bounds import RootClass
+from peerd.io.store.interface import Root, RootKind
+from peerd.kad.contact import Contact
+from peerd.logs import short
+from peerd.node.blocks import BlockWriter
+from peerd.node.bulk import BulkConnection
+from peerd.node.claims import added_claim, name_claim
+from peerd.node.core import Core
+from peerd.node.fetch import Fetcher
+from peerd.node.nearest import holders_of
+from peerd.node.providing import CACHE, REPLICA, announce, sources_of
+from peerd.records.receipt import OF_CONTENT, RECEIPT_LIFE_S, Receipt, receipts
+from peerd.wire.frames import HoldBody, VersionBody
+
+KINDS: tuple[RootKind, ...] = ("raw", "file", "directory")
+
+# Blocks under way at a time while a DAG is copied: so many bytes of them, by the size of those that came so far.
+AHEAD_BYTES = 12 * 1024 * 1024
+AHEAD_MIN, AHEAD_MAX = 8, 256
+SPARES_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Some content and why it is to be kept; `key` is the name's that claims it, None where it was added without."""
+
+    root: Cid
+    kind: RootKind
+    size: int
+    copies: int
+    key: Key | None
+    name: str
+
+    def claim(self, adder: PeerId) -> bytes:
+        """Return the claim by which holders keep it."""
+        return name_claim(self.key) if self.key is not None else added_claim(adder)
+
+
+@dataclass(slots=True)
+class Placed:
+    """Who has promised to hold all blocks, of how many wanted."""
+
+    holders: list[PeerId]
+    wanted: int
+    no_room: bool
+
+
+async def place(core: Core, content: Content) -> Placed:
+    """Have the nearest peers hold content whose blocks are all here; return when each answered or was replaced."""
+    wanted = min(content.copies, core.members.alive_count() + 1)
+    holders = await holders_of(core, content.root.digest, content.copies)
+    placed = Placed([], wanted, no_room=False)
+    await keep_here(core, content, adder=core.peer, ours=holders.ours)
+    if holders.ours:
+        placed.holders.append(core.peer)
+    candidates = list(holders.contacts)
+    known = {contact.peer for contact in candidates}
+    for contact in core.members.closest(content.root.digest, content.copies + SPARES_MAX):
+        if contact.peer not in known:
+            candidates.append(contact)
+    queue = iter(candidates)
+
+    async def fill_share() -> None:
+        for contact in queue:
+            if await _ask_to_hold(core, content, contact, placed):
+                placed.holders.append(contact.peer)
+                return
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(wanted - len(placed.holders)):
+            group.create_task(fill_share())
+    return placed
+
+
+async def _ask_to_hold(core: Core, content: Content, contact: Contact, placed: Placed) -> bool:
+    body = HoldBody(
+        root=content.root.to_bytes(),
+        kind=KINDS.index(content.kind),
+        size=content.size,
+        copies=content.copies,
+        name_key=content.key,
+        name=content.name,
+    )
+    try:
+        connection = await core.bulk.get(contact)
+        receipt = receipts.verify(await connection.hold(body), core.verifier)
+        if receipt.kind != OF_CONTENT or receipt.digest != content.root.digest or receipt.holder != contact.peer:
+            raise WireError("receipt")
+    except PeerdError as error:
+        placed.no_room = placed.no_room or isinstance(error, NoRoomError)
+        logger.info("a peer did not take its copy", peer=short(contact.peer), reason=str(error))
+        return False
+    return True
+
+
+async def keep_here(core: Core, content: Content, *, adder: PeerId, ours: bool) -> None:
+    """Note content whose blocks are all here, with its claim; a promised copy where we are one of its holders."""
+    raw = content.root.to_bytes()
+    wall = core.environment.clock.wall()
+    await core.store.add_claim(raw, content.claim(adder))
+    known = await core.store.root(raw)
+    class_: RootClass = "replica" if ours else "own" if adder == core.peer else "cache"
+    root = Root(raw, content.kind, content.size, 0, class_, content.name, content.copies, True, wall, wall)
+    if known is not None:
+        strongest: RootClass = known.class_ if known.class_ in ("pinned", "replica") else class_
+        name = content.name or known.name
+        root = replace(root, class_=strongest, copies=max(known.copies, content.copies), name=name)
+    await core.store.put_root(root)
+    core.tasks.spawn(announce(core, content.root, REPLICA if root.class_ != "cache" else CACHE), "announce")
+
+
+async def copy_dag(core: Core, root: Cid, fetcher: Fetcher) -> None:
+    """Bring every block of a DAG here, durably, linked to the root.
+
+    Raises what fetching and storing raise, and IntegrityError where the DAG is malformed.
+    """
+    walk = DagWalk(root)
+    writer = BlockWriter(core.store, root)
+    tasks: dict[Cid, asyncio.Task[bytes]] = {}
+    got_bytes, got_count = 0, 0
+    try:
+        while not walk.done:
+            ahead = AHEAD_MIN
+            if got_count:
+                ahead = max(AHEAD_MIN, min(AHEAD_MAX, AHEAD_BYTES * got_count // max(1, got_bytes)))
+            wants = walk.wants(ahead)
+            for cid in wants:
+                if cid not in tasks:
+                    tasks[cid] = asyncio.get_running_loop().create_task(fetcher.get(cid))
+            first = wants[0]
+            data = await tasks[first]
+            del tasks[first]
+            walk.give(first, data)
+            got_bytes += len(data)
+            got_count += 1
+            await writer.add(Block(first, data))
+        await writer.flush()
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        await writer.close()
+
+
+class Holding:
+    """What this peer does for the other ends of bulk connections (bulk.BulkHandler)."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def block(self, cid: bytes) -> bytes | None:
+        """Return a block kept here; also the value of a record, whose content id names it."""
+        core = self._core
+        data = await core.store.block(Cid.from_bytes(cid))
+        if data is not None:
+            return data
+        return await inline_value(core, cid)
+
+    async def hold(self, connection: BulkConnection, body: HoldBody) -> bytes:
+        """Take content from the peer that asks, and return our receipt."""
+        core = self._core
+        root = Cid.from_bytes(body.root)
+        content = Content(
+            root=root,
+            kind=KINDS[body.kind],
+            size=body.size,
+            copies=body.copies,
+            key=Key(body.name_key) if body.name_key is not None else None,
+            name=body.name,
+        )
+        known = await core.store.root(body.root)
+        if known is None or not known.complete:
+            await self._make_room(body.size)
+
+            async def others() -> list[Contact]:
+                return await sources_of(core, root)
+
+            async with Fetcher(core, others, connection=connection) as fetcher:
+                await copy_dag(core, root, fetcher)
+        await keep_here(core, content, adder=connection.peer, ours=True)
+        core.events.emit("held", cid=root.text, size=body.size)
+        return receipts.sign(
+            core.identity,
+            Receipt(
+                format=1,
+                kind=OF_CONTENT,
+                holder=core.peer,
+                store=core.store.store_id,
+                key=root.digest,
+                digest=root.digest,
+                sequence=0,
+                life_s=RECEIPT_LIFE_S,
+            ),
+        )
+
+    async def _make_room(self, size: int) -> None:
+        usage = await self._core.store.usage()
+        over = usage.used_bytes + size - usage.quota_bytes
+        if over > 0 and await self._core.store.evict_cache(over) < over:
+            raise NoRoomError("no room for that content within the quota")
+
+    async def versions(self, key: bytes) -> list[VersionBody]:
+        """Return the versions known here of a key."""
+        if len(key) != 32:
+            raise WireError("versions")
+        rows = await self._core.store.history(Key(key))
+        return [
+            VersionBody(
+                sequence=entry.row.sequence,
+                writer=entry.row.writer,
+                nonce=entry.row.nonce,
+                cid=entry.row.cid,
+                size=entry.row.size,
+                deleted=entry.row.deleted,
+                conflict=entry.conflict,
+            )
+            for entry in rows
+        ]
+
+
+async def inline_value(core: Core, cid: bytes) -> bytes | None:
+    """Return the value of a record kept here whose content id is `cid`."""
+    from peerd.records.record import INLINE, read_record
+
+    try:
+        raw = await core.store.record_with_cid(cid)
+    except StoreError:
+        return None
+    record = read_record(raw) if raw is not None else None
+    return record.body.value if record is not None and record.body.kind == INLINE else None

@@ -1,0 +1,132 @@
+"""Who has content: signed provider records, told to the peers nearest to the root, and found there again."""
+
+from dataclasses import dataclass
+
+from peerd.content.cid import Cid
+from peerd.errors import NoRoomError, StoreError, WireError
+from peerd.ids import Key, PeerId
+from peerd.kad.contact import Contact
+from peerd.node.asking import Asking
+from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.nearest import contacts_in, holders_of
+from peerd.records.provider import CACHE, GONE, REPLICA, Provider, providers
+from peerd.wire.messages import AddProvider, FindProviders
+from peerd.wire.messages import Providers as ProvidersReply
+
+# An announcement outlives two missed renewals.
+LIFE_IN_REPUBLISH_INTERVALS = 3
+
+FIND_TIMEOUT_S = 4.0
+
+
+@dataclass(slots=True)
+class Found:
+    """The peers that say they have some content, with the kind of their copy; and who said that nobody has."""
+
+    providers: dict[PeerId, int]
+    contacts: dict[PeerId, Contact]
+    answered: set[PeerId]
+
+
+async def announce(core: Core, root: Cid, kind: int) -> None:
+    """Tell the peers nearest to `root` that we have it (REPLICA, CACHE) or have it no more (GONE)."""
+    wall = core.environment.clock.wall()
+    life_s = int(core.settings.republish_interval_s * LIFE_IN_REPUBLISH_INTERVALS) + 60
+    statement = Provider(
+        format=1,
+        root=root.to_bytes(),
+        provider=core.peer,
+        kind=kind,
+        stamp=int(wall * 1000),
+        life_s=min(life_s, 2 * 86400),
+    )
+    raw = providers.sign(core.identity, statement)
+    try:
+        expires = 0.0 if kind == GONE else wall + statement.life_s
+        await core.store.put_provider(Key(root.digest), core.peer, raw, expires)
+    except (NoRoomError, StoreError):
+        return
+    holders = await holders_of(core, root.digest, RECORD_HOLDERS)
+    with Asking(core.endpoint, timeout_s=FIND_TIMEOUT_S) as asking:
+        for contact in holders.contacts:
+            asking.ask(contact, AddProvider, raw, silent_after_s=0)
+        while await asking.next() is not None:
+            pass
+
+
+async def find_providers(core: Core, root: Cid, *, enough: int | None = None) -> Found:
+    """Ask the peers nearest to `root` who has it; with `enough`, return as soon as so many are known."""
+    found = Found({}, {}, set())
+    for raw in await core.store.providers(Key(root.digest), core.environment.clock.wall()):
+        _note(core, found, root, raw)
+    found.providers.pop(core.peer, None)  # what we have we know better
+    holders = await holders_of(core, root.digest, RECORD_HOLDERS)
+    if holders.ours:
+        found.answered.add(core.peer)
+    if enough is not None and len(found.providers) >= enough:
+        return found
+    with Asking(core.endpoint, timeout_s=FIND_TIMEOUT_S) as asking:
+        for contact in holders.contacts:
+            asking.ask(contact, FindProviders, root.digest, silent_after_s=core.silent_after_s(contact))
+        waiting = {contact.peer for contact in holders.contacts}
+        while waiting:
+            answer = await asking.next()
+            if answer is None:
+                break
+            waiting.discard(answer.contact.peer)
+            if answer.reply is not None:
+                _take(core, found, root, answer.contact, answer.reply)
+            else:
+                core.members.unanswered(answer.contact.peer)
+            if enough is not None and len(found.providers) >= enough:
+                break
+    return found
+
+
+async def sources_of(core: Core, root: Cid) -> list[Contact]:
+    """Return peers to fetch `root` from: those that say they have it, nearest in time first, then those that should."""
+    found = await find_providers(core, root)
+    alleged = [contact for peer in found.providers if (contact := _contact(core, found, peer)) is not None]
+    alleged.sort(key=lambda contact: core.endpoint.rtt(contact.peer).srtt_s or 1.0)
+    named = {contact.peer for contact in alleged}
+    nearest = core.members.closest(root.digest, core.settings.copies)
+    return alleged + [contact for contact in nearest if contact.peer not in named]
+
+
+def _contact(core: Core, found: Found, peer: PeerId) -> Contact | None:
+    return core.members.contact(peer) or found.contacts.get(peer)
+
+
+def _take(core: Core, found: Found, root: Cid, asked: Contact, reply: object) -> None:
+    if not isinstance(reply, ProvidersReply):
+        core.counts.rejected["reply_kind"] += 1
+        return
+    found.answered.add(asked.peer)
+    try:
+        contacts = contacts_in(core, reply)
+    except WireError as error:
+        core.counts.rejected[error.reason] += 1
+        return
+    for contact in contacts:
+        found.contacts.setdefault(contact.peer, contact)
+    for raw in reply.providers:
+        _note(core, found, root, raw)
+
+
+def _note(core: Core, found: Found, root: Cid, raw: bytes) -> None:
+    try:
+        statement = providers.verify(raw, core.verifier)
+    except WireError as error:
+        core.counts.rejected[error.reason] += 1
+        return
+    if statement.root != root.to_bytes():
+        core.counts.rejected["other_root"] += 1
+        return
+    peer = PeerId(statement.provider)
+    if statement.kind == GONE:
+        return
+    if found.providers.get(peer) != REPLICA:
+        found.providers[peer] = statement.kind
+
+
+__all__ = ["CACHE", "GONE", "REPLICA", "Found", "announce", "find_providers", "sources_of"]

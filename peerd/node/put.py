@@ -1,0 +1,291 @@
+"""Putting: content in, copies placed, the name's next version acknowledged by a majority of its holders."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from peerd.content.cid import Cid
+from peerd.errors import NoRoomError, NotFoundError, TooFewCopiesError, UsageError, WireError
+from peerd.ids import Key, peer_id_text
+from peerd.io.store.interface import RootKind
+from peerd.node import results
+from peerd.node.claims import PINNED, added_claim, drop_claim, name_claim
+from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.holding import record_cid_bytes
+from peerd.node.ingest import Ingested, ingest, keep_blocks, store_small
+from peerd.node.names import Name, removable_name, writable_name
+from peerd.node.nearest import holders_of
+from peerd.node.placing import Content, Placed, place
+from peerd.node.reading import read
+from peerd.node.results import Form, Kind, PutOptions
+from peerd.node.writing import Value, Written, write
+from peerd.records.record import DIRECTORY, FILE, INLINE, TOMBSTONE, Record
+from peerd.wire.limits import TTL_MAX_S
+from peerd.wire.messages import Release
+
+
+async def put(core: Core, text: str, body: AsyncIterator[bytes], form: Form, options: PutOptions) -> results.Put:
+    """Store a file or directory under a name; returns once it is acknowledged (INTERFACE, "What an acknowledgement means").
+
+    Raises UsageError, NoRoomError, TimedOutError, TooFewCopiesError, ConflictError, StoreError.
+    """
+    started = core.now()
+    check_options(options)
+    name = writable_name(core, text, own=options.own)
+    ingested = await ingest(core, body, form)
+    if ingested.small is not None and len(ingested.small) <= _inline_room(name):
+        try:
+            return await _put_inline(core, name, ingested, ingested.small, options, started)
+        except WireError:  # with the signature it is a little too long after all
+            pass
+    if ingested.small is not None:
+        await store_small(core, ingested)
+    return await _put_content(core, name, ingested, options, started)
+
+
+async def add(core: Core, body: AsyncIterator[bytes], form: Form, options: PutOptions) -> results.Put:
+    """Store content without a name; it is kept for as long as this peer does not withdraw it."""
+    started = core.now()
+    check_options(options)
+    ingested = await ingest(core, body, form)
+    if ingested.small is not None:
+        await store_small(core, ingested)
+    placed = await _place(core, ingested, None, "", options)
+    result = results.Put(
+        cid=ingested.node.cid.text,
+        size=ingested.node.size,
+        kind=_kind(ingested),
+        copies=len(placed.holders),
+        copies_wanted=placed.wanted,
+        holders=[peer_id_text(peer) for peer in placed.holders],
+        elapsed_ms=elapsed_ms(core, started),
+    )
+    _check_copies(result, placed.wanted, options, no_room=placed.no_room)
+    return result
+
+
+async def remove(core: Core, target: str, options: PutOptions) -> results.Put:
+    """Delete a name everywhere, by a version that says so; or withdraw content that this peer added.
+
+    Raises NotFoundError where there is nothing, and what writing raises.
+    """
+    started = core.now()
+    check_options(options)
+    found = removable_name(core, target, own=options.own)
+    if isinstance(found, Cid):
+        return await _withdraw(core, found, started)
+    written = await write(
+        core,
+        found.key,
+        found.text,
+        found.owner,
+        Value(TOMBSTONE, b"", 0),
+        consistency=options.consistency,
+        require=options.require,
+        ttl_s=None,
+        timeout_s=options.timeout_s,
+        only_existing=True,
+    )
+    before = written.before
+    assert before is not None, "only what exists is removed"
+    await _release_older(core, before, written.record)
+    cid = record_cid_bytes(before)
+    assert cid is not None, "only what exists is removed"
+    result = results.Put(
+        key=found.shown,
+        cid=Cid.from_bytes(cid).text,
+        size=before.body.size,
+        kind=kind_of(before),
+        version=written.record.version.text,
+        copies=len(written.holders),
+        copies_wanted=_record_copies_wanted(core),
+        holders=[peer_id_text(peer) for peer in written.holders],
+        created=False,
+        elapsed_ms=elapsed_ms(core, started),
+    )
+    _check_copies(result, 1, options, no_room=False)
+    return result
+
+
+async def _put_inline(
+    core: Core, name: Name, ingested: Ingested, data: bytes, options: PutOptions, started: float
+) -> results.Put:
+    written = await _write(core, name, Value(INLINE, data, len(data)), options)
+    await _after_write(core, written)
+    if options.pin:
+        await store_small(core, ingested)
+        await _pin(core, ingested, name.shown)
+    result = _result(core, name, ingested, written, len(written.holders), _record_copies_wanted(core), started)
+    _check_copies(result, 1, options, no_room=False)
+    return result
+
+
+async def _put_content(core: Core, name: Name, ingested: Ingested, options: PutOptions, started: float) -> results.Put:
+    placed = await _place(core, ingested, name.key, name.shown, options)
+    kind = DIRECTORY if ingested.node.kind == "directory" else FILE
+    value = Value(kind, ingested.node.cid.to_bytes(), ingested.node.size)
+    written = await _write(core, name, value, options)
+    await _after_write(core, written)
+    result = _result(core, name, ingested, written, len(placed.holders), placed.wanted, started)
+    result = _with_holders(result, placed)
+    _check_copies(result, placed.wanted, options, no_room=placed.no_room)
+    return result
+
+
+def _with_holders(result: results.Put, placed: Placed) -> results.Put:
+    from msgspec.structs import replace as with_fields
+
+    return with_fields(result, holders=[peer_id_text(peer) for peer in placed.holders])
+
+
+async def _place(core: Core, ingested: Ingested, key: Key | None, name: str, options: PutOptions) -> Placed:
+    await keep_blocks(core, ingested)
+    kind: RootKind = "directory" if ingested.node.kind == "directory" else "file"
+    copies = max(core.settings.copies, options.require or 1)
+    content = Content(ingested.node.cid, kind, ingested.node.size, copies, key, name)
+    placed = await place(core, content)
+    if options.pin:
+        await _pin(core, ingested, name)
+    return placed
+
+
+async def _pin(core: Core, ingested: Ingested, name: str) -> None:
+    raw = ingested.node.cid.to_bytes()
+    await keep_blocks(core, ingested)
+    await core.store.add_claim(raw, PINNED)
+    root = await core.store.root(raw)
+    if root is not None:
+        await core.store.put_root(
+            replace(root, class_="pinned", name=name, size=ingested.node.size, complete=True, kind=_kind(ingested))
+        )
+
+
+async def _write(core: Core, name: Name, value: Value, options: PutOptions) -> Written:
+    return await write(
+        core,
+        name.key,
+        name.text,
+        name.owner,
+        value,
+        consistency=options.consistency,
+        require=options.require,
+        ttl_s=options.ttl_s,
+        timeout_s=options.timeout_s,
+    )
+
+
+async def _after_write(core: Core, written: Written) -> None:
+    if written.before is not None:
+        await _release_older(core, written.before, written.record)
+
+
+async def _release_older(core: Core, older: Record, newer: Record) -> None:
+    """Withdraw the name's claim on the content of its last version, here and at that content's holders."""
+    cid = record_cid_bytes(older)
+    if cid is None or older.body.kind == INLINE or cid == record_cid_bytes(newer):
+        return
+    await drop_claim(core, cid, name_claim(newer.key))
+    core.tasks.spawn(_tell_release(core, cid, newer.raw), "release")
+
+
+async def _tell_release(core: Core, cid: bytes, proof: bytes) -> None:
+    holders = await holders_of(core, cid[4:], RECORD_HOLDERS)
+    asked = [core.endpoint.ask(contact, Release, cid, proof) for contact in holders.contacts]
+    await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def _withdraw(core: Core, cid: Cid, started: float) -> results.Put:
+    raw = cid.to_bytes()
+    claim = added_claim(core.peer)
+    if claim not in await core.store.claims(raw):
+        raise NotFoundError(
+            f"this peer did not add {cid.text}", hint="content of a name goes when the name is removed or overwritten"
+        )
+    root = await core.store.root(raw)
+    await drop_claim(core, raw, claim)
+    await _tell_release(core, raw, b"")
+    return results.Put(
+        cid=cid.text,
+        size=root.size if root is not None else 0,
+        kind="directory" if root is not None and root.kind == "directory" else "file",
+        copies=0,
+        copies_wanted=0,
+        holders=[],
+        created=False,
+        elapsed_ms=elapsed_ms(core, started),
+    )
+
+
+def _result(
+    core: Core, name: Name, ingested: Ingested, written: Written, copies: int, wanted: int, started: float
+) -> results.Put:
+    return results.Put(
+        key=name.shown,
+        cid=ingested.node.cid.text,
+        size=ingested.node.size,
+        kind=_kind(ingested),
+        version=written.record.version.text,
+        copies=copies,
+        copies_wanted=wanted,
+        holders=[peer_id_text(peer) for peer in written.holders],
+        created=written.before is None or written.before.deleted,
+        elapsed_ms=elapsed_ms(core, started),
+    )
+
+
+def check_options(options: PutOptions) -> None:
+    """Raise UsageError for options that this version cannot honour or that make no sense."""
+    if options.consistency == "strong" or options.if_version is not None:
+        raise UsageError(
+            "strong consistency is not in this version (also --if-version and If-Match, which need it)",
+            hint="use --consistency quorum, the default",
+        )
+    if options.ttl_s is not None and not 1 <= options.ttl_s <= TTL_MAX_S:
+        raise UsageError(f"--ttl is 1 to {TTL_MAX_S} seconds")
+    if options.require is not None and not 1 <= options.require <= RECORD_HOLDERS:
+        raise UsageError(f"--require is 1 to {RECORD_HOLDERS} copies")
+
+
+def _check_copies(result: results.Put, wanted: int, options: PutOptions, *, no_room: bool) -> None:
+    """Raise where fewer copies were acknowledged than were promised or asked for."""
+    needed = max(wanted if options.require is None else 0, options.require or 0)
+    if result.copies >= needed:
+        return
+    if no_room and options.require is None:
+        raise NoRoomError(
+            f"stored on {result.copies} of {needed} peers: the others have no room",
+            hint="free some with `peer rm`, or raise --quota on the other peers",
+        )
+    import msgspec
+
+    raise TooFewCopiesError(
+        f"stored, but on {result.copies} of {needed} copies asked for",
+        reached=msgspec.to_builtins(result),
+        hint="`peer peers` shows who is there; copies are added when more are",
+    )
+
+
+def _record_copies_wanted(core: Core) -> int:
+    return min(RECORD_HOLDERS, core.members.alive_count() + 1)
+
+
+def _inline_room(name: Name) -> int:
+    """Return how many bytes of value fit beside this name for sure, and perhaps a few more do."""
+    return 1024 - 64 - 2 * 34 - len(name.text.encode()) - (34 if name.owner is not None else 1) - 48
+
+
+def _kind(ingested: Ingested) -> Kind:
+    return "directory" if ingested.node.kind == "directory" else "file"
+
+
+def kind_of(record: Record) -> Kind:
+    """Return what a record names."""
+    return "directory" if record.body.kind == DIRECTORY else "file"
+
+
+def elapsed_ms(core: Core, started: float) -> float:
+    """Return the milliseconds since a monotonic instant."""
+    return round((core.now() - started) * 1000, 3)
+
+
+__all__ = ["add", "put", "read", "remove"]

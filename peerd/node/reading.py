@@ -1,0 +1,238 @@
+"""Reading a key: `one` takes the first valid answer, `quorum` the newest that a majority of those that answer knows.
+
+A quorum read has a majority hold the newest version before it returns (Attiya, Bar-Noy, Dolev 1995), and mends holders
+that were stale or empty. Not here: what a record names (get), writing new versions (writing).
+"""
+
+from dataclasses import dataclass
+
+from peerd.errors import NotFoundError, TimedOutError, UnreachableError, WireError
+from peerd.ids import Key, PeerId
+from peerd.kad.contact import Contact
+from peerd.kad.lookup import Hop
+from peerd.node import holding
+from peerd.node.asking import Answer, Asking
+from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.nearest import Holders, holders_of, search
+from peerd.records.record import Record
+from peerd.trust.quorum import ReadQuorum
+from peerd.wire.messages import FindValue, Newer, Reply, Store, Stored, Value
+
+# Where the peers asked are silent, a read is over after this at the latest: "not known in time".
+READ_TIMEOUT_S = 4.0
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a read came to: the newest record (a tombstone too), None where the holders say that there is nothing."""
+
+    record: Record | None
+    local: bool
+    hops: int
+    have: list[PeerId]
+    trace: list[Hop]
+
+
+async def read(core: Core, key: Key, *, consistency: str, timeout_s: float) -> Reading:
+    """Return what is known of a key.
+
+    Raises TimedOutError where too few holders answered to know.
+    """
+    own = await holding.own_record(core, key)
+    if consistency == "one":
+        if own is not None:
+            return Reading(own, local=True, hops=0, have=[core.peer], trace=[])
+        if not core.members.table.complete:
+            return await _search_one(core, key, timeout_s)
+    holders = await holders_of(core, key)
+    return await _Read(core, key, own, holders, one=consistency == "one", timeout_s=timeout_s).run()
+
+
+class _Read:
+    """One read of one key."""
+
+    def __init__(
+        self, core: Core, key: Key, own: Record | None, holders: Holders, *, one: bool, timeout_s: float
+    ) -> None:
+        self.core = core
+        self.key = key
+        self.own = own
+        self.holders = holders
+        self.one = one
+        self.timeout_s = min(timeout_s, READ_TIMEOUT_S)
+        asked = [contact.peer for contact in holders.contacts]
+        self.quorum = ReadQuorum([*asked, core.peer] if holders.ours else asked)
+        self.lives: dict[PeerId, int | None] = {}
+        self.left_s: int | None = None
+        self.trace: list[Hop] = []
+        self.hops_by_peer: dict[PeerId, Hop] = {}
+        self.pushed: set[PeerId] = set()
+
+    async def run(self) -> Reading:
+        if self.holders.ours:
+            self.quorum.on_answer(self.core.peer, self.own)
+        to_ask = list(self.holders.contacts)
+        with Asking(self.core.endpoint, timeout_s=self.timeout_s) as asking:
+            for contact in to_ask[: 1 if self.one else len(to_ask)]:
+                self._ask(asking, contact)
+            rest = to_ask[1:] if self.one else []
+            while not self._over():
+                if self.one and rest and not asking.open_count:
+                    self._ask(asking, rest.pop(0))
+                answer = await asking.next()
+                if answer is None:
+                    break
+                self._take(answer)
+                if self.one and rest and answer.reply is None:
+                    self._ask(asking, rest.pop(0))
+                elif self.one and rest and self.quorum.newest is None:
+                    for contact in rest:
+                        self._ask(asking, contact)
+                    rest = []
+                if not self.one and self.quorum.decided and not self.quorum.settled:
+                    await self._push(asking)
+        return self._result()
+
+    def _over(self) -> bool:
+        if self.one and self.quorum.newest is not None:
+            return True
+        if self.quorum.newest is None:
+            return self.quorum.absent(self._expected())
+        return self.quorum.decided and self.quorum.settled
+
+    def _expected(self) -> list[PeerId]:
+        if self.core.members.table.complete:
+            return self.core.members.expected_holders(self.key, RECORD_HOLDERS)
+        asked = [contact.peer for contact in self.holders.contacts]
+        return [*asked, self.core.peer] if self.holders.ours else asked
+
+    def _ask(self, asking: Asking, contact: Contact) -> None:
+        rtt = self.core.endpoint.rtt(contact.peer)
+        silent_s = rtt.hedge_s if self.one else rtt.rto_s
+        asking.ask(contact, FindValue, self.key, silent_after_s=silent_s)
+        hop = Hop(contact, 1, self.core.now())
+        self.trace.append(hop)
+        self.hops_by_peer[contact.peer] = hop
+
+    def _take(self, answer: Answer) -> None:
+        peer = answer.contact.peer
+        hop = self.hops_by_peer[peer]
+        if answer.silent:
+            self.quorum.on_left_out(peer)
+            self.core.members.unanswered(peer)
+            if hop.answered_at is None:
+                hop.result = "slow"
+            return
+        if answer.reply is None:
+            self.quorum.on_left_out(peer)
+            if isinstance(answer.error, UnreachableError):
+                self.core.members.unanswered(peer)
+            hop.result = "failed"
+            return
+        if isinstance(answer.reply, Stored):
+            self.quorum.on_answer(peer, self.quorum.newest)
+            return
+        record = self._record_in(peer, answer.reply)
+        hop.answered_at = self.core.now()
+        hop.result = "value" if record is not None else "nothing"
+
+    def _record_in(self, peer: PeerId, reply: Reply) -> Record | None:
+        try:
+            record = record_of(self.core, reply, self.key)
+        except WireError as error:
+            self.core.counts.rejected[error.reason] += 1
+            self.quorum.on_left_out(peer)
+            return None
+        if record is not None and isinstance(reply, Value):
+            self.lives[peer] = reply.left_s
+            self.left_s = reply.left_s
+        self.quorum.on_answer(peer, record)
+        return record
+
+    async def _push(self, asking: Asking) -> None:
+        """Have the stale ones that answered store the newest; a majority must before the read returns."""
+        newest = self.quorum.newest
+        assert newest is not None
+        for peer in self.quorum.stale:
+            if peer == self.core.peer:
+                await holding.keep_record(self.core, newest, self.left_s)
+                self.quorum.on_answer(peer, newest)
+            elif peer not in self.pushed:
+                self.pushed.add(peer)
+                contact = next(c for c in self.holders.contacts if c.peer == peer)
+                asking.ask(contact, Store, newest.raw, self.left_s, silent_after_s=self.core.silent_after_s(contact))
+
+    def _result(self) -> Reading:
+        newest = self.quorum.newest
+        own = self.own
+        if own is not None and (newest is None or own.version > newest.version):
+            newest = own  # never older than what this peer has seen
+        if newest is None:
+            if not self.quorum.absent(self._expected()):
+                raise TimedOutError(
+                    "too few of the key's holders answered to know whether it exists",
+                    hint="`peer peers` shows who is silent; try again when they are back",
+                )
+        elif not self.one and not self.quorum.decided:
+            raise TimedOutError("too few of the key's holders answered in time")
+        stale = [peer for peer in self.quorum.stale if peer not in self.pushed and peer != self.core.peer]
+        if newest is not None and stale and not self.one:
+            self.core.tasks.spawn(self._mend(newest, stale), "read repair")
+        have = self.quorum.agreeing
+        local = bool(newest is not None and own is not None and newest.version == own.version and self.one)
+        return Reading(newest, local, self.holders.hops, have, self.trace)
+
+    async def _mend(self, record: Record, stale: list[PeerId]) -> None:
+        with Asking(self.core.endpoint) as asking:
+            for contact in self.holders.contacts:
+                if contact.peer in stale:
+                    asking.ask(contact, Store, record.raw, self.left_s, silent_after_s=0)
+            while await asking.next() is not None:
+                pass
+
+
+async def _search_one(core: Core, key: Key, timeout_s: float) -> Reading:
+    """Search hop by hop and stop at the first valid record."""
+    found: list[tuple[Record, PeerId]] = []
+    denials: list[PeerId] = []
+
+    def on_reply(contact: Contact, reply: Reply) -> str | None:
+        try:
+            record = record_of(core, reply, key)
+        except WireError as error:
+            core.counts.rejected[error.reason] += 1
+            return "malformed"
+        if record is None:
+            denials.append(contact.peer)
+            return "nothing"
+        found.append((record, contact.peer))
+        return None
+
+    holders = await search(core, key, FindValue, on_reply=on_reply)
+    if found:
+        record, peer = found[0]
+        return Reading(record, local=False, hops=holders.hops, have=[peer], trace=holders.trace)
+    nearest = [contact.peer for contact in holders.contacts]
+    if len([peer for peer in nearest if peer in denials]) * 2 <= len(nearest):
+        raise TimedOutError("too few of the key's holders answered to know whether it exists")
+    return Reading(None, local=False, hops=holders.hops, have=[], trace=holders.trace)
+
+
+def record_of(core: Core, reply: Reply, key: Key) -> Record | None:
+    """Return the record in a reply to FindValue or Store, verified and of that key; raises WireError."""
+    if not isinstance(reply, Value | Newer):
+        raise WireError("reply_kind")
+    if not reply.record:
+        return None
+    record = holding.check_incoming(core, reply.record)
+    if record.key != key:
+        raise WireError("other_key")
+    return record
+
+
+def need(reading: Reading, name: str) -> Record:
+    """Return the record of a reading that names something; raises NotFoundError."""
+    record = reading.record
+    if record is None or record.deleted:
+        raise NotFoundError(f"not found: {name}")
+    return record

@@ -1,0 +1,167 @@
+"""What this peer answers to the requests of others. Each kind of request is one short function.
+
+Only members with a session come here. Contacts told to others are proven ones, nearest first, cut to fit the datagram.
+"""
+
+from collections.abc import Awaitable
+
+from loguru import logger
+
+from peerd.errors import NoRoomError, StoreError, WireError
+from peerd.ids import Key, PeerId
+from peerd.io.store.interface import MISS
+from peerd.kad.contact import Address, pack_contacts
+from peerd.logs import short
+from peerd.node import holding
+from peerd.node.claims import end_claim
+from peerd.node.core import Core
+from peerd.node.holding import Outdone, keep_record
+from peerd.records.notice import leave_notices
+from peerd.records.provider import GONE, providers
+from peerd.records.record import read_record
+from peerd.wire import limits, messages
+from peerd.wire.envelope import PLAINTEXT_MAX_BYTES
+from peerd.wire.messages import Done, Newer, Nodes, Pong, Providers, Refused, Reply, Request, Stored, Value
+
+# What the fields beside contacts and record take at most in a reply: tag, request id, lengths, seconds left.
+_REPLY_FIELDS_BYTES = 32
+_CONTACTS_ROOM_BYTES = PLAINTEXT_MAX_BYTES - _REPLY_FIELDS_BYTES
+
+REFUSED_NO_ROOM = "no_room"
+REFUSED_STORE = "store"
+REFUSED_JUMP = "sequence_jump"
+REFUSED_BAD = "bad"
+
+
+class Responder:
+    """Answers requests out of the members and the store."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def handle(self, peer: PeerId, address: Address, request: Request) -> Reply | Awaitable[Reply]:
+        """Return the reply, or an awaitable of it where the disk must be asked."""
+        match request:
+            case messages.FindValue():
+                return self._find_value(peer, request)
+            case messages.Ping():
+                return Pong(request.rid, self._core.members.digest())
+            case messages.FindNode():
+                return Nodes(request.rid, self._nearest(request.target, peer, _CONTACTS_ROOM_BYTES))
+            case messages.Store():
+                return self._store(peer, request)
+            case messages.FindProviders():
+                return self._find_providers(peer, request)
+            case messages.AddProvider():
+                return self._add_provider(request)
+            case messages.Members():
+                page = self._core.members.page(request.after, limits.CONTACTS_MAX)
+                return Nodes(request.rid, pack_contacts(page, _CONTACTS_ROOM_BYTES))
+            case messages.Leave():
+                return self._leave(request)
+            case messages.Release():
+                return self._release(peer, request)
+
+    def _nearest(self, target: bytes, asker: PeerId, room: int) -> bytes:
+        contacts = self._core.members.closest(target, limits.CONTACTS_MAX, (asker,))
+        return pack_contacts(contacts, room)
+
+    def _find_value(self, peer: PeerId, request: messages.FindValue) -> Reply | Awaitable[Reply]:
+        raw = self._core.store.peek_record(Key(request.key))
+        if raw is MISS:
+            return self._find_value_later(peer, request)
+        if raw is None:
+            return self._value(peer, request, b"", None)
+        if read_record(raw).body.ttl_s is not None:
+            return self._find_value_later(peer, request)
+        return self._value(peer, request, raw, None)
+
+    async def _find_value_later(self, peer: PeerId, request: messages.FindValue) -> Reply:
+        record = await holding.own_record(self._core, Key(request.key))
+        if record is None:
+            return self._value(peer, request, b"", None)
+        return self._value(peer, request, record.raw, await holding.left_s(self._core, record) or None)
+
+    def _value(self, peer: PeerId, request: messages.FindValue, raw: bytes, left_s: int | None) -> Reply:
+        room = _CONTACTS_ROOM_BYTES - len(raw)
+        return Value(request.rid, raw, left_s, self._nearest(request.key, peer, room))
+
+    async def _store(self, peer: PeerId, request: messages.Store) -> Reply:
+        core = self._core
+        try:
+            record = holding.check_incoming(core, request.record)
+            outcome = await keep_record(core, record, request.left_s)
+        except WireError as error:
+            core.counts.rejected[error.reason] += 1
+            return Refused(request.rid, REFUSED_JUMP if error.reason == REFUSED_JUMP else REFUSED_BAD)
+        except NoRoomError:
+            return Refused(request.rid, REFUSED_NO_ROOM)
+        except StoreError as error:
+            logger.error("a record could not be stored", reason=str(error), peer=short(peer))
+            return Refused(request.rid, REFUSED_STORE)
+        if isinstance(outcome, Outdone):
+            return Newer(request.rid, outcome.newer.raw)
+        return Stored(request.rid, outcome.receipt)
+
+    async def _find_providers(self, peer: PeerId, request: messages.FindProviders) -> Reply:
+        core = self._core
+        found = await core.store.providers(Key(request.key), core.environment.clock.wall())
+        told: list[bytes] = []
+        contacts = []
+        room = _CONTACTS_ROOM_BYTES
+        for raw in found[: limits.PROVIDERS_PER_ANSWER_MAX]:
+            provider = PeerId(providers.read(raw).provider)
+            room -= len(raw) + 3
+            if room < 0:
+                break
+            told.append(raw)
+            contact = core.members.contact(provider)
+            if contact is not None:
+                contacts.append(contact)
+        if not told:
+            contacts = core.members.closest(request.key, limits.CONTACTS_MAX, (peer,))
+        return Providers(request.rid, told, pack_contacts(contacts, max(0, room)))
+
+    async def _add_provider(self, request: messages.AddProvider) -> Reply:
+        core = self._core
+        try:
+            statement = providers.verify(request.provider, core.verifier)
+        except WireError as error:
+            core.counts.rejected[error.reason] += 1
+            return Refused(request.rid, REFUSED_BAD)
+        key, provider = Key(statement.root[4:]), PeerId(statement.provider)
+        wall = core.environment.clock.wall()
+        for raw in await core.store.providers(key, 0.0):
+            known = providers.read(raw)
+            if known.provider == provider and known.stamp > statement.stamp:
+                return Done(request.rid)
+        life_s = 0 if statement.kind == GONE else statement.life_s
+        try:
+            await core.store.put_provider(key, provider, request.provider, wall + life_s)
+        except NoRoomError:
+            return Refused(request.rid, REFUSED_NO_ROOM)
+        except StoreError:
+            return Refused(request.rid, REFUSED_STORE)
+        return Done(request.rid)
+
+    def _leave(self, request: messages.Leave) -> Reply:
+        core = self._core
+        try:
+            notice = leave_notices.verify(request.notice, core.verifier)
+        except WireError as error:
+            core.counts.rejected[error.reason] += 1
+            return Refused(request.rid, REFUSED_BAD)
+        if core.members.left(PeerId(notice.peer), notice.stamp):
+            core.events.emit("left", peer=short(PeerId(notice.peer)))
+            core.endpoint.drop_session_later(PeerId(notice.peer))
+        return Done(request.rid)
+
+    async def _release(self, peer: PeerId, request: messages.Release) -> Reply:
+        try:
+            await end_claim(self._core, peer, request.cid, request.record)
+        except WireError as error:
+            self._core.counts.rejected[error.reason] += 1
+            return Refused(request.rid, REFUSED_BAD)
+        except (StoreError, NoRoomError):
+            return Refused(request.rid, REFUSED_STORE)
+        return Done(request.rid)

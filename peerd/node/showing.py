@@ -1,0 +1,329 @@
+"""Showing: what is known of a name or content, what this peer keeps, how a lookup goes, how the daemon is."""
+
+from peerd.content.cid import Cid
+from peerd.content.read import decode
+from peerd.errors import NotFoundError, PeerdError, RefusedError, UnreachableError, UsageError, WireError
+from peerd.ids import PeerId, distance, parse_peer_id, peer_id_text
+from peerd.io.store.interface import HistoryRow, RecordRow
+from peerd.kad.contact import Contact
+from peerd.kad.lookup import Hop
+from peerd.node import results
+from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.get import Source, open_target
+from peerd.node.holding import own_record, record_cid_bytes
+from peerd.node.names import Name, target_of
+from peerd.node.nearest import holders_of
+from peerd.node.providing import REPLICA, find_providers
+from peerd.node.put import kind_of
+from peerd.node.reading import Reading, need, read
+from peerd.node.results import GetOptions
+from peerd.records.record import INLINE, read_record
+from peerd.records.version import version_text
+from peerd.wire.frames import VersionBody
+from peerd.wire.messages import FindProviders, Ping
+
+PAGE = 256
+LISTED_MAX = 100_000
+
+
+async def stat(core: Core, target: str) -> results.Stat:
+    """Return what is known of a name or content: size, version, copies found, who holds them."""
+    found = target_of(core, target)
+    if isinstance(found, Cid):
+        return await _stat_content(core, found)
+    reading = await read(core, found.key, consistency="quorum", timeout_s=30.0)
+    record = need(reading, found.shown)
+    raw = record_cid_bytes(record)
+    assert raw is not None, "a tombstone is not shown"
+    cid = Cid.from_bytes(raw)
+    version = record.version.text
+    if record.body.kind == INLINE:
+        holders = await _record_holders(core, found, reading)
+        wanted = min(RECORD_HOLDERS, core.members.alive_count() + 1)
+    else:
+        holders = await content_holders(core, cid)
+        wanted = min(record.body.copies, core.members.alive_count() + 1)
+    return results.Stat(
+        key=found.shown,
+        cid=cid.text,
+        kind=kind_of(record),
+        size=record.body.size,
+        version=version,
+        writer=peer_id_text(PeerId(record.body.writer)),
+        copies=sum(1 for holder in holders if holder.kind == "replica"),
+        copies_wanted=wanted,
+        holders=holders,
+        conflicts=[e for e, conflict in await _versions(core, found) if conflict],
+    )
+
+
+async def _record_holders(core: Core, name: Name, reading: Reading) -> list[results.Holder]:
+    """Ask every holder of a record, also those that the read did not wait for."""
+    assert reading.record is not None
+    from peerd.node.asking import Asking
+    from peerd.node.reading import record_of
+    from peerd.wire.messages import FindValue
+
+    version = reading.record.version.text
+    have = {core.peer: version} if (own := await own_record(core, name.key)) and own == reading.record else {}
+    holders = await holders_of(core, name.key)
+    with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
+        for contact in holders.contacts:
+            asking.ask(contact, FindValue, name.key, silent_after_s=0)
+        while (answer := await asking.next()) is not None:
+            if answer.reply is None:
+                continue
+            try:
+                record = record_of(core, answer.reply, name.key)
+            except WireError:
+                continue
+            if record is not None:
+                have[answer.contact.peer] = record.version.text
+    return [
+        results.Holder(id=peer_id_text(peer), address=_address(core, peer), kind="replica", version=shown)
+        for peer, shown in sorted(have.items())
+    ]
+
+
+async def _stat_content(core: Core, cid: Cid) -> results.Stat:
+    opened = await open_target(core, cid.text, GetOptions())
+    holders = await content_holders(core, cid)
+    root = await core.store.root(cid.to_bytes())
+    copies = root.copies if root is not None and root.copies else core.settings.copies
+    return results.Stat(
+        cid=cid.text,
+        kind=opened.kind,
+        size=opened.size,
+        copies=sum(1 for holder in holders if holder.kind == "replica"),
+        copies_wanted=min(copies, core.members.alive_count() + 1),
+        holders=holders,
+        conflicts=[],
+    )
+
+
+async def content_holders(core: Core, cid: Cid) -> list[results.Holder]:
+    """Return who has all of some content: promised replicas and cached copies, only of peers that are there."""
+    found = await find_providers(core, cid)
+    kinds = {peer: kind for peer, kind in found.providers.items() if core.members.contact(peer) is not None}
+    root = await core.store.root(cid.to_bytes())
+    if root is not None and root.complete:
+        kinds[core.peer] = REPLICA if root.class_ != "cache" else 2
+    return [
+        results.Holder(
+            id=peer_id_text(peer), address=_address(core, peer), kind="replica" if kind == REPLICA else "cache"
+        )
+        for peer, kind in sorted(kinds.items())
+    ]
+
+
+async def list_target(core: Core, target: str | None) -> list[results.Entry]:
+    """Return the entries of a directory; with nothing named, the keys and content that this peer keeps."""
+    if target is None:
+        return await _list_kept(core)
+    opened = await open_target(core, target, GetOptions())
+    if opened.kind != "directory":
+        name = opened.name or opened.root.text
+        return [results.Entry(name=name, cid=opened.root.text, size=opened.size, kind="file")]
+    async with Source(opened, keep_whole=False) as source:
+        entries = await source.entries(opened.root)
+        listed: list[results.Entry] = []
+        for entry in entries:
+            node = decode(entry.cid, await source.block(entry.cid))
+            kind = (
+                "directory" if node.kind in ("directory", "hamt") else "symlink" if node.kind == "symlink" else "file"
+            )
+            size = node.file_size if kind == "file" else 0
+            listed.append(results.Entry(name=entry.name, cid=entry.cid.text, size=size, kind=kind))  # type: ignore[arg-type]
+        return listed
+
+
+async def _list_kept(core: Core) -> list[results.Entry]:
+    listed: list[results.Entry] = []
+    named: set[bytes] = set()
+    after = None
+    while page := await core.store.records(after, PAGE):
+        for key, raw in page:
+            record = read_record(raw)
+            cid = record_cid_bytes(record)
+            if cid is None or len(listed) >= LISTED_MAX:
+                continue
+            owner = PeerId(record.body.owner) if record.body.owner is not None else None
+            name = Name(key, record.body.name, owner).shown
+            size, kind = record.body.size, kind_of(record)
+            listed.append(results.Entry(name=name, cid=Cid.from_bytes(cid).text, size=size, kind=kind))
+            named.add(cid)
+        after = page[-1][0]
+    listed.sort(key=lambda entry: entry.name)
+    root_after = None
+    while roots := await core.store.roots(root_after, PAGE):
+        for root in roots:
+            if root.complete and root.cid not in named and len(listed) < LISTED_MAX:
+                kind = "directory" if root.kind == "directory" else "file"
+                cid_text = Cid.from_bytes(root.cid).text
+                listed.append(results.Entry(name="", cid=cid_text, size=root.size, kind=kind))
+        root_after = roots[-1].cid
+    return listed
+
+
+async def history(core: Core, target: str) -> list[results.HistoryEntry]:
+    """Return the versions known of a name, newest first; of what its holders know where this peer is none."""
+    found = target_of(core, target)
+    if isinstance(found, Cid):
+        raise UsageError("content has no history: its id is its only version", hint="name a key")
+    versions = await _versions(core, found)
+    if not versions:
+        raise NotFoundError(f"not found: {found.shown}")
+    return [entry for entry, _ in versions]
+
+
+async def _versions(core: Core, name: Name) -> list[tuple[results.HistoryEntry, bool]]:
+    """Return (version, lost a tie) of all that the holders know, newest first."""
+    rows = {row.row.version: row for row in await core.store.history(name.key)}
+    holders = await holders_of(core, name.key)
+    if not holders.ours or not rows:
+        for contact in holders.contacts[:3]:
+            try:
+                connection = await core.bulk.get(contact)
+                told = await connection.versions(name.key)
+            except (UnreachableError, RefusedError, WireError):
+                continue
+            for version in told:
+                row = _row(version)
+                rows.setdefault(row.row.version, row)
+            if told:
+                break
+    ordered = [rows[version] for version in sorted(rows, reverse=True)]
+    return [(_entry(row.row), row.conflict) for row in ordered]
+
+
+def _row(version: VersionBody) -> HistoryRow:
+    row = RecordRow(
+        name="",
+        owner=None,
+        sequence=version.sequence,
+        writer=version.writer,
+        nonce=version.nonce,
+        cid=version.cid,
+        size=version.size,
+        deleted=version.deleted,
+        expires=None,
+        written_at=0.0,
+    )
+    return HistoryRow(row, version.conflict)
+
+
+def _entry(row: RecordRow) -> results.HistoryEntry:
+    return results.HistoryEntry(
+        version=version_text(row.sequence, row.writer, row.nonce),
+        writer=peer_id_text(PeerId(row.writer)),
+        cid=Cid.from_bytes(row.cid).text if row.cid is not None else None,
+        size=row.size,
+        deleted=row.deleted,
+    )
+
+
+async def find(core: Core, target: str) -> results.Find:
+    """Do the lookup of a name or content id and return it hop by hop."""
+    found = target_of(core, target)
+    started = core.now()
+    if isinstance(found, Name):
+        try:
+            trace = (await read(core, found.key, consistency="quorum", timeout_s=30.0)).trace
+        except PeerdError:
+            trace = []
+        ours = await own_record(core, found.key)
+        here = "value" if ours is not None else "nothing"
+    else:
+        trace = await _find_content(core, found)
+        root = await core.store.root(found.to_bytes())
+        here = "value" if root is not None and root.complete else "nothing"
+    hops = [results.Hop(id=peer_id_text(core.peer), asked_ms=0.0, answered_ms=0.0, result=f"{here} (this peer)")]
+    for hop in sorted(trace, key=lambda hop: hop.asked_at):
+        answered = round((hop.answered_at - started) * 1000, 3) if hop.answered_at is not None else None
+        asked = round((hop.asked_at - started) * 1000, 3)
+        hops.append(
+            results.Hop(id=peer_id_text(hop.contact.peer), asked_ms=asked, answered_ms=answered, result=hop.result)
+        )
+    return results.Find(hops=hops)
+
+
+async def _find_content(core: Core, cid: Cid) -> list[Hop]:
+    from peerd.node.asking import Asking
+    from peerd.wire.messages import Providers
+
+    holders = await holders_of(core, cid.digest)
+    hops = {contact.peer: Hop(contact, 1, core.now()) for contact in holders.contacts}
+    with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
+        for contact in holders.contacts:
+            asking.ask(contact, FindProviders, cid.digest, silent_after_s=0)
+        while (answer := await asking.next()) is not None:
+            hop = hops[answer.contact.peer]
+            if isinstance(answer.reply, Providers):
+                hop.answered_at = core.now()
+                count = len(answer.reply.providers)
+                hop.result = f"{count} provider{'s' if count != 1 else ''}" if count else "nothing"
+            else:
+                hop.result = "failed"
+    return list(hops.values())
+
+
+async def ping(core: Core, text: str) -> results.Ping:
+    """Measure one round trip to a peer, given by its id or the beginning of it.
+
+    Raises UsageError for an unknown or ambiguous id, UnreachableError.
+    """
+    contact = _named_peer(core, text)
+    if not core.endpoint.connected(contact.peer):
+        await core.endpoint.connect(contact.address, contact.peer)
+    started = core.now()
+    await core.endpoint.ask(contact, Ping, timeout_s=core.settings.request_timeout_s)
+    rtt_ms = round((core.now() - started) * 1000, 3)
+    return results.Ping(id=peer_id_text(contact.peer), address=_text(contact.address), rtt_ms=rtt_ms)
+
+
+def _named_peer(core: Core, text: str) -> Contact:
+    matches = [m.contact for p, m in core.members.all.items() if peer_id_text(p).startswith(text.lower())]
+    if len(matches) == 1 and len(text) >= 4:
+        return matches[0]
+    if len(matches) > 1:
+        raise UsageError(f"several peers begin with {text[:52]!r}", hint="give more letters of the id")
+    if parse_peer_id(text) == core.peer:
+        raise UsageError("that is this peer itself")
+    raise NotFoundError("no such peer is known", hint="`peer peers` lists those that are")
+
+
+async def peers(core: Core) -> list[results.PeerInfo]:
+    """Return every member known, the alive first, then by distance."""
+    order = {"alive": 0, "suspect": 1, "left": 2, "dead": 3}
+    now = core.now()
+    shown = []
+    for peer, member in core.members.all.items():
+        if member.state == "left" and now - member.last_seen > core.settings.left_shown_s:
+            continue
+        srtt_s = core.endpoint.rtt_known(peer)
+        heard_at = core.endpoint.heard_at(peer)
+        seen_at = max(member.last_seen, heard_at or 0.0) if member.state == "alive" else member.last_seen
+        place = distance(member.contact.place, core.members.own_place)
+        info = results.PeerInfo(
+            id=peer_id_text(peer),
+            address=_text(member.contact.address),
+            rtt_ms=round(srtt_s * 1000, 3) if srtt_s is not None else None,
+            source=member.source,
+            last_seen_s=round(max(0.0, now - seen_at), 3),
+            verified=member.verified,
+            state=member.state,
+        )
+        shown.append(((order[member.state], place), info))
+    return [info for _, info in sorted(shown, key=lambda item: item[0])]
+
+
+def _address(core: Core, peer: PeerId) -> str:
+    if peer == core.peer:
+        return core.settings.listen.text
+    member = core.members.all.get(peer)
+    return _text(member.contact.address) if member is not None else ""
+
+
+def _text(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

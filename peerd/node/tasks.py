@@ -1,0 +1,48 @@
+"""The node's background tasks: bounded, named, never silently failing, all ended by `close`."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from loguru import logger
+
+from peerd.errors import PeerdError
+
+TASKS_MAX = 2048
+
+
+class Tasks:
+    """Owns tasks; the one place where the daemon catches everything, and logs it with its trace."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self.dropped_count = 0
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> bool:
+        """Run `work` in the background; where too many run already it is dropped and counted."""
+        if self._closed or len(self._tasks) >= TASKS_MAX:
+            work.close()
+            self.dropped_count += 1
+            return False
+        task = asyncio.get_running_loop().create_task(self._guard(work, name), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _guard(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        try:
+            await work
+        except PeerdError as error:
+            logger.debug("background work ended", work=name, reason=str(error))
+        except Exception:
+            logger.exception("background work failed", work=name)
+
+    async def close(self) -> None:
+        """Cancel all and wait for their ends."""
+        self._closed = True
+        while self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,237 @@
+"""Writing a key: one more than the newest that a majority knows, stored on the holders, counted by signed receipts."""
+
+from dataclasses import dataclass
+
+from peerd.errors import ConflictError, NoRoomError, RefusedError, TimedOutError, UnreachableError, WireError
+from peerd.ids import Key, PeerId
+from peerd.kad.contact import Contact
+from peerd.node import holding
+from peerd.node.asking import Answer, Asking
+from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.holding import Outdone
+from peerd.node.nearest import Holders, holders_of
+from peerd.node.reading import read, record_of
+from peerd.records.record import NONCE_BYTES, Record, RecordBody, make_record
+from peerd.records.statement import Verifier
+from peerd.trust.quorum import WriteQuorum
+from peerd.wire.limits import SEQUENCE_MAX
+from peerd.wire.messages import Newer, Store, Stored
+
+# How often a write that met a newer version takes the next sequence and tries again.
+ATTEMPTS_MAX = 5
+WRITE_TIMEOUT_S = 4.0
+# Holders beyond the nearest eight that may take the share of silent ones.
+SPARES_MAX = 8
+
+__all__ = ["Value", "Verifier", "Written", "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a version says, without its place in the order: the kind and its bytes."""
+
+    kind: int
+    value: bytes
+    size: int
+
+
+@dataclass(slots=True)
+class Written:
+    """An acknowledged write: the record, who has it, what was there before."""
+
+    record: Record
+    holders: list[PeerId]
+    wanted: int
+    before: Record | None
+
+
+async def write(
+    core: Core,
+    key: Key,
+    name: str,
+    owner: PeerId | None,
+    value: Value,
+    *,
+    consistency: str,
+    require: int | None,
+    ttl_s: int | None,
+    timeout_s: float,
+    only_existing: bool = False,
+) -> Written:
+    """Write the next version of a key and return when a majority of its holders has it.
+
+    Raises TimedOutError (no majority by the deadline), NoRoomError, ConflictError (others wrote faster each time),
+    NotFoundError where `only_existing` and there is nothing.
+    """
+    async with core.locks.hold(b"write " + key):
+        before = await _newest(core, key, name, consistency=consistency, timeout_s=timeout_s, existing=only_existing)
+        newest = before
+        for _ in range(ATTEMPTS_MAX):
+            at_least = min(newest.body.sequence + 1 if newest is not None else 1, SEQUENCE_MAX)
+            sequence = await core.store.reserve_sequence(key, at_least)
+            record = make_record(
+                core.identity,
+                RecordBody(
+                    format=1,
+                    key=key,
+                    name=name,
+                    owner=owner,
+                    sequence=sequence,
+                    writer=core.peer,
+                    nonce=core.environment.entropy(NONCE_BYTES),
+                    kind=value.kind,
+                    value=value.value,
+                    size=value.size,
+                    copies=core.settings.copies,
+                    ttl_s=ttl_s,
+                ),
+            )
+            outcome = await store_record(
+                core, record, one=consistency == "one", require=require, ttl_s=ttl_s, timeout_s=timeout_s
+            )
+            if isinstance(outcome, Record):
+                newest = outcome
+                continue
+            outcome.before = before
+            return outcome
+    raise ConflictError("others write this key faster than this peer can", hint="try again")
+
+
+async def _newest(
+    core: Core, key: Key, name: str, *, consistency: str, timeout_s: float, existing: bool
+) -> Record | None:
+    from peerd.node.reading import need
+
+    try:
+        reading = await read(core, key, consistency=consistency, timeout_s=timeout_s)
+    except TimedOutError:
+        # Nobody need prove that a key is new: a higher version that shows up later is met by a newer attempt.
+        if existing:
+            raise
+        return await holding.own_record(core, key)
+    return need(reading, name) if existing else reading.record
+
+
+async def store_record(
+    core: Core, record: Record, *, one: bool, require: int | None, ttl_s: int | None, timeout_s: float
+) -> "Written | Record":
+    """Store a version on the key's holders; return who has it, or the newer version that one of them showed.
+
+    Raises TimedOutError, NoRoomError.
+    """
+    holders = await holders_of(core, record.key)
+    return await _Write(core, record, holders, one=one, require=require, ttl_s=ttl_s, timeout_s=timeout_s).run()
+
+
+class _Write:
+    """One version on its way to its holders."""
+
+    def __init__(
+        self,
+        core: Core,
+        record: Record,
+        holders: Holders,
+        *,
+        one: bool,
+        require: int | None,
+        ttl_s: int | None,
+        timeout_s: float,
+    ) -> None:
+        self.core = core
+        self.record = record
+        self.holders = holders
+        self.one = one
+        self.ttl_s = ttl_s
+        self.timeout_s = min(timeout_s, WRITE_TIMEOUT_S)
+        asked = [contact.peer for contact in holders.contacts]
+        self.wanted = len(asked) + holders.ours
+        enough = min(require, self.wanted) if require is not None else None
+        self.quorum = WriteQuorum([*asked, core.peer] if holders.ours else asked, required=enough)
+        self.newer: Record | None = None
+        self.refused_room = False
+        self.replaced: set[PeerId] = set()
+
+    async def run(self) -> "Written | Record":
+        with Asking(self.core.endpoint, timeout_s=self.timeout_s) as asking:
+            for contact in self.holders.contacts:
+                self._ask(asking, contact)
+            if self.holders.ours:
+                await self._keep_here()
+            while self.newer is None and not self._over():
+                answer = await asking.next()
+                if answer is None:
+                    break
+                self._take(asking, answer)
+        if self.newer is not None:
+            return self.newer
+        if not self.quorum.acknowledged and not (self.one and self.quorum.receipts):
+            if self.refused_room:
+                raise NoRoomError(
+                    "the peers that should keep it have no room", hint="free some, or raise --quota on them"
+                )
+            if not self.quorum.receipts:
+                raise TimedOutError("no majority of the key's holders acknowledged it in time")
+        holders = list(self.quorum.receipts)
+        return Written(self.record, holders, self.wanted, None)
+
+    def _over(self) -> bool:
+        """Whether to return: at the first receipt for `one`, else when all answered or are silent.
+
+        A majority is enough; those that are only a little later are waited for, so that the count shown is the count
+        that is. Nobody silent is.
+        """
+        if self.one and self.quorum.receipts:
+            return True
+        return self.quorum.acknowledged and not self.quorum.waiting
+
+    async def _keep_here(self) -> None:
+        try:
+            outcome = await holding.keep_record(self.core, self.record, self.ttl_s)
+        except NoRoomError:
+            self.refused_room = True
+            self.quorum.on_left_out(self.core.peer)
+            return
+        if isinstance(outcome, Outdone):
+            self.newer = outcome.newer
+        else:
+            self.quorum.on_receipt(self.core.peer, outcome.receipt)
+
+    def _ask(self, asking: Asking, contact: Contact) -> None:
+        silent_s = self.core.silent_after_s(contact)
+        asking.ask(contact, Store, self.record.raw, self.ttl_s, silent_after_s=silent_s)
+
+    def _take(self, asking: Asking, answer: Answer) -> None:
+        peer = answer.contact.peer
+        try:
+            match answer.reply:
+                case Stored(receipt=receipt):
+                    holding.check_record_receipt(self.core, receipt, self.record, peer)
+                    self.quorum.on_receipt(peer, receipt)
+                    return
+                case Newer():
+                    newer = record_of(self.core, answer.reply, self.record.key)
+                    if newer is None or newer.version <= self.record.version:
+                        raise WireError("not_newer")
+                    self.newer = newer
+                    return
+        except WireError as error:
+            self.core.counts.rejected[error.reason] += 1
+        if isinstance(answer.error, RefusedError):
+            self.refused_room = self.refused_room or answer.error.reason == "no_room"
+        if answer.silent or isinstance(answer.error, UnreachableError):
+            self.core.members.unanswered(peer)
+        self.quorum.on_left_out(peer)
+        self._replace(asking, peer)
+
+    def _replace(self, asking: Asking, peer: PeerId) -> None:
+        """The next nearest takes the share of a holder that is silent, failed or full."""
+        if peer in self.replaced or len(self.replaced) >= SPARES_MAX:
+            return
+        self.replaced.add(peer)
+        asked = {contact.peer for contact in self.holders.contacts}
+        for contact in self.core.members.closest(self.record.key, RECORD_HOLDERS + SPARES_MAX):
+            if contact.peer not in asked:
+                self.holders.contacts.append(contact)
+                self.quorum.on_asked(contact.peer)
+                self._ask(asking, contact)
+                return

@@ -1,0 +1,1 @@
+"""Whom to believe: quorums over signed answers, and admission of strangers. Pure."""

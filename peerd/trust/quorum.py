@@ -1,0 +1,122 @@
+"""Majorities of a key's holders: when a read knows the newest version, when a write is acknowledged. Pure counting.
+
+Plain reads and writes count the holders that answer this operation: one that is silent past its own measured time is
+left out (DESIGN.md 6; Attiya, Bar-Noy, Dolev 1995 for the write-back). "Not found" is stricter: it counts the
+silent too.
+"""
+
+from collections.abc import Iterable
+
+from peerd.ids import PeerId
+from peerd.records.record import Record
+
+
+def majority(count: int) -> int:
+    """Return how many of `count` are more than half."""
+    return count // 2 + 1
+
+
+class ReadQuorum:
+    """What holders answered to one read."""
+
+    def __init__(self, asked: Iterable[PeerId]) -> None:
+        self._waiting = set(asked)
+        self._answers: dict[PeerId, Record | None] = {}
+        self._failed: set[PeerId] = set()
+        self.newest: Record | None = None
+
+    def on_asked(self, peer: PeerId) -> None:
+        """Another holder is asked, in place of a silent one."""
+        if peer not in self._answers:
+            self._waiting.add(peer)
+
+    def on_answer(self, peer: PeerId, record: Record | None) -> None:
+        """A holder said what it has; also late, after it was left out."""
+        self._waiting.discard(peer)
+        self._failed.discard(peer)
+        self._answers[peer] = record
+        if record is not None and (self.newest is None or record.version > self.newest.version):
+            self.newest = record
+
+    def on_left_out(self, peer: PeerId) -> None:
+        """A holder is silent or failed: this operation does not wait for it."""
+        if peer in self._waiting:
+            self._waiting.discard(peer)
+            self._failed.add(peer)
+
+    @property
+    def waiting(self) -> frozenset[PeerId]:
+        """The holders that are asked and neither answered nor were left out."""
+        return frozenset(self._waiting)
+
+    @property
+    def decided(self) -> bool:
+        """Whether a majority of those that answer has answered."""
+        answered = len(self._answers)
+        return answered > 0 and answered >= majority(answered + len(self._waiting))
+
+    @property
+    def agreeing(self) -> list[PeerId]:
+        """The holders that have the newest version."""
+        return [peer for peer, record in self._answers.items() if self._is_newest(record)]
+
+    @property
+    def stale(self) -> list[PeerId]:
+        """The holders that answered with an older version or none."""
+        return [peer for peer, record in self._answers.items() if not self._is_newest(record)]
+
+    @property
+    def settled(self) -> bool:
+        """Whether a majority of those that answer has the newest version, so that it needs no write-back."""
+        if self.newest is None:
+            return self.decided
+        return len(self.agreeing) >= majority(len(self._answers) + len(self._waiting))
+
+    def absent(self, holders: Iterable[PeerId]) -> bool:
+        """Return whether a majority of `holders`, the silent included, said that there is nothing."""
+        expected = set(holders)
+        denials = sum(1 for peer in expected if peer in self._answers and self._answers[peer] is None)
+        return self.newest is None and bool(expected) and denials >= majority(len(expected))
+
+    def _is_newest(self, record: Record | None) -> bool:
+        return record is not None and self.newest is not None and record.version == self.newest.version
+
+
+class WriteQuorum:
+    """Whose receipts a write has. `asked` grows when the next nearest takes the share of a silent holder."""
+
+    def __init__(self, asked: Iterable[PeerId], *, required: int | None = None) -> None:
+        self._waiting = set(asked)
+        self._required = required
+        self.receipts: dict[PeerId, bytes] = {}
+        self.failed: set[PeerId] = set()
+
+    def on_asked(self, peer: PeerId) -> None:
+        """Another holder is asked, in place of a silent one."""
+        if peer not in self.receipts:
+            self._waiting.add(peer)
+
+    def on_receipt(self, peer: PeerId, receipt: bytes) -> None:
+        """A holder has it on its disk."""
+        self._waiting.discard(peer)
+        self.failed.discard(peer)
+        self.receipts[peer] = receipt
+
+    def on_left_out(self, peer: PeerId) -> None:
+        """A holder is silent, failed or refused."""
+        if peer in self._waiting:
+            self._waiting.discard(peer)
+            self.failed.add(peer)
+
+    @property
+    def waiting(self) -> frozenset[PeerId]:
+        """The holders whose receipts may still come."""
+        return frozenset(self._waiting)
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether a majority of the holders that answer has it, or as many as were asked for."""
+        count = len(self.receipts)
+        if self._required is not None and count < self._required:
+            return False
+        return count > 0 and count >= majority(count + len(self._waiting))

@@ -1,0 +1,104 @@
+"""Frames of the bulk connection (PROTOCOL.md, "Bulk"): a length, a kind, an id, a payload.
+
+Header, 9 bytes, big-endian: payload length (4), kind (1), id (4). Requests carry an id chosen by their sender; answers
+repeat it. Both ends may ask. Control payloads are canonical MessagePack, blocks are raw bytes after their CID.
+"""
+
+import struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from peerd.errors import WireError
+from peerd.wire import limits
+from peerd.wire.codec import Codec
+from peerd.wire.messages import Bytes32, Cid36, RecordBytes
+
+_HEADER = struct.Struct(">IBI")
+HEADER_BYTES = _HEADER.size
+CID_BYTES = 36
+
+# Opening: the acceptor's nonce, the caller's proof, the acceptor's consent.
+NONCE, PROOF, READY = 1, 2, 3
+# Requests.
+WANT, HOLD, VERSIONS = 16, 17, 18
+# Answers.
+BLOCK, MISSING, HELD, PROGRESS, HISTORY, FAILED = 32, 33, 34, 35, 36, 37
+
+REQUESTS = frozenset({WANT, HOLD, VERSIONS})
+ANSWERS = frozenset({BLOCK, MISSING, HELD, PROGRESS, HISTORY, FAILED})
+
+_PAYLOAD_MAX = {
+    NONCE: 64,
+    PROOF: 128,
+    READY: 0,
+    WANT: limits.WANTS_PER_FRAME_MAX * CID_BYTES,
+    HOLD: 2048,
+    VERSIONS: 64,
+    BLOCK: limits.FRAME_MAX_BYTES,
+    MISSING: CID_BYTES,
+    HELD: 512,
+    PROGRESS: 16,
+    HISTORY: 8192,
+    FAILED: 64,
+}
+
+
+class HoldBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Please hold this content: `record` is the version that claims it, or empty where the caller added it itself."""
+
+    root: Cid36
+    kind: Annotated[int, Meta(ge=0, le=2)]
+    size: Annotated[int, Meta(ge=0, le=limits.CONTENT_MAX_BYTES)]
+    copies: Annotated[int, Meta(ge=1, le=limits.COPIES_MAX)]
+    name_key: Bytes32 | None
+    name: Annotated[str, Meta(max_length=limits.NAME_MAX_BYTES)]
+
+
+class VersionBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """One version known of a key."""
+
+    sequence: Annotated[int, Meta(ge=0, le=limits.SEQUENCE_MAX)]
+    writer: Bytes32
+    nonce: Annotated[bytes, Meta(min_length=8, max_length=8)]
+    cid: Cid36 | None
+    size: Annotated[int, Meta(ge=0, le=limits.CONTENT_MAX_BYTES)]
+    deleted: bool
+    conflict: bool
+
+
+hold_codec: Codec[HoldBody] = Codec(HoldBody)
+history_codec: Codec[list[VersionBody]] = Codec(Annotated[list[VersionBody], Meta(max_length=32)])
+
+__all__ = ["HoldBody", "RecordBytes", "VersionBody", "pack", "unpack_header"]
+
+
+def pack(kind: int, rid: int, payload: bytes = b"") -> bytes:
+    """Return a whole frame."""
+    return _HEADER.pack(len(payload), kind, rid) + payload
+
+
+def pack_header(kind: int, rid: int, length: int) -> bytes:
+    """Return the header of a frame whose payload is written after it."""
+    return _HEADER.pack(length, kind, rid)
+
+
+def unpack_header(raw: bytes) -> tuple[int, int, int]:
+    """Return (payload length, kind, id).
+
+    Raises WireError for an unknown kind and for a payload longer than its kind may have, before any of it is read.
+    """
+    length, kind, rid = _HEADER.unpack(raw)
+    most = _PAYLOAD_MAX.get(kind)
+    if most is None:
+        raise WireError("frame_kind")
+    if length > most:
+        raise WireError("frame_size")
+    return length, kind, rid
+
+
+def split_cids(payload: bytes) -> list[bytes]:
+    """Return the CIDs of a WANT; raises WireError where it is not a whole number of them."""
+    if not payload or len(payload) % CID_BYTES:
+        raise WireError("want")
+    return [payload[at : at + CID_BYTES] for at in range(0, len(payload), CID_BYTES)]
