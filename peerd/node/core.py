@@ -49,6 +49,8 @@ class Core:
     bulk: BulkPool = field(init=False)
     locks: KeyLocks = field(default_factory=KeyLocks)
     counts: Counts = field(default_factory=Counts)
+    own_address: str = ""
+    """What this peer listens on, as people write it."""
     missing_since: dict[bytes, float] = field(default_factory=dict)
     """Keys and roots that lack copies, and since when (monotonic)."""
 

@@ -95,6 +95,7 @@ class Peer:
         core.bulk.dropped = lambda address: address in core.endpoint.drop_list
         self._datagrams = await self._environment.transports.open_datagrams(core.endpoint.receive)
         core.endpoint.attach(self._datagrams)
+        core.own_address = self.listen_text
         try:
             await core.bulk.listen()
         except BaseException:

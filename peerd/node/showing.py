@@ -319,7 +319,7 @@ async def peers(core: Core) -> list[results.PeerInfo]:
 
 def _address(core: Core, peer: PeerId) -> str:
     if peer == core.peer:
-        return core.settings.listen.text
+        return core.own_address
     member = core.members.all.get(peer)
     return _text(member.contact.address) if member is not None else ""
 
