@@ -149,7 +149,7 @@ def connect(endpoints: list[Endpoint], timeout_s: float) -> tuple[Endpoint, sock
             f"no permission to use the daemon's socket {safe(forbidden)}",
             "it belongs to the user who started peerd",
         )
-    tried = ", ".join(safe(endpoint.text) for endpoint in endpoints)
+    tried = ", ".join(safe(endpoint.text) for endpoint in endpoints) or "any default address, all too long for a socket"
     raise Failure("no_daemon", f"no daemon answers at {tried}", "start one with `peerd`, or name another with --api")
 
 
