@@ -12,7 +12,7 @@ from typing import Any
 from peerd.io.store import bounds, schema
 from peerd.io.store.room import Room
 
-SLICE_BLOCKS = 512
+SLICE_BLOCKS = 256
 """Blocks deleted in one transaction: the others that wait for the writer wait some 20 ms at most."""
 
 _RANK_OF_LINKS = (

@@ -20,7 +20,7 @@ ROTTEN_MAX = 16
 """Damaged files kept for whoever wants to know what happened to the disk; more are deleted."""
 
 DISK_RESERVE_MAX_BYTES = 64 * 1024 * 1024
-_DISK_RESERVE_PART = 64
+_DISK_RESERVE_PART = 8
 
 _FIRST_DIGEST_BYTE = 4
 
@@ -54,10 +54,15 @@ class BlockFiles:
         if missing:
             sync_directory(self._blocks)
 
+    def disk_bytes(self) -> int:
+        """Return the size of the file system that the blocks are on."""
+        disk = os.statvfs(self._blocks)
+        return disk.f_blocks * disk.f_frsize
+
     def require_free(self, wanted_bytes: int) -> None:
         """Raise NoRoomError where blocks would eat what the database needs to delete and to note.
 
-        Kept free: a 64th of the file system, at most 64 MiB.
+        Kept free: an eighth of the file system, at most 64 MiB, several times what the write-ahead log grows to.
         """
         disk = os.statvfs(self._blocks)
         reserve = min(DISK_RESERVE_MAX_BYTES, disk.f_blocks * disk.f_frsize // _DISK_RESERVE_PART)

@@ -65,6 +65,7 @@ def _open_held(directory: Path, lock: DirectoryLock, entropy: Entropy) -> OpenDi
         store_id = schema.prepare(database, directory, entropy)
         files = BlockFiles(directory)
         files.prepare()
+        schema.limit_log(database, files.disk_bytes())
         run = schema.begin_run(database)
         settle_files(database, files, files.leftovers())
         keys = KeySet(row[0] for row in record_table.keys(database))

@@ -26,10 +26,11 @@ PLACE_INLINE = 1
 PLACE_FILE = 2
 
 BUSY_TIMEOUT_S = 5.0
-CHECKPOINT_PAGES = 4_000
+LOG_MAX_BYTES = 16 * 1024 * 1024
 """The write-ahead log is folded into the database each 16 MiB: rarely enough that few commits pay for it."""
 
-_WAL_KEPT_BYTES = 32 * 1024 * 1024
+_LOG_PART = 64
+_PAGE_BYTES = 4_096
 _CACHE_KIB = 4_096
 
 _TABLES = """
@@ -136,8 +137,7 @@ _WRITER_PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = FULL",
     "fullfsync = ON",
-    f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
-    f"journal_size_limit = {_WAL_KEPT_BYTES}",
+    f"journal_size_limit = {LOG_MAX_BYTES}",
 )
 
 
@@ -180,6 +180,12 @@ def _bring_up_to_date(database: sqlite3.Connection, found: int, entropy: Entropy
         _migrate(database, version, entropy)
     row = database.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchone()
     return bytes(row[0])
+
+
+def limit_log(database: sqlite3.Connection, disk_bytes: int) -> None:
+    """Have the write-ahead log folded in at 16 MiB, earlier on a disk where that would be more than a 64th."""
+    pages = min(LOG_MAX_BYTES, disk_bytes // _LOG_PART) // _PAGE_BYTES
+    database.execute(f"PRAGMA wal_autocheckpoint = {max(1, pages)}")
 
 
 def begin_run(database: sqlite3.Connection) -> int:

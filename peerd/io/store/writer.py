@@ -122,11 +122,10 @@ class Writer:
             outcomes += [(job, None, done) for job in ready]
         else:
             outcomes += done
+        # Before the answers: who was told of bytes freed finds them free.
+        self._tidy(self._tidy_files, [staged for job in group for staged in job.staged])
         self._deliver(outcomes)
-        try:
-            self._tidy([staged for job in group for staged in job.staged])
-        except (sqlite3.Error, OSError) as error:
-            logger.warning("store not tidied, left to the next start", error=str(error))
+        self._tidy(self._give_back_pages)
 
     def _place_files(self, group: list[Job]) -> tuple[list[Job], list[Outcome]]:
         """Give staged files their final names and sync the directories; returns the jobs that may go on."""
@@ -193,8 +192,15 @@ class Writer:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(_settle, outcomes)
 
-    def _tidy(self, staged: Sequence[Staged]) -> None:
-        """Delete temporary names, files that no row stands for, and pages that nothing fills."""
+    def _tidy(self, step: Callable[..., None], *arguments: Sequence[Staged]) -> None:
+        """Do what may as well be done later: where the disk fails at it, the next start does."""
+        try:
+            step(*arguments)
+        except (sqlite3.Error, OSError) as error:
+            logger.warning("store not tidied, left to the next start", error=str(error))
+
+    def _tidy_files(self, staged: Sequence[Staged]) -> None:
+        """Delete temporary names, files of deleted blocks, and files whose row was not committed."""
         settle_files(self._database, self._files, staged)
         cleared = set(self._cleared)
         gone = [raw for raw in block_table.trash(self._database, TRASH_SLICE) if raw not in cleared]
@@ -202,6 +208,9 @@ class Writer:
             if not block_table.has_file(self._database, raw):
                 self._files.remove(raw)
         self._cleared += gone
+
+    def _give_back_pages(self) -> None:
+        """Let the file system have some of the pages that nothing fills."""
         if self._database.execute("PRAGMA freelist_count").fetchone()[0] > _FREE_PAGES_KEPT:
             # `execute` would stop after the first page: this pragma gives one up at each step.
             self._database.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")

@@ -1,4 +1,3 @@
-
 import pytest
 
 from peerd.content.block import dag_pb_block

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from peerd.errors import NoRoomError, StoreError, UsageError
+from peerd.io import datadir
 from peerd.io.store import blockfiles, bounds, schema
 from peerd.io.store.blockfiles import BlockFiles, Staged
 from peerd.io.store.interface import ANY, MISS
@@ -45,8 +46,7 @@ def block_files(directory: Path) -> list[Path]:
 
 
 async def settled(store: SqliteStore) -> None:
-    """Wait until the writer has tidied up after the last change."""
-    await store._write("nothing", lambda database: None)
+    """Wait for a change behind all that are queued."""
     await store._write("nothing", lambda database: None)
 
 
@@ -211,7 +211,6 @@ async def test_files_of_deleted_blocks_go(disk_store: SqliteStore, tmp_path: Pat
 
     await disk_store.release_root(root(1).cid)
     await disk_store.delete_blocks([blocks[2].cid])
-    await settled(disk_store)
 
     assert block_files(tmp_path) == []
 
@@ -226,7 +225,6 @@ async def test_a_block_deleted_and_put_at_the_same_time_is_whole_or_gone(disk_st
         assert await disk_store.block(one.cid) == (one.data if here else None)
 
     await disk_store.put_blocks([one])
-    await settled(disk_store)
     assert await disk_store.block(one.cid) == one.data
     assert (await disk_store.usage()).rotten == 0
 
@@ -345,7 +343,7 @@ async def test_files_and_directories_are_the_owners_alone_whatever_the_umask(tmp
 async def test_a_disk_that_fails_while_a_block_is_written_leaves_nothing(
     disk_store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
 ) -> None:
-    good = blockfiles.sync_file
+    good = datadir.sync_file
     calls = 0
 
     def failing(descriptor: int) -> None:
@@ -355,7 +353,7 @@ async def test_a_disk_that_fails_while_a_block_is_written_leaves_nothing(
             raise OSError(number, "injected")
         good(descriptor)
 
-    monkeypatch.setattr(blockfiles, "sync_file", failing)
+    monkeypatch.setattr("peerd.io.store.blockfiles.sync_file", failing)
     blocks = [block(at, LARGE_BYTES) for at in range(6)]
     with pytest.raises(error):
         await disk_store.put_blocks(blocks)
@@ -380,7 +378,6 @@ async def test_a_directory_that_does_not_sync_fails_the_put(
     assert isinstance(results[0], StoreError)
     assert results[1] is True
     assert await disk_store.has_blocks([block(1, LARGE_BYTES).cid]) == [False]
-    await settled(disk_store)
     assert block_files(tmp_path) == []
 
 
@@ -392,7 +389,7 @@ async def test_a_nearly_full_disk_refuses_blocks_and_takes_deletions(
     fields = list(real)[:10]
     fields[4] = 10  # f_bavail
 
-    monkeypatch.setattr(blockfiles.os, "statvfs", lambda path: os.statvfs_result(fields))
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(fields))
 
     for size in (SMALL_BYTES, LARGE_BYTES):
         with pytest.raises(NoRoomError, match="the disk is full"):
