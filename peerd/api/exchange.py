@@ -1,0 +1,62 @@
+"""One request being answered: what a handler is given, and the two ways to answer with JSON."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from peerd.api.params import Query
+
+if TYPE_CHECKING:
+    from peerd.api.server import ApiServer
+    from peerd.node.peer import Peer
+
+T = TypeVar("T")
+
+COMMON_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""Answers are state, not documents; and a browser must not guess that stored bytes are a page of ours."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request that was let in and understood."""
+
+    request: web.BaseRequest
+    peer: "Peer"
+    server: "ApiServer"
+    local: bool
+    """Whether it came over a Unix socket."""
+    argument: str
+    """The decoded text of the path's one placeholder, empty where it has none."""
+    query: Query
+
+    @property
+    def target(self) -> str:
+        """The key or content id of the path, under this peer's own id where `own` asks for it."""
+        own = f"{self.peer.id_text}/"
+        if not self.query.get("own") or self.argument.startswith(own):
+            return self.argument
+        return own + self.argument
+
+
+@asynccontextmanager
+async def closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """Give out `iterator` and close it at the end, at once: what it holds, fetches or a listener, is dear."""
+    try:
+        yield iterator
+    finally:
+        close = getattr(iterator, "aclose", None)
+        if close is not None:
+            await close()
+
+
+Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
+
+
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """Return `value` (a Struct or a list of them) as JSON."""
+    merged = COMMON_HEADERS | headers if headers else COMMON_HEADERS
+    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json", headers=merged)
