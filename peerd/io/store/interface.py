@@ -174,6 +174,7 @@ class Store(Protocol):
     async def put_blocks(self, blocks: Sequence[Block]) -> None:
         """Keep blocks, all or none; the caller has checked that they are what their CIDs say.
 
+        One call is one change: some 16 MiB of large blocks or a few hundred small ones at a time keep others moving.
         Until a root links them (`link_blocks`, before or after) they may go in `drop_unlinked`.
         """
 

@@ -1,0 +1,75 @@
+"""What the parts of the store in memory share: syncs that take time and may be lost, faults, and the quota."""
+
+import asyncio
+from collections.abc import Callable
+
+from peerd.clock import Clock, Entropy
+from peerd.errors import NoRoomError, StoreError
+from peerd.io.store import bounds
+
+
+class MemoryBase:
+    """What every part works with; `MemoryStore` says what its arguments are."""
+
+    def __init__(
+        self,
+        quota_bytes: int,
+        entropy: Entropy,
+        clock: Clock,
+        *,
+        sync_delay: Callable[[], float] | None = None,
+        fault: Callable[[str], None] | None = None,
+    ) -> None:
+        self.store_id = entropy(bounds.STORE_ID_BYTES)
+        self.quota_bytes = quota_bytes
+        self.sync_delay = sync_delay
+        self.fault = fault
+        self._clock = clock
+        self._closed = False
+        self._crashes = 0
+        self._metadata_bytes = 0
+        self._class_bytes = [0] * (bounds.RANK_MAX + 1)
+        self._restarted_at = clock.monotonic()
+
+    def crash(self) -> None:
+        """Lose what is not synced yet; the store is then as a restart finds it."""
+        self._crashes += 1
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Take calls again after `close` or a crash, with what was durable."""
+        self._closed = False
+        self._restarted_at = self._clock.monotonic()
+
+    async def close(self) -> None:
+        """See `Store.close`; `reopen` makes it usable again."""
+        self._closed = True
+
+    def _check(self, operation: str) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")
+        if self.fault is not None:
+            self.fault(operation)
+
+    async def _sync(self, operation: str) -> None:
+        """Wait for the disk; what follows in the caller is the change itself and must not wait."""
+        self._check(operation)
+        if self.sync_delay is None:
+            return
+        crashes = self._crashes
+        await asyncio.sleep(self.sync_delay())
+        if crashes != self._crashes:
+            raise StoreError("the host crashed before this was synced")
+
+    def _charge(self, cost: int, *, reserve: bool) -> None:
+        """Add `cost` to the rows' bytes; raises NoRoomError where it would not fit."""
+        self._require_room(cost, reserve=reserve)
+        self._metadata_bytes += cost
+
+    def _require_room(self, cost: int, *, reserve: bool) -> None:
+        limit = self.quota_bytes + (bounds.reserve_bytes(self.quota_bytes) if reserve else 0)
+        if cost > 0 and self._used() + cost > limit:
+            raise NoRoomError("the quota is used up", hint="raise --quota, or delete something")
+
+    def _used(self) -> int:
+        return self._metadata_bytes + sum(self._class_bytes)

@@ -1,0 +1,241 @@
+"""The store's calls on blocks, roots and claims, in memory; no order of hashes shows in what they answer."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from peerd.content.block import Block
+from peerd.content.cid import Cid
+from peerd.io.store import bounds
+from peerd.io.store.interface import Root, unknown_root
+from peerd.io.store.memory_base import MemoryBase
+
+
+@dataclass(slots=True)
+class _Block:
+    """A block or the place for one: `data` is None where it is only linked."""
+
+    data: bytes | None = None
+    roots: dict[bytes, None] = field(default_factory=dict)
+    put_at: float = 0.0
+    rank: int = bounds.RANK_UNLINKED
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A root and the blocks it links."""
+
+    root: Root
+    blocks: dict[bytes, None] = field(default_factory=dict)
+
+
+class MemoryContent(MemoryBase):
+    """See `Store`."""
+
+    def __init__(self, *arguments: Any, **hooks: Any) -> None:
+        super().__init__(*arguments, **hooks)
+        self._blocks: dict[bytes, _Block] = {}
+        self._roots: dict[bytes, _Kept] = {}
+        self._claims: dict[bytes, dict[bytes, None]] = {}
+
+    async def put_blocks(self, blocks: Sequence[Block]) -> None:
+        """See `Store.put_blocks`."""
+        await self._sync("put_blocks")
+        new: dict[bytes, bytes] = {}
+        cost = 0
+        for block in blocks:
+            raw = block.cid.to_bytes()
+            known = self._blocks.get(raw)
+            if raw in new or (known is not None and known.data is not None):
+                continue
+            new[raw] = bytes(block.data)
+            cost += len(block.data) + (bounds.BLOCK_ROW_BYTES if known is None else 0)
+        self._require_room(cost, reserve=False)
+        now = self._clock.monotonic()
+        for raw, data in new.items():
+            known = self._block_row(raw)
+            known.data, known.put_at = data, now
+            self._class_bytes[known.rank] += len(data)
+
+    def _block_row(self, raw: bytes) -> _Block:
+        known = self._blocks.get(raw)
+        if known is None:
+            known = self._blocks[raw] = _Block()
+            self._metadata_bytes += bounds.BLOCK_ROW_BYTES
+        return known
+
+    async def block(self, cid: Cid) -> bytes | None:
+        """See `Store.block`."""
+        self._check("block")
+        known = self._blocks.get(cid.to_bytes())
+        return None if known is None else known.data
+
+    async def has_blocks(self, cids: Sequence[Cid]) -> list[bool]:
+        """See `Store.has_blocks`."""
+        self._check("has_blocks")
+        found = (self._blocks.get(cid.to_bytes()) for cid in cids)
+        return [known is not None and known.data is not None for known in found]
+
+    async def delete_blocks(self, cids: Sequence[Cid]) -> None:
+        """See `Store.delete_blocks`."""
+        await self._sync("delete_blocks")
+        for cid in cids:
+            self._drop_data(cid.to_bytes())
+
+    async def drop_unlinked(self, age_s: float) -> int:
+        """See `Store.drop_unlinked`."""
+        await self._sync("drop_unlinked")
+        newest = self._clock.monotonic() - age_s
+        idle = [
+            raw
+            for raw, known in self._blocks.items()
+            if not known.roots and (known.put_at <= newest or known.put_at < self._restarted_at)
+        ]
+        return sum(self._drop_data(raw) for raw in idle)
+
+    def _drop_data(self, raw: bytes) -> int:
+        """Delete a block's bytes, and its row where nothing links it; returns the bytes freed."""
+        known = self._blocks.get(raw)
+        if known is None:
+            return 0
+        freed = 0 if known.data is None else len(known.data)
+        known.data = None
+        self._class_bytes[known.rank] -= freed
+        if not known.roots:
+            del self._blocks[raw]
+            self._metadata_bytes -= bounds.BLOCK_ROW_BYTES
+        return freed
+
+    def _rank_again(self, raws: Iterable[bytes]) -> None:
+        """Count blocks for the class that their roots now have."""
+        for raw in raws:
+            known = self._blocks[raw]
+            ranks = (bounds.CLASS_RANK[self._roots[root].root.class_] for root in known.roots)
+            rank = max(ranks, default=bounds.RANK_UNLINKED)
+            size = 0 if known.data is None else len(known.data)
+            self._class_bytes[known.rank] -= size
+            self._class_bytes[rank] += size
+            known.rank = rank
+
+    async def put_root(self, root: Root) -> None:
+        """See `Store.put_root`."""
+        await self._sync("put_root")
+        self._set_root(root)
+
+    def _set_root(self, root: Root) -> _Kept:
+        kept = self._roots.get(root.cid)
+        if kept is None:
+            self._charge(bounds.ROOT_ROW_BYTES, reserve=True)
+            kept = self._roots[root.cid] = _Kept(root)
+            return kept
+        class_before = kept.root.class_
+        kept.root = root
+        if class_before != root.class_:
+            self._rank_again(kept.blocks)
+        return kept
+
+    async def root(self, cid: bytes) -> Root | None:
+        """See `Store.root`."""
+        self._check("root")
+        kept = self._roots.get(cid)
+        return None if kept is None else kept.root
+
+    async def roots(self, after: bytes | None, limit: int) -> list[Root]:
+        """See `Store.roots`."""
+        self._check("roots")
+        cids = sorted(cid for cid in self._roots if after is None or cid > after)
+        return [self._roots[cid].root for cid in cids[:limit]]
+
+    def touch_root(self, cid: bytes, used_at: float) -> None:
+        """See `Store.touch_root`."""
+        kept = self._roots.get(cid)
+        if kept is not None:
+            kept.root = replace(kept.root, used_at=used_at)
+
+    async def link_blocks(self, root: bytes, cids: Sequence[bytes]) -> None:
+        """See `Store.link_blocks`."""
+        await self._sync("link_blocks")
+        kept = self._roots.get(root)
+        new = dict.fromkeys(raw for raw in cids if kept is None or raw not in kept.blocks)
+        places = sum(raw not in self._blocks for raw in new)
+        cost = len(new) * bounds.LINK_ROW_BYTES + places * bounds.BLOCK_ROW_BYTES
+        self._require_room(cost + (bounds.ROOT_ROW_BYTES if kept is None else 0), reserve=True)
+        if kept is None:
+            kept = self._set_root(unknown_root(root, self._clock.wall()))
+        for raw in new:
+            self._block_row(raw).roots[root] = None
+            kept.blocks[raw] = None
+        self._metadata_bytes += len(new) * bounds.LINK_ROW_BYTES
+        self._rank_again(new)
+
+    async def delete_root(self, cid: bytes) -> None:
+        """See `Store.delete_root`."""
+        await self._sync("delete_root")
+        self._unlink(cid)
+
+    async def release_root(self, cid: bytes) -> int:
+        """See `Store.release_root`."""
+        await self._sync("release_root")
+        return self._release(cid)
+
+    def _release(self, cid: bytes) -> int:
+        return sum(self._drop_data(raw) for raw in self._unlink(cid) if not self._blocks[raw].roots)
+
+    def _unlink(self, cid: bytes) -> list[bytes]:
+        """Forget a root and its links; returns the blocks it had that still have a row."""
+        kept = self._roots.pop(cid, None)
+        if kept is None:
+            return []
+        for raw in kept.blocks:
+            del self._blocks[raw].roots[cid]
+        self._metadata_bytes -= bounds.ROOT_ROW_BYTES + len(kept.blocks) * bounds.LINK_ROW_BYTES
+        self._rank_again(kept.blocks)
+        for raw in kept.blocks:
+            if self._blocks[raw].data is None:
+                self._drop_data(raw)
+        return [raw for raw in kept.blocks if raw in self._blocks]
+
+    async def evict_cache(self, bytes_wanted: int) -> int:
+        """See `Store.evict_cache`."""
+        await self._sync("evict_cache")
+        cached = sorted(
+            (kept.root.used_at, cid)
+            for cid, kept in self._roots.items()
+            if kept.root.class_ == "cache" and not self._claims.get(cid)
+        )
+        freed = 0
+        for _, cid in cached:
+            if freed >= bytes_wanted:
+                break
+            freed += self._release(cid)
+        return freed
+
+    async def add_claim(self, cid: bytes, claim: bytes) -> None:
+        """See `Store.add_claim`."""
+        bounds.check_claim(claim)
+        await self._sync("add_claim")
+        if claim in self._claims.get(cid, ()):
+            return
+        self._charge(bounds.CLAIM_ROW_BYTES + len(claim), reserve=True)
+        self._claims.setdefault(cid, {})[claim] = None
+
+    async def remove_claim(self, cid: bytes, claim: bytes) -> None:
+        """See `Store.remove_claim`."""
+        await self._sync("remove_claim")
+        kept = self._claims.get(cid, {})
+        if claim not in kept:
+            return
+        del kept[claim]
+        self._metadata_bytes -= bounds.CLAIM_ROW_BYTES + len(claim)
+        if not kept:
+            del self._claims[cid]
+
+    async def claims(self, cid: bytes) -> list[bytes]:
+        """See `Store.claims`."""
+        self._check("claims")
+        return sorted(self._claims.get(cid, ()))
+
+    async def roots_with_claim(self, claim: bytes) -> list[bytes]:
+        """See `Store.roots_with_claim`."""
+        self._check("roots_with_claim")
+        return sorted(cid for cid, kept in self._claims.items() if claim in kept)
