@@ -1,7 +1,7 @@
 """One host's LAN discovery and nothing else, for the live tests: a JSON line on standard output for all that happens.
 
-`python -m tests.live.mdns_peer NUMBER PORT [--interface NAME]... [--network DIGEST] [--social]`: peer NUMBER; lonely
-until it has heard of one peer where --social, else for ever lonely or, with --never-lonely, never.
+`python -m tests.live.mdns_peer NUMBER PORT`: peer NUMBER on PORT; with `--lonely social`, the default, it is lonely
+until it has heard of another.
 """
 
 import argparse

@@ -162,28 +162,35 @@ def test_each_interface_is_told_its_own_addresses_only(netns, tmp_path):
     assert 1 not in speakers[2].heard() and 2 not in speakers[1].heard()
 
 
-def test_only_the_chosen_interface_is_spoken_on(netns, tmp_path):
+@pytest.mark.parametrize("by_name", [True, False])
+def test_only_the_chosen_interface_is_spoken_and_heard_on(netns, tmp_path, by_name):
     net = netns(2)
     alice, bob = net.hosts
     lan = net.add_lan([alice])
     carol = net.add_host(lan)
-    chosen = Speaker(alice, tmp_path, "--interface", "eth0", "--lonely", "always")
+    chosen = Speaker(alice, tmp_path, "--interface", "eth0" if by_name else alice.address, "--lonely", "always")
     # Another program's membership on the other interface must not open our ears there.
-    listener = alice.popen([sys.executable, "-c", JOIN.format(address=alice.address_on(lan))])
+    listener = alice.popen([sys.executable, "-c", JOIN.format(address=alice.address_on(lan), device=f"eth{lan}")])
     others = [Speaker(host, tmp_path, "--lonely", "always") for host in (bob, carol)]
     all_meet([chosen, others[0]], 5)
     time.sleep(5)
-    assert chosen.announced == {"eth0": [alice.address, alice.address6]}
+    assert chosen.announced == {"eth0": [alice.address, alice.address6] if by_name else [alice.address]}
     assert 2 not in chosen.heard() and 0 not in others[1].heard()
     assert listener.poll() is None
 
 
 JOIN = """
 import socket, time
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1); s.bind(("", 5353))
-group = socket.inet_aton("224.0.0.251") + socket.inet_aton("{address}")
-s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+def bound(family, any_address):
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    s.bind((any_address, 5353))
+    return s
+group = socket.inet_aton("224.0.0.251")
+s4, s6 = bound(socket.AF_INET, ""), bound(socket.AF_INET6, "::")
+s4.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group + socket.inet_aton("{address}"))
+index = socket.if_nametoindex("{device}").to_bytes(4, "little")
+s6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.inet_pton(socket.AF_INET6, "ff02::fb") + index)
 time.sleep(60)
 """
 
@@ -422,3 +429,4 @@ def test_hosts_with_nothing_but_ipv6_meet_and_wait_until_an_address_is_proven_th
     speakers = [Speaker(host, tmp_path) for host in net.hosts]
     all_meet(speakers, 10)
     assert speakers[0].heard()[1] == [[net.hosts[1].address6, 7001]]
+    assert not [state for state in speakers[0].named("state") if "eth0" in (state["problem"] or "")]
