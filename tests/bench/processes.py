@@ -58,16 +58,16 @@ def daemons(count: int) -> Iterator[list[Daemon]]:
 
 
 def _start(data: Path, bootstrap: str | None) -> Daemon:
-    data.mkdir()
+    data.mkdir(mode=0o700)
     socket = data / "api.sock"
     command = [sys.executable, "-m", "peerd", "run", "--data", str(data), "--listen", "127.0.0.1:0"]
     command += ["--api", f"unix:{socket}", "--network", _NETWORK, "--no-mdns"]
     if bootstrap is not None:
         command += ["--bootstrap", bootstrap]
-    log = data / "log"
+    log = data.with_suffix(".log")
     # Settings of whoever runs this are not what is measured.
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("PEER_", "PEERD_", "XDG_"))}
-    bare["XDG_CONFIG_HOME"] = str(data)
+    bare["XDG_CONFIG_HOME"] = str(data.parent)
     with log.open("w") as errors:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, text=True, env=bare)
     deadline = time.monotonic() + _READY_LIMIT_S

@@ -60,9 +60,9 @@ def main() -> None:
         factory = importlib.import_module("uvloop").new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         result = runner.run(measure(chosen, sys.argv[2].split(","), plan, sys.argv[3] if len(sys.argv) > 3 else None))
-    print(json.dumps(result), flush=True)
-    # A hundred sessions of a C++ library take seconds to be destroyed, which nobody waits for.
-    os._exit(0)
+        print(json.dumps(result), flush=True)
+        # A hundred sessions of a C++ library take seconds to be destroyed, which nobody waits for.
+        os._exit(0)
 
 
 if __name__ == "__main__":

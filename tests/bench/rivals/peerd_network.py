@@ -6,14 +6,16 @@ receipt.
 
 import asyncio
 import contextlib
-import importlib.metadata
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Literal, cast
 
-from peerd.config import HostPort, Settings, parse_host_port
+from loguru import logger
+
+import peerd
+from peerd.config import HostPort, Settings
 from peerd.daemon import open_peer
 from peerd.errors import PeerdError
 from peerd.io.store.interface import MISS
@@ -23,6 +25,9 @@ from tests.bench.subject import LOOPBACK, Answer, BlackHoles, Publisher, Subject
 
 _KNOW_ALL_LIMIT_S = 60.0
 _KNOW_ALL_PAUSE_S = 0.1
+_QUIET_S = 1.0
+_QUIET_DATAGRAMS = 4
+"""A network is quiet when its peers send no more than this in `_QUIET_S`: a probe, an answer, and some to spare."""
 
 
 class PeerdNetwork(Subject):
@@ -31,33 +36,33 @@ class PeerdNetwork(Subject):
     modes = ("one", "quorum")
 
     def __init__(self, *, memory: bool) -> None:
+        logger.disable("peerd")
         self._memory = memory
-        self._stack = contextlib.AsyncExitStack()
+        self._opened = contextlib.AsyncExitStack()
+        self._folder = tempfile.TemporaryDirectory(prefix="peerd-bench-")
         self._peers: list[Peer] = []
-        self._ports: list[int] = []
         self._dead: set[int] = set()
         self._holes = BlackHoles()
 
     @property
     def version(self) -> str:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            return importlib.metadata.version("peerd")
-        return "checkout"
+        return peerd.__version__
 
     async def start(self, count: int, publisher: Publisher, seed: int) -> None:
-        data = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="peerd-bench-")))
-        bootstrap: list[HostPort] = []
+        bootstrap: tuple[HostPort, ...] = ()
         for number in range(count):
             settings = Settings(
-                data=data / str(number), listen=HostPort(LOOPBACK, 0), mdns=False, bootstrap=tuple(bootstrap)
+                data=Path(self._folder.name) / str(number),
+                listen=HostPort(LOOPBACK, 0),
+                mdns=False,
+                bootstrap=bootstrap,
             )
-            peer = await self._stack.enter_async_context(open_peer(settings, memory=self._memory))
+            peer = await self._opened.enter_async_context(open_peer(settings, memory=self._memory))
             self._peers.append(peer)
-            self._ports.append(parse_host_port((await peer.status()).listen).port)
-            public = await publisher.publish(self._ports[-1])
+            public = await publisher.publish(_port(peer))
             if not bootstrap:
-                bootstrap.append(HostPort(LOOPBACK, public))
-        await self._until_all_know_all(count)
+                bootstrap = (HostPort(LOOPBACK, public),)
+        await self._until_all_know_all()
 
     async def put(self, peer: int, key: str, value: bytes) -> Answer:
         began = time.perf_counter()
@@ -78,30 +83,44 @@ class PeerdNetwork(Subject):
         return Answer(value, time.perf_counter() - began)
 
     def has(self, peer: int, key: str) -> bool:
-        core = self._peers[peer].core
+        core = self._peers[peer]._core
         return core.store.peek_record(core.key_of(key)[0]) not in (None, MISS)
 
     async def kill(self, peers: Iterable[int]) -> None:
         dead = set(peers)
+        ports = [_port(self._peers[peer]) for peer in dead]
         self._dead |= dead
         await asyncio.gather(*(self._peers[peer].crash() for peer in dead))
-        for peer in dead:
-            await self._holes.put_at(self._ports[peer])
+        for port in ports:
+            await self._holes.put_at(port)
 
     async def stop(self) -> None:
-        for peer, running in enumerate(self._peers):
-            if peer not in self._dead:
-                await running.crash()
-        with contextlib.suppress(PeerdError):
-            await self._stack.aclose()
+        # Not the way out of `open_peer`: a hundred goodbyes to a hundred peers are nobody's measurement.
+        self._opened.pop_all()
+        await asyncio.gather(*(peer.crash() for number, peer in enumerate(self._peers) if number not in self._dead))
+        self._folder.cleanup()
         self._holes.close()
 
-    async def _until_all_know_all(self, count: int) -> None:
+    async def _until_all_know_all(self) -> None:
+        """Wait until every peer has every other as a member, or until that takes too long: then it is measured so."""
         deadline = time.monotonic() + _KNOW_ALL_LIMIT_S
-        while any([(await peer.status()).contacts < count - 1 for peer in self._peers]):
-            if time.monotonic() > deadline:
-                return
+        others = len(self._peers) - 1
+        while any(peer._core.members.alive_count() < others for peer in self._peers) and time.monotonic() < deadline:
             await asyncio.sleep(_KNOW_ALL_PAUSE_S)
+        # Crossing handshakes go on for some seconds after everybody has met everybody.
+        sent = self._sent_count()
+        while time.monotonic() < deadline:
+            await asyncio.sleep(_QUIET_S)
+            before, sent = sent, self._sent_count()
+            if sent - before < _QUIET_DATAGRAMS * len(self._peers):
+                return
+
+    def _sent_count(self) -> int:
+        return sum(peer._core.endpoint.counts.sent_count for peer in self._peers)
+
+
+def _port(peer: Peer) -> int:
+    return peer.addresses[0][1]
 
 
 async def _once(value: bytes) -> AsyncIterator[bytes]:
