@@ -14,7 +14,8 @@ import msgspec
 from aiohttp import web
 
 from peerd.api.conditions import Span, check_if_match, etag, is_unchanged, read_range
-from peerd.api.exchange import COMMON_HEADERS, Exchange, closing
+from peerd.api.errors import COMMON_HEADERS
+from peerd.api.exchange import Exchange, closing
 from peerd.api.params import get_options
 from peerd.api.upload import TAR_TYPE
 from peerd.errors import IntegrityError, UsageError
@@ -64,7 +65,7 @@ async def download(exchange: Exchange, target: str) -> web.StreamResponse:
 
 def get_header(info: Get) -> str:
     """Return `info` as one line of ASCII JSON without control characters, fit for a header."""
-    return json.dumps(msgspec.to_builtins(info)).replace("\x7f", "\\u007f")
+    return json.dumps(msgspec.to_builtins(info), ensure_ascii=True)
 
 
 def _span(exchange: Exchange, tag: str, size: int) -> tuple[int, Span]:

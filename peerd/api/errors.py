@@ -15,6 +15,9 @@ from peerd.errors import NotAuthorisedError, PeerdError, TooFewCopiesError, Usag
 
 PROBLEM_TYPE = "application/problem+json"
 
+COMMON_HEADERS = {"Server": "peerd", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""Answers are state, not documents; and a browser must not guess that stored bytes are a page of ours."""
+
 HINT_TOKEN = "send `Authorization: Bearer` with the text of the file that `peer paths` names as token"  # noqa: S105
 
 
@@ -113,7 +116,7 @@ def problem(error: PeerdError) -> Problem:
 
 def problem_response(error: PeerdError) -> web.Response:
     """Return the response for `error`, with the headers that its status asks for (RFC 9110 15.5)."""
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    headers = dict(COMMON_HEADERS)
     if isinstance(error, UnauthenticatedError):
         headers["WWW-Authenticate"] = 'Bearer realm="peerd", Basic realm="peerd", charset="UTF-8"'
     if isinstance(error, MethodError):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from peerd.api.exchange import COMMON_HEADERS, Exchange, closing
+from peerd.api.errors import COMMON_HEADERS
+from peerd.api.exchange import Exchange, closing
 
 if TYPE_CHECKING:
     from peerd.node.events import Event

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from aiohttp import web
 
+from peerd.api.errors import COMMON_HEADERS
 from peerd.api.params import Query
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from peerd.node.peer import Peer
 
 T = TypeVar("T")
-
-COMMON_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-"""Answers are state, not documents; and a browser must not guess that stored bytes are a page of ours."""
 
 
 @dataclass(slots=True)

@@ -12,8 +12,8 @@ from peerd import __version__
 from peerd.api.answers import DropList, Health, Id, Paths, Version
 from peerd.api.conditions import etag, wanted_version
 from peerd.api.download import download
-from peerd.api.errors import UnavailableError
-from peerd.api.exchange import COMMON_HEADERS, Exchange, json_response
+from peerd.api.errors import COMMON_HEADERS, UnavailableError
+from peerd.api.exchange import Exchange, json_response
 from peerd.api.metrics import render
 from peerd.api.params import Query, put_options
 from peerd.api.upload import body_chunks, body_form, small_body

@@ -1,6 +1,7 @@
 """Routes about the daemon, listings, pins, errors of every kind, methods and paths that are none."""
 
 import asyncio
+import gzip
 from pathlib import Path
 
 import msgspec
@@ -186,6 +187,12 @@ async def test_a_drop_list_that_is_none_changes_nothing(api: Api, body: bytes) -
 
     assert (await api.unix.ask("PUT", "/v1/lab/drop", body)).code == "usage"
     assert api.peer.drop == ["127.0.0.1:1"]
+
+
+async def test_a_packed_body_is_not_unpacked(api: Api) -> None:
+    body = gzip.compress(b'{"drop": ["127.0.0.1:1"]}')
+
+    assert (await api.unix.ask("PUT", "/v1/lab/drop", body, {"Content-Encoding": "gzip"})).code == "usage"
 
 
 async def test_a_drop_list_has_a_bound(api: Api) -> None:

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
 from peerd.api import events
+from peerd.api.server import ApiServer, Places
 from peerd.node.events import Event
 
 from .conftest import Api
+from .double import DoublePeer
+from .wire import Client
 
 
 async def read_chunk(reader: asyncio.StreamReader) -> bytes:
@@ -58,16 +62,19 @@ async def test_a_client_that_goes_ends_the_listening(api: Api) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_a_stop_ends_the_stream_at_once(api: Api) -> None:
-    reader, writer = await api.unix.connect()
-    writer.write(api.unix.head("GET", "/v1/events"))
+async def test_a_stop_does_not_wait_for_the_stream(peer: DoublePeer, tmp_path: Path) -> None:
+    places = Places(data="d", token="t")
+    server = ApiServer(peer, [f"unix:{tmp_path}/api.sock"], "t", places=places, grace_s=60)  # type: ignore[arg-type]
+    (address,) = await server.start()
+    reader, writer = await Client(address).connect()
+    writer.write(Client(address).head("GET", "/v1/events"))
     await reader.readuntil(b"\r\n\r\n")
 
     async with asyncio.timeout(5):
-        await api.server.stop()
+        await server.stop()
         await reader.read()
 
-    assert api.peer.bodies_open == 0
+    assert peer.bodies_open == 0
     writer.close()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,18 @@ async def test_the_mode_holds_whatever_the_umask_is(tmp_path: Path) -> None:
         listening = await listen(f"unix:{tmp_path}/api.sock")
     finally:
         os.umask(before)
+
+    assert stat.S_IMODE((tmp_path / "api.sock").stat().st_mode) == 0o600
+    listening.remove()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the mode is set after the bind")
+async def test_the_socket_is_never_open_to_others_not_even_between_bind_and_chmod(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)
+
+    listening = await listen(f"unix:{tmp_path}/api.sock")
 
     assert stat.S_IMODE((tmp_path / "api.sock").stat().st_mode) == 0o600
     listening.remove()

@@ -23,6 +23,20 @@ async def test_a_large_body_comes_in_chunks_of_64_kib_to_1_mib(api: Api) -> None
     assert 0 < api.peer.chunks[-1] <= MIB
 
 
+async def test_a_body_that_trickles_in_is_gathered(api: Api) -> None:
+    _, writer = await api.unix.connect()
+    writer.write(api.unix.head("PUT", "/v1/kv/a", {"Content-Length": str(200 * 1000)}))
+    for _ in range(200):
+        writer.write(bytes(1000))
+        await asyncio.sleep(0)
+
+    await api.peer.put_ended.wait()
+
+    assert sum(api.peer.chunks) == 200_000
+    assert len(api.peer.chunks) <= 4
+    writer.close()
+
+
 async def test_a_chunked_body_of_unknown_length_is_taken(api: Api) -> None:
     head = api.unix.head("PUT", "/v1/kv/a", {"Transfer-Encoding": "chunked"})
 
