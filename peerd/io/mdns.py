@@ -34,6 +34,9 @@ QUIET_INTERVAL_S = 60.0
 QUIET_HINTS = 16
 """While in company: each 60 s, and more rarely in proportion where more than 16 peers are heard."""
 
+ASK_BELOW_HINTS = 64
+"""In company of more, only announce: a question can name 64 as known (mdns_link), and all others would answer it."""
+
 BURST_GAPS_S = (0.3, 0.7, 1.0)
 """After an interface came up: peers that start together find each other although one packet is lost."""
 
@@ -227,8 +230,7 @@ class LanDiscovery:
         due = [spoken for spoken in self._links.values() if now >= self._due(spoken, lonely=lonely)]
         for spoken in due:
             spoken.link.announce()
-            # On a LAN of more peers than we keep, those that we do not know would all answer.
-            if lonely or not self._hints.full:
+            if lonely or len(self._hints) < ASK_BELOW_HINTS:
                 spoken.link.ask(everybody=lonely)
             spoken.spoken_at, spoken.spoken_count = now, spoken.spoken_count + 1
             spoken.stretch = self._rng.uniform(1 - JITTER, 1 + JITTER)

@@ -126,11 +126,6 @@ class HintTable:
     def __len__(self) -> int:
         return len(self._known)
 
-    @property
-    def full(self) -> bool:
-        """Whether there are more peers than it remembers, or as many."""
-        return len(self._known) >= self._max
-
     def hear(self, link: str, name: str, hint: Hint, *, now: float) -> tuple[Address, ...] | Refusal:
         """Take a hint heard on interface `link` under service `name`; return the addresses to pass on now."""
         known = self._known.pop(hint.peer, None)
