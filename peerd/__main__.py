@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from peerd import __version__
-from peerd.config import Settings, load
+from peerd.config import Loaded, load
 from peerd.config.entries import entries
 from peerd.config.table import LATER
 from peerd.errors import PeerdError, UsageError
@@ -94,8 +94,7 @@ def run(**flags: str | None) -> int:
 
     A flag wins over the environment, the environment over the file, the file over the default.
     """
-    settings, warnings = load(flags)
-    return _run(settings, warnings)
+    return _run(load(flags))
 
 
 @program.command(
@@ -128,7 +127,7 @@ def version() -> int:
     return 0
 
 
-def _run(settings: Settings, warnings: list[str]) -> int:
+def _run(loaded: Loaded) -> int:
     # Here and not above: these take ten times as long to import as everything else in this file.
     import asyncio  # noqa: PLC0415
 
@@ -136,12 +135,12 @@ def _run(settings: Settings, warnings: list[str]) -> int:
 
     from peerd import daemon, logs  # noqa: PLC0415
 
-    logs.setup(settings.log_level, settings.log_format)
-    for warning in warnings:
+    logs.setup(loaded.settings.log_level, loaded.settings.log_format)
+    for warning in loaded.warnings:
         logger.warning("setting ignored", reason=warning)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(daemon.run(settings))
+            return runner.run(daemon.run(loaded.settings, loaded.file))
     except PeerdError:
         raise
     except Exception:  # noqa: BLE001  the one catch-all: whatever it was, it is logged with its trace

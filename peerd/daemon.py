@@ -17,15 +17,18 @@ from pathlib import Path
 from loguru import logger
 
 from peerd import logs
+from peerd.api.listen import listen_all
+from peerd.api.server import ApiServer, Places
 from peerd.config import HostPort, Settings, read_network_key
 from peerd.errors import UsageError
 from peerd.identity import ED25519, SEED_BYTES, Identity
 from peerd.ids import NetworkId, PeerId, network_id
-from peerd.io import udp
-from peerd.io.datadir import DataDirectory, load_or_create_secret
+from peerd.io import tls, udp
+from peerd.io.datadir import TOKEN_NAME, DataDirectory, load_or_create_secret
 from peerd.io.environment import Environment, Stream, StreamListener
 from peerd.io.store.interface import Store
 from peerd.io.store.memory import MemoryStore
+from peerd.io.store.sqlite import SqliteStore
 from peerd.io.system import SystemClock, ThreadOffload, system_entropy
 from peerd.io.systemd import notify_ready, notify_stopping
 from peerd.kad.contact import Address
@@ -54,8 +57,6 @@ class RealTransports:
 
     async def listen_streams(self, accepted: Callable[[Stream], Awaitable[None]]) -> StreamListener:
         """Begin to accept on the bound TCP sockets."""
-        from peerd.io import tls
-
         listener = tls.TlsListener()
         own = ED25519.signing_key(self._seed).public
         context = tls.server_context(self._seed)
@@ -66,21 +67,19 @@ class RealTransports:
 
     async def connect_stream(self, peer: PeerId, address: Address) -> Stream:
         """Connect to a peer's TCP port."""
-        from peerd.io import tls
-
         if self._client is None:
             self._client = tls.client_context()
         return await tls.connect(self._client, peer, address)
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: Settings, settings_file: Path | None = None) -> int:
     """Run a peer until SIGINT or SIGTERM and return the exit status; raises PeerdError where it cannot start."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
-        await _start(settings, stack)
+        await _start(settings, settings_file, stack)
         # What start-up made lives as long as the daemon: collections need not look at it again.
         gc.collect()
         gc.freeze()
@@ -90,10 +89,14 @@ async def run(settings: Settings) -> int:
     return 0
 
 
-async def _start(settings: Settings, stack: AsyncExitStack) -> None:
+async def _start(settings: Settings, settings_file: Path | None, stack: AsyncExitStack) -> None:
     network = _network(settings)
+    # All addresses first: a port that is taken ends the start before anything is written.
     bound = udp.bind(settings.listen_on)
     stack.callback(bound.close)
+    listening = await listen_all([address.text for address in settings.api])
+    for each in listening:
+        stack.callback(each.remove)
     data = stack.enter_context(DataDirectory.open(settings.data))
     seed = load_or_create_secret(data.path / IDENTITY_NAME, lambda: system_entropy(SEED_BYTES))
     if len(seed) != SEED_BYTES:
@@ -101,15 +104,17 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> None:
             f"{data.path / IDENTITY_NAME} does not hold an identity",
             hint="restore it from a backup, or delete it to become a new peer",
         )
-    from peerd.api.server import ApiServer, Places
-
     token = data.token(system_entropy)
     clock = SystemClock()
     store = await _open_store(settings, data.path, clock)
     stack.push_async_callback(store.close)
-    peer = await stack.enter_async_context(_running(settings, network, seed, bound, store, clock))
-    places = Places(data=str(data.path), token=str(data.path / "token"), config=None)
-    api = ApiServer(peer, [address.text for address in settings.api], token, places=places)
+    peer = await stack.enter_async_context(_running(settings, network, seed, bound=bound, store=store, clock=clock))
+    places = Places(
+        data=str(data.path),
+        token=str(data.path / TOKEN_NAME),
+        config=str(settings_file) if settings_file is not None else None,
+    )
+    api = ApiServer(peer, listening, token, places=places, connections_max=settings.api_connections_max)
     addresses = await api.start()
     stack.push_async_callback(api.stop)
     await _discover(settings, peer, stack)
@@ -124,15 +129,13 @@ def _network(settings: Settings) -> NetworkId:
 
 
 async def _open_store(settings: Settings, data: Path, clock: SystemClock) -> Store:
-    from peerd.io.store.sqlite import SqliteStore
-
     quota = settings.quota_of(shutil.disk_usage(data).total)
     return await SqliteStore.open(data / STORE_NAME, quota, system_entropy, clock)
 
 
 @asynccontextmanager
 async def _running(
-    settings: Settings, network: NetworkId, seed: bytes, bound: udp.BoundSockets, store: Store, clock: SystemClock
+    settings: Settings, network: NetworkId, seed: bytes, *, bound: udp.BoundSockets, store: Store, clock: SystemClock
 ) -> AsyncIterator[Peer]:
     offload = ThreadOffload()
     environment = Environment(
@@ -158,7 +161,7 @@ async def _discover(settings: Settings, peer: Peer, stack: AsyncExitStack) -> No
     """Announce and browse on the LAN, where that is wanted; what goes wrong there never stops a start."""
     if not settings.mdns:
         return
-    from peerd.io.mdns import LanDiscovery
+    from peerd.io.mdns import LanDiscovery  # noqa: PLC0415  5 MB that a peer without mDNS does not need
 
     def on_candidate(found: PeerId, addresses: list[Address]) -> None:
         for address in addresses:
@@ -168,7 +171,7 @@ async def _discover(settings: Settings, peer: Peer, stack: AsyncExitStack) -> No
         peer.peer_id,
         peer.network_digest,
         peer.addresses[0][1],
-        interfaces=settings.interfaces,
+        interfaces=settings.interfaces or _only_address(settings),
         on_candidate=on_candidate,
         lonely=lambda: peer.lonely,
         rng=random.Random(system_entropy(16)),  # noqa: S311
@@ -179,12 +182,20 @@ async def _discover(settings: Settings, peer: Peer, stack: AsyncExitStack) -> No
     stack.push_async_callback(discovery.stop)
 
 
+def _only_address(settings: Settings) -> tuple[str, ...]:
+    """Return the one address that is listened on, which then is the only one to announce."""
+    host = settings.listen.host
+    return () if host in ("0.0.0.0", "::") else (host,)  # noqa: S104
+
+
 @asynccontextmanager
 async def open_peer(settings: Settings, *, memory: bool = False) -> AsyncIterator[Peer]:
     """Run a peer inside this program: no API, no signals. With `memory` nothing touches the disk, not even its key.
 
     Raises what starting a daemon raises.
     """
+    if not logs.is_set_up():
+        logger.disable("peerd")  # a library is silent until its program wants to hear it
     network = _network(settings)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
@@ -199,7 +210,7 @@ async def open_peer(settings: Settings, *, memory: bool = False) -> AsyncIterato
             seed = load_or_create_secret(data.path / IDENTITY_NAME, lambda: system_entropy(SEED_BYTES))
             store = await _open_store(settings, data.path, clock)
         stack.push_async_callback(store.close)
-        peer = await stack.enter_async_context(_running(settings, network, seed, bound, store, clock))
+        peer = await stack.enter_async_context(_running(settings, network, seed, bound=bound, store=store, clock=clock))
         await _discover(settings, peer, stack)
         yield peer
 

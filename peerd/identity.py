@@ -2,7 +2,7 @@
 
 Two suites exist: `ED25519`, which every real peer speaks, and `STAND_IN`, keyed hashes of the same sizes that let the
 simulator run thousands of peers (DESIGN.md 11). The stand-in protects nothing; no daemon can be made to use it.
-A signature covers a domain tag, the network id and the bytes that travelled, so that none counts elsewhere (DESIGN.md 5).
+A signature covers a domain tag, the network id and the bytes that travelled: none counts elsewhere (DESIGN.md 5).
 """
 
 import hashlib

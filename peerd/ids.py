@@ -7,6 +7,7 @@ can only be ground key by key and only for one network (DESIGN.md 4; S/Kademlia 
 import base64
 import binascii
 import hashlib
+from functools import lru_cache
 from typing import NewType
 
 from peerd.errors import UsageError
@@ -27,6 +28,9 @@ ID_BYTES = 32
 ID_BITS = 8 * ID_BYTES
 PEER_ID_TEXT_LENGTH = 52
 NAME_MAX_BYTES = 255
+
+SHOWN_CACHE_MAX = 4096
+"""Ids whose text is remembered: each answer shows the same few."""
 
 _TAG_NODE = b"peerd/1 node id\x00"
 _TAG_NAME = b"peerd/1 name key\x00"
@@ -66,6 +70,7 @@ def distance(a: bytes, b: bytes) -> int:
     return int.from_bytes(a, "big") ^ int.from_bytes(b, "big")
 
 
+@lru_cache(maxsize=SHOWN_CACHE_MAX)
 def peer_id_text(peer: PeerId) -> str:
     """Return the 52 lower-case base32 letters that people see."""
     return base64.b32encode(peer).decode().rstrip("=").lower()
@@ -78,7 +83,9 @@ def parse_peer_id(text: str) -> PeerId:
     """
     peer = find_peer_id(text)
     if peer is None:
-        raise UsageError(f"not a peer id: {text[:80]!r}", hint="a peer id is 52 letters and digits, as `peer id` prints it")
+        raise UsageError(
+            f"not a peer id: {text[:80]!r}", hint="a peer id is 52 letters and digits, as `peer id` prints it"
+        )
     return peer
 
 

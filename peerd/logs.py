@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Level = Literal["debug", "info", "warning", "error"]
 Form = Literal["text", "json"]
 
+_is_set_up = False
+
 SHORT_ID_CHARS = 10
 VALUE_MAX_CHARS = 1024
 
@@ -39,7 +41,10 @@ _LIBRARY_LEVEL = logging.WARNING
 
 def setup(level: Level = "info", form: Form = "text", stream: TextIO | None = None) -> None:
     """Send all logs, those of libraries too, to `stream` (standard error) in the given form; may be called again."""
+    global _is_set_up  # noqa: PLW0603  loguru's logger is global too
+    _is_set_up = True
     logger.remove()
+    logger.enable("peerd")
     # diagnose would print the values of local variables beside a trace: keys and tokens among them.
     logger.add(
         _Sink(form, stream or sys.stderr),
@@ -51,6 +56,11 @@ def setup(level: Level = "info", form: Form = "text", stream: TextIO | None = No
     )
     logging.basicConfig(handlers=[_Bridge()], level=logging.DEBUG if level == "debug" else _LIBRARY_LEVEL, force=True)
     logging.captureWarnings(capture=True)
+
+
+def is_set_up() -> bool:
+    """Return whether `setup` was called: else peerd is a library in somebody's program, and says nothing."""
+    return _is_set_up
 
 
 def ready_line(form: Form, *, id: str, listen: str, api: Sequence[str], stream: TextIO | None = None) -> None:  # noqa: A002

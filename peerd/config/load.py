@@ -37,10 +37,11 @@ _FALSE = {"0", "false", "no", "off"}
 
 
 class Loaded(NamedTuple):
-    """The settings, and a line for everything that was odd but no error."""
+    """The settings, a line for everything that was odd but no error, and the file that was read, if any."""
 
     settings: Settings
     warnings: list[str]
+    file: Path | None = None
 
 
 class _Given(NamedTuple):
@@ -71,7 +72,8 @@ def load(flags: Mapping[str, Value | None] | None = None, environ: Mapping[str, 
         values["api"] = _default_api(environ, data)
     settings = Settings(**values)  # type: ignore[arg-type]
     _check_whole(settings, given)
-    return Loaded(settings, _unknown_variables(environ))
+    path, _ = _config_path(said, environ)
+    return Loaded(settings, _unknown_variables(environ), path if path is not None and path.is_file() else None)
 
 
 def _refuse_later(flags: Mapping[str, object], environ: Mapping[str, str]) -> None:

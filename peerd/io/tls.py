@@ -24,7 +24,6 @@ from peerd.ids import PeerId
 from peerd.io.environment import Stream
 from peerd.kad.contact import Address
 
-
 BACKLOG = 128
 HANDSHAKE_TIMEOUT_S = 5.0
 # Bytes that may wait in a stream's buffers: what one block needs, so that memory does not grow with the transfer.

@@ -158,7 +158,11 @@ def _refusal(address: HostPort, error: OSError) -> UsageError:
             hint="stop it, or choose another address with --listen, such as --listen 0.0.0.0:0",
         )
     if error.errno == errno.EADDRNOTAVAIL:
-        return UsageError(f"{text} is no address of this host", hint="--listen takes an address of this host, or 0.0.0.0")
+        return UsageError(
+            f"{text} is no address of this host", hint="--listen takes an address of this host, or 0.0.0.0"
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
         return UsageError(f"this user may not listen on {text}", hint="choose a port of 1024 or more with --listen")
-    return UsageError(f"cannot listen on {text}: {error.strerror or error}", hint="choose another address with --listen")
+    return UsageError(
+        f"cannot listen on {text}: {error.strerror or error}", hint="choose another address with --listen"
+    )

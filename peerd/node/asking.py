@@ -8,7 +8,7 @@ from typing import Any
 
 from peerd.errors import RemoteError
 from peerd.kad.contact import Contact
-from peerd.node.endpoint import REQUEST_TIMEOUT_S, Endpoint
+from peerd.node.endpoint import LAG_GRACE_S, LAG_MAX_S, REQUEST_TIMEOUT_S, Endpoint
 from peerd.wire.messages import Reply, Request
 
 
@@ -55,7 +55,10 @@ class Asking:
     def ask(self, contact: Contact, kind: Callable[..., Request], *fields: Any, silent_after_s: float) -> None:
         """Ask; after `silent_after_s` without a reply an Answer says that the peer is silent."""
         future = self._endpoint.ask(contact, kind, *fields, timeout_s=self._timeout_s)
-        timer = self._loop.call_later(silent_after_s, self._on_silent, contact) if silent_after_s else None
+        timer = None
+        if silent_after_s:
+            due = self._loop.time() + silent_after_s
+            timer = self._loop.call_later(silent_after_s, self._on_silent, contact, due)
         self._futures[future] = (contact, timer)
         future.add_done_callback(self._on_done)
 
@@ -85,7 +88,10 @@ class Asking:
             assert isinstance(error, RemoteError)
             self._push(Answer(contact, None, error))
 
-    def _on_silent(self, contact: Contact) -> None:
+    def _on_silent(self, contact: Contact, due: float) -> None:
+        if self._loop.time() - due > LAG_MAX_S:  # we stood still: first read what came meanwhile
+            self._loop.call_later(LAG_GRACE_S, self._on_silent, contact, float("inf"))
+            return
         self._push(Answer(contact, None, None))
 
     def _push(self, answer: Answer) -> None:

@@ -1,6 +1,8 @@
 """Writing blocks of one root to the store while they arrive: in batches, durable, with bounded memory."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from peerd.content.block import Block
 from peerd.content.cid import Cid
@@ -62,3 +64,42 @@ class BlockWriter:
         if self._root is not None:
             await self._store.link_blocks(self._root, [block.cid.to_bytes() for block in batch])
         await self._store.put_blocks(batch)
+
+
+class Intake:
+    """Keeps what is coming in apart from what is left over: blocks that no root links yet belong to a put under way.
+
+    A put that fails or is interrupted leaves such blocks; they are freed as soon as no other put is under way.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._under_way = 0
+        self._left_over = False
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Surround a put from its first block until its blocks are linked."""
+        async with self._lock:
+            self._under_way += 1
+        try:
+            yield
+        except BaseException:
+            self._left_over = True
+            raise
+        finally:
+            self._under_way -= 1
+
+    async def sweep(self) -> int:
+        """Free what failed puts left, unless a put is under way; returns the bytes freed."""
+        async with self._lock:
+            if self._under_way or not self._left_over:
+                return 0
+            self._left_over = False
+            return await self._store.drop_unlinked(0.0)
+
+    async def collect(self, age_s: float) -> int:
+        """Free unlinked blocks of that age, unless a put is under way."""
+        async with self._lock:
+            return 0 if self._under_way else await self._store.drop_unlinked(age_s)

@@ -16,9 +16,9 @@ from peerd.config import Settings
 from peerd.errors import NoRoomError, PeerdError, RefusedError, StoreError, UnreachableError, WireError
 from peerd.identity import Identity
 from peerd.ids import PeerId
+from peerd.io.environment import Environment, Stream, StreamListener
 from peerd.kad.contact import Address, Contact
 from peerd.logs import short
-from peerd.io.environment import Environment, Stream, StreamListener
 from peerd.node.tasks import Tasks
 from peerd.wire import frames
 from peerd.wire.codec import encode

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from peerd.config import Settings
 from peerd.identity import Identity
 from peerd.ids import Key, PeerId, find_peer_id, name_key
+from peerd.io.environment import Environment
 from peerd.io.store.interface import Store
 from peerd.kad.contact import Contact
+from peerd.node.blocks import Intake
 from peerd.node.bulk import BulkPool
 from peerd.node.endpoint import Endpoint
-from peerd.io.environment import Environment
 from peerd.node.events import Events
 from peerd.node.keylocks import KeyLocks
 from peerd.node.members import Members
@@ -47,6 +48,7 @@ class Core:
     events: Events
     endpoint: Endpoint = field(init=False)
     bulk: BulkPool = field(init=False)
+    intake: Intake
     locks: KeyLocks = field(default_factory=KeyLocks)
     counts: Counts = field(default_factory=Counts)
     own_address: str = ""
@@ -71,6 +73,9 @@ class Core:
             return name_key(self.identity.network, name), name, None
         return name_key(self.identity.network, rest, owner), rest, owner
 
-    def silent_after_s(self, contact: Contact) -> float:
-        """Return after how long without a reply this contact is silent, in its own measured terms."""
-        return self.endpoint.rtt(contact.peer).rto_s
+    def silent_after_s(self, contact: Contact, *, durable: bool = False) -> float:
+        """Return after how long without a reply this contact is silent, in its own measured terms.
+
+        `durable` is for requests that are answered once something is on the other's disk.
+        """
+        return self.endpoint.rtt(contact.peer, durable=durable).rto_s

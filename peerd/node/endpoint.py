@@ -16,9 +16,9 @@ from loguru import logger
 from peerd.errors import RefusedError, UnreachableError, WireError
 from peerd.identity import Identity
 from peerd.ids import PeerId
+from peerd.io.environment import Datagrams, Environment
 from peerd.kad.contact import Address, Contact
 from peerd.kad.rtt import RttEstimator
-from peerd.io.environment import Datagrams, Environment
 from peerd.node.tasks import Tasks
 from peerd.wire import envelope, limits, messages
 from peerd.wire.handshake import Established, Initiator, Responder
@@ -28,17 +28,28 @@ from peerd.wire.session import Session
 HELLO_RETRY_S = 0.1
 HANDSHAKE_TIMEOUT_S = 4.0
 REQUEST_TIMEOUT_S = 4.0
-# A simultaneous hello of the other is ignored while ours (the lower) was sent so few times: then one of the ways is cut.
+# A simultaneous hello of the other is ignored while ours, the lower, was sent so few times; then a way may be cut.
 SIMULTANEOUS_TRIES = 3
+
+# A timer that fires later than this says that this process stood still; then the others get a little more time.
+LAG_MAX_S = 0.005
+LAG_GRACE_S = 0.01
 
 # How long the session of a peer that said goodbye stays, so that its last requests are answered.
 LEAVE_LINGER_S = 1.0
 
 # Bounds on memory: strangers can fill none of these without proving an address and a key.
 SESSIONS_MAX = 4096
+# Handshakes that cross leave several sessions for one peer; each end may send in any of them for a while.
+SESSIONS_PER_PEER_MAX = 4
 ATTEMPTS_MAX = 1024
 PENDING_MAX = 16384
 ACCEPTS_MAX = 512
+
+# Requests that are answered when something is on the other's disk.
+TRUSTED_SAMPLES = 4
+_DURABLE = frozenset({messages.Store, messages.AddProvider, messages.Release})
+DURABLE_RTO_MIN_S = 0.1
 
 Handler = Callable[[PeerId, Address, Request], Reply | Awaitable[Reply] | None]
 Proven = Callable[[PeerId, Address, bool], None]
@@ -54,6 +65,8 @@ class _Pending:
     plaintext: bytes
     deadline: float
     sent_at: float
+    durable: bool
+    due: float = 0.0
     tries: int = 0
     timer: asyncio.TimerHandle | None = None
 
@@ -94,6 +107,7 @@ class Endpoint:
         handler: Handler,
         proven: Proven,
         heard: Callable[[PeerId], None],
+        unanswered: Callable[[PeerId], None],
         digest: Callable[[], bytes],
     ) -> None:
         self._identity = identity
@@ -104,6 +118,7 @@ class Endpoint:
         self._handler = handler
         self._proven = proven
         self._heard = heard
+        self._unanswered = unanswered
         self.digest = digest
         self.doubted: set[PeerId] = set()
         self._responder = Responder(identity, environment.entropy)
@@ -116,6 +131,10 @@ class Endpoint:
         self._accepts: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
         self._pending: dict[int, _Pending] = {}
         self._rtt: dict[PeerId, RttEstimator] = {}
+        self._rtt_durable: dict[PeerId, RttEstimator] = {}
+        self._rtt_of_all = _estimator(durable=False)
+        self._rtt_durable_of_all = _estimator(durable=True)
+        self._by_remote: dict[tuple[Address, bytes], Session] = {}
         self._next_rid = int.from_bytes(environment.entropy(4), "big")
         self.counts = Counts()
         self.drop_list: frozenset[Address] = frozenset()
@@ -151,7 +170,7 @@ class Endpoint:
             return future
         now = self._clock.monotonic()
         plaintext = messages.encode(kind(rid, *fields))
-        pending = _Pending(rid, future, contact, plaintext, now + timeout_s, now)
+        pending = _Pending(rid, future, contact, plaintext, now + timeout_s, now, kind in _DURABLE)
         self._pending[rid] = pending
         self._transmit(pending)
         return future
@@ -177,12 +196,32 @@ class Endpoint:
         sessions = self._by_peer.get(peer)
         return max(session.heard_at for session in sessions) if sessions else None
 
-    def rtt(self, peer: PeerId) -> RttEstimator:
-        """Return the peer's round-trip estimator."""
+    def rtt(self, peer: PeerId, *, durable: bool = False) -> RttEstimator:
+        """Return the peer's round-trip estimator; where nothing was measured yet, that of all peers together.
+
+        Answers that wait for a disk (`durable`) are measured apart.
+        """
+        if durable:
+            return self._rtt_durable.get(peer) or self._rtt_durable_of_all
+        return self._rtt.get(peer) or self._rtt_of_all
+
+    def hedge_s(self, peer: PeerId) -> float:
+        """Return after how long without a reply another peer is asked as well."""
+        of_all = self._rtt_of_all.hedge_s
         estimator = self._rtt.get(peer)
         if estimator is None:
-            estimator = self._rtt[peer] = RttEstimator()
-        return estimator
+            return of_all
+        # The first samples of a peer may be of the storm in which it joined.
+        return estimator.hedge_s if estimator.count >= TRUSTED_SAMPLES else min(estimator.hedge_s, of_all)
+
+    def _measured(self, pending: _Pending, rtt_s: float) -> None:
+        table = self._rtt_durable if pending.durable else self._rtt
+        peer = pending.contact.peer
+        estimator = table.get(peer)
+        if estimator is None:
+            estimator = table[peer] = _estimator(durable=pending.durable)
+        estimator.sample(rtt_s)
+        (self._rtt_durable_of_all if pending.durable else self._rtt_of_all).sample(rtt_s)
 
     def rtt_known(self, peer: PeerId) -> float | None:
         """Return the measured round trip to a peer in seconds, None where there is no measurement."""
@@ -196,8 +235,13 @@ class Endpoint:
     def drop_session(self, peer: PeerId) -> None:
         """Forget what we share with a peer; the next request shakes hands anew."""
         for session in self._by_peer.pop(peer, ()):
-            self._by_id.pop(session.local_id, None)
+            self._drop(session)
         self._rtt.pop(peer, None)
+        self._rtt_durable.pop(peer, None)
+
+    def _drop(self, session: Session) -> None:
+        self._by_id.pop(session.local_id, None)
+        self._by_remote.pop((session.address, session.remote_id), None)
 
     def _transmit(self, pending: _Pending) -> None:
         peer = pending.contact.peer
@@ -208,16 +252,27 @@ class Endpoint:
             session = sessions[0]
             pending.sent_at = now
             self._send(session.seal(pending.plaintext), session.address)
-            wait_s = self.rtt(peer).rto_s * (1 << min(pending.tries - 1, 6))
+            wait_s = self.rtt(peer, durable=pending.durable).rto_s * (1 << min(pending.tries - 1, 6))
         else:
             if pending.contact.address not in self._attempts:
                 self._begin(pending.contact.address, peer, pending.deadline - now)
             wait_s = HANDSHAKE_TIMEOUT_S
-        delay_s = max(0.0, min(wait_s, pending.deadline - now))
+        self._arm(pending, max(0.0, min(wait_s, pending.deadline - now)))
+
+    def _arm(self, pending: _Pending, delay_s: float) -> None:
+        pending.due = self._loop.time() + delay_s
         pending.timer = self._loop.call_later(delay_s, self._on_request_timer, pending)
 
     def _on_request_timer(self, pending: _Pending) -> None:
-        if pending.future.done():  # the caller went away
+        lag_s = self._loop.time() - pending.due
+        if lag_s > LAG_MAX_S and self._clock.monotonic() < pending.deadline:
+            # We stood still, not the other: what came meanwhile is read before anybody is suspected (Lifeguard 3.A).
+            self._arm(pending, LAG_GRACE_S)
+            return
+        peer = pending.contact.peer
+        if peer in self._by_peer:
+            self._unanswered(peer)
+        if pending.future.done():  # the caller went away; that the peer is silent was still worth knowing
             self._pending.pop(pending.rid, None)
             return
         if self._clock.monotonic() >= pending.deadline - 1e-6:
@@ -333,7 +388,7 @@ class Endpoint:
         if pending is None or pending.contact.peer != peer:
             raise WireError("unasked")
         if pending.tries == 1:  # Karn: the answer to a repeated request says nothing of the round trip
-            self.rtt(peer).sample(now - pending.sent_at)
+            self._measured(pending, now - pending.sent_at)
         if isinstance(reply, Refused):
             self._finish_pending(pending, RefusedError(reply.code))
         else:
@@ -356,9 +411,9 @@ class Endpoint:
         now = self._clock.monotonic()
         hello, challenge = self._responder.on_hello(data, address, now)
         ours = self._attempts.get(address)
-        if ours is not None and ours.tries <= SIMULTANEOUS_TRIES and not ours.challenged:
-            if ours.initiator.hello.ephemeral < hello.ephemeral:
-                return
+        waits = ours is not None and ours.tries <= SIMULTANEOUS_TRIES
+        if ours is not None and waits and (ours.challenged or ours.initiator.hello.ephemeral < hello.ephemeral):
+            return
         self._send(challenge, address)
 
     def _on_challenge(self, data: bytes, address: Address) -> None:
@@ -379,11 +434,8 @@ class Endpoint:
 
     def _reopen(self, remote_id: bytes, address: Address) -> _Attempt:
         """Return a handshake with the peer that has forgotten our session (it restarted)."""
-        for sessions in self._by_peer.values():
-            session = sessions[0]
-            if session.address == address and session.remote_id == remote_id:
-                break
-        else:
+        session = self._by_remote.get((address, remote_id))
+        if session is None or self._by_peer[session.peer][0] is not session:
             raise WireError("unasked")
         if address in self._attempts:
             return self._attempts[address]
@@ -425,7 +477,8 @@ class Endpoint:
                 self._end_attempt(attempt, UnreachableError("another peer lives at that address"))
             raise
         peer = established.session.peer
-        self._install(established, address, self._clock.monotonic(), first=True)
+        now = self._clock.monotonic()
+        self._install(established, address, now, first=True)
         self._proven(peer, address, True)
         self._end_attempt(attempt, peer)
         self._flush(peer)
@@ -439,9 +492,10 @@ class Endpoint:
         sessions = self._by_peer.setdefault(session.peer, [])
         sessions.insert(0 if first else 1, session)
         self._by_id[session.local_id] = session
-        for old in sessions[2:]:
-            self._by_id.pop(old.local_id, None)
-        del sessions[2:]
+        self._by_remote[address, session.remote_id] = session
+        for old in sessions[SESSIONS_PER_PEER_MAX:]:
+            self._drop(old)
+        del sessions[SESSIONS_PER_PEER_MAX:]
         self._by_peer.move_to_end(session.peer)
         if len(self._by_peer) > SESSIONS_MAX:
             self.drop_session(next(iter(self._by_peer)))
@@ -468,3 +522,7 @@ class Endpoint:
         self.counts.sent_count += 1
         self.counts.sent_bytes += len(data)
         self._datagrams.send(data, address)
+
+
+def _estimator(*, durable: bool) -> RttEstimator:
+    return RttEstimator(rto_min_s=DURABLE_RTO_MIN_S) if durable else RttEstimator()

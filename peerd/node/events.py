@@ -1,4 +1,4 @@
-"""What happens in this peer, for whoever listens: the API's event stream, tests. Slow listeners lose events, and are told."""
+"""What happens in this peer, for whoever listens: the API's event stream, tests. Slow listeners lose events."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,7 +1,6 @@
 """Getting: the name's newest version, then its content from here or from all that have it, checked block by block."""
 
 import asyncio
-import io
 import tarfile
 from collections import deque
 from collections.abc import AsyncIterator
@@ -105,7 +104,7 @@ async def _open_record(
         held = await core.store.root(raw)
         if held is not None and held.complete:
             source = "cache" if held.class_ == "cache" else "local"
-    elif core.peer in [core.peer] and await _is_holder(core, record):
+    elif await _is_holder(core, record):
         source = "local"
     info = results.Get(
         key=name.shown,
@@ -308,7 +307,7 @@ def _header(info: tarfile.TarInfo) -> bytes:
 
 async def _walk(source: Source, root: Cid) -> AsyncIterator[tuple[str, Entry, bytes]]:
     """Yield (path, entry, its root block) of everything below a directory, parents first."""
-    stack: list[deque[tuple[str, Entry]]] = [deque(("" + e.name, e) for e in await source.entries(root))]
+    stack: list[deque[tuple[str, Entry]]] = [deque((e.name, e) for e in await source.entries(root))]
     ahead: dict[Cid, asyncio.Task[bytes]] = {}
     try:
         while stack:
@@ -343,6 +342,3 @@ def _fetch_ahead(source: Source, level: deque[tuple[str, Entry]], ahead: dict[Ci
             return
         if entry.cid not in ahead:
             ahead[entry.cid] = asyncio.get_running_loop().create_task(source.block(entry.cid))
-
-
-__all__ = ["Opened", "io", "open_target"]

@@ -51,6 +51,7 @@ class Joining:
         self._tried: OrderedDict[Address, float] = OrderedDict()
         self._ours: set[Address] = set()
         self._exchanging: set[PeerId] = set()
+        self._exchange_at = float("-inf")
         self._exchanged_at: OrderedDict[PeerId, float] = OrderedDict()
         self.dropped_count = 0
 
@@ -81,9 +82,11 @@ class Joining:
                 self._under_way.discard(address)
 
     async def _try(self, candidate: Candidate) -> None:
-        address = candidate.address
+        address, peer = candidate.address, candidate.expected
         self._sources[address] = candidate.source
         try:
+            if peer is not None and self._core.members.contact(peer) is not None:
+                return  # it came to us while it waited here
             await self._core.endpoint.connect(address, candidate.expected)
         except UnreachableError as error:
             logger.debug("a candidate did not answer", address=address, source=candidate.source, reason=str(error))
@@ -101,7 +104,10 @@ class Joining:
             self._ours.add(address)
 
     def met(self, contact: Contact) -> None:
-        """Somebody came (back): look for ourselves through them, and compare members."""
+        """Somebody came (back): ask whom it knows, unless another was asked just now; digests tell the rest."""
+        if self._exchange_at > self._core.now() - EXCHANGE_PAUSE_S:
+            return
+        self._exchange_at = self._core.now()
         self._core.tasks.spawn(self._greet(contact), "greet")
 
     async def _greet(self, contact: Contact) -> None:

@@ -281,4 +281,4 @@ class Maintaining:
 
     async def _collect(self) -> None:
         """Free blocks that nothing links: what interrupted puts left."""
-        await self._core.store.drop_unlinked(self._core.settings.unclaimed_grace_s)
+        await self._core.intake.collect(self._core.settings.unclaimed_grace_s)

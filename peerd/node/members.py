@@ -50,6 +50,8 @@ class Members:
         self.table = RoutingTable(self.own_place, members_max=settings.members_max)
         self.all: dict[PeerId, Member] = {}
         self.doubted: set[PeerId] = set()
+        self.silent: dict[PeerId, None] = {}
+        """The dead: they may come back with what they hold."""
         self.epoch = 0
         """Grows whenever somebody comes or goes for good; what was placed before may be placed wrong now."""
         self._network = network
@@ -116,6 +118,7 @@ class Members:
             contact = Contact.of(self._network, peer, address)
             last_seen = self._clock.monotonic() - unseen_s
             self.all[peer] = Member(contact, "dead", "remembered", last_seen, verified=False)
+            self.silent[peer] = None
 
     # Time passes.
 
@@ -130,7 +133,7 @@ class Members:
     def to_retry(self) -> list[Member]:
         """Return silent members that may be tried again now."""
         now = self._clock.monotonic()
-        due = [m for m in self.all.values() if m.state == "dead" and m.retry_at <= now]
+        due = [m for peer in self.silent if (m := self.all[peer]).retry_at <= now]
         for member in due:
             member.retry_at = now + DEAD_RETRY_S
         return due
@@ -152,6 +155,12 @@ class Members:
             return self.table.closest(key, count, exclude)
         return self.table.closest(key, count, self.doubted.union(exclude))
 
+    def doubtful(self, key: bytes, count: int) -> list[Contact]:
+        """Return those of the `count` nearest whose last request went unanswered: asked as well, not waited for."""
+        if not self.doubted:
+            return []
+        return [contact for contact in self.table.closest(key, count) if contact.peer in self.doubted]
+
     def nearest_with_us(self, key: bytes, count: int) -> tuple[list[Contact], bool]:
         """Return the nearest members and whether we are among the `count` nearest (then at most count - 1 others)."""
         contacts = self.closest(key, count)
@@ -163,11 +172,14 @@ class Members:
 
     def expected_holders(self, key: bytes, count: int) -> list[PeerId]:
         """Return the `count` nearest of all that may still have it: also the silent, for as long as the grace."""
-        limit = self._clock.monotonic() - self._grace_s
-        places = [(distance(self.own_place, key), self.own_peer)]
-        for peer, member in self.all.items():
-            if member.state != "left" and member.last_seen > limit:
-                places.append((distance(member.contact.place, key), peer))
+        places = [(distance(contact.place, key), contact.peer) for contact in self.table.closest(key, count)]
+        places.append((distance(self.own_place, key), self.own_peer))
+        if self.silent:
+            limit = self._clock.monotonic() - self._grace_s
+            for peer in self.silent:
+                member = self.all[peer]
+                if member.last_seen > limit:
+                    places.append((distance(member.contact.place, key), peer))
         places.sort()
         return [peer for _, peer in places[:count]]
 
@@ -201,12 +213,17 @@ class Members:
             self._digest ^= _mark(member.contact.place)
         member.state = "alive"
         member.last_seen = now
+        self.silent.pop(member.contact.peer, None)
         self.doubted.discard(member.contact.peer)
 
     def _gone(self, member: Member, state: State) -> None:
         if member.state in ("alive", "suspect"):
             self._digest ^= _mark(member.contact.place)
         member.state = state
+        if state == "dead":
+            self.silent[member.contact.peer] = None
+        else:
+            self.silent.pop(member.contact.peer, None)
         member.retry_at = self._clock.monotonic() + DEAD_RETRY_S / 2
         self.doubted.discard(member.contact.peer)
         self.table.remove(member.contact.peer)
@@ -223,6 +240,7 @@ class Members:
             if oldest is not None:
                 self._digest ^= _mark(oldest.contact.place) if oldest.state in ("alive", "suspect") else 0
                 self.doubted.discard(oldest.contact.peer)
+                self.silent.pop(oldest.contact.peer, None)
                 del self.all[oldest.contact.peer]
 
 

@@ -31,13 +31,15 @@ class Holders:
     ours: bool
     hops: int
     trace: list[Hop] = field(default_factory=list)
+    doubtful: list[Contact] = field(default_factory=list)
+    """Those of the nearest whose last request went unanswered: they are asked too, and nobody waits for them."""
 
 
 async def holders_of(core: Core, key: bytes, count: int = RECORD_HOLDERS) -> Holders:
     """Return the `count` peers that should hold `key`; in a network that is known whole no question is asked."""
     if core.members.table.complete:
         contacts, ours = core.members.nearest_with_us(key, count)
-        return Holders(contacts, ours, 1)
+        return Holders(contacts, ours, 1, doubtful=core.members.doubtful(key, count))
     return await search(core, key, FindNode, count=count)
 
 
@@ -62,7 +64,7 @@ async def search(
         while True:
             step = lookup.next(core.now())
             if isinstance(step, Contact):
-                asking.ask(step, kind, key, silent_after_s=core.endpoint.rtt(step.peer).hedge_s)
+                asking.ask(step, kind, key, silent_after_s=core.endpoint.hedge_s(step.peer))
                 continue
             if lookup.outcome is not Outcome.RUNNING or lookup.only_slow_left:
                 break
@@ -86,7 +88,6 @@ def _take(core: Core, lookup: DisjointLookup, answer: Answer, on_reply: OnReply 
         lookup.on_slow(peer)
         return False
     if answer.reply is None:
-        core.members.unanswered(peer)
         lookup.on_failure(peer, core.now())
         return False
     try:

@@ -9,6 +9,7 @@
 """
 
 import asyncio
+import ipaddress
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,19 +17,20 @@ from dataclasses import replace
 from loguru import logger
 
 from peerd import __version__
-from peerd.config import HostPort, Settings
+from peerd.config import HostPort, Settings, parse_host_port
 from peerd.errors import NotFoundError, PeerdError, UsageError
 from peerd.identity import Identity
 from peerd.ids import NetworkId, PeerId, network_digest, peer_id_text
+from peerd.io.environment import Datagrams, Environment
 from peerd.io.store.interface import Store
 from peerd.kad.contact import Address
 from peerd.logs import short
 from peerd.node import results, showing
+from peerd.node.blocks import Intake
 from peerd.node.bulk import BulkPool
 from peerd.node.claims import PINNED, drop_claim
 from peerd.node.core import Core
 from peerd.node.endpoint import Endpoint
-from peerd.io.environment import Datagrams, Environment
 from peerd.node.events import Event, Events
 from peerd.node.get import Opened, open_target
 from peerd.node.joining import Candidate, Joining
@@ -55,9 +57,7 @@ class Peer:
     def __init__(self, settings: Settings, identity: Identity, environment: Environment, store: Store) -> None:
         self._environment = environment
         self._tasks = Tasks()
-        members = Members(
-            identity.network, identity.peer, settings, environment.clock, changed=lambda: self._members_changed()
-        )
+        members = Members(identity.network, identity.peer, settings, environment.clock, changed=self._members_changed)
         self._core = Core(
             settings=settings,
             identity=identity,
@@ -67,6 +67,7 @@ class Peer:
             members=members,
             verifier=Verifier(identity),
             events=Events(),
+            intake=Intake(store),
         )
         self._joining = Joining(self._core)
         self._maintaining = Maintaining(self._core, self._joining)
@@ -88,6 +89,7 @@ class Peer:
             handler=responder.handle,
             proven=self._proven,
             heard=core.members.heard,
+            unanswered=core.members.unanswered,
             digest=core.members.digest,
         )
         core.endpoint.doubted = core.members.doubted
@@ -101,6 +103,7 @@ class Peer:
         except BaseException:
             self._datagrams.close()
             raise
+        await core.store.drop_unlinked(0.0)  # nothing is coming in yet: it is left from before
         self._started_at = core.now()
         self._maintaining.start(bootstrap=self._offer_bootstrap)
         await self._offer_remembered()
@@ -108,7 +111,6 @@ class Peer:
 
     async def stop(self) -> None:
         """Say goodbye to all members and end."""
-        core = self._core
         with suppress(PeerdError):
             await self._maintaining.remember()
         await self._say_goodbye()
@@ -177,8 +179,6 @@ class Peer:
 
     def set_drop_list(self, addresses: list[str]) -> None:
         """Drop all traffic with these addresses ("ip:port"); for the harness's partitions. Replaces the last list."""
-        from peerd.config import parse_host_port
-
         parsed = [parse_host_port(text) for text in addresses]
         self._core.endpoint.drop_list = frozenset((each.host, each.port) for each in parsed)
         for member in self._core.members.all.values():
@@ -263,7 +263,8 @@ class Peer:
         usage = await core.store.usage()
         rejected = core.endpoint.counts.rejected + core.counts.rejected
         missing = len(core.missing_since)
-        lag_s = core.now() - min(core.missing_since.values(), default=core.now())
+        now = core.now()
+        lag_s = max(0.0, now - min(core.missing_since.values(), default=now))
         return results.Status(
             id=self.id_text,
             network=core.settings.network,
@@ -335,8 +336,6 @@ class Peer:
 
 async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Address]:
     """Return the numeric addresses of a host name; none where it has none now."""
-    import ipaddress
-
     try:
         ipaddress.ip_address(host)
     except ValueError:

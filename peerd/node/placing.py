@@ -26,6 +26,7 @@ from peerd.node.fetch import Fetcher
 from peerd.node.nearest import holders_of
 from peerd.node.providing import CACHE, REPLICA, announce, sources_of
 from peerd.records.receipt import OF_CONTENT, RECEIPT_LIFE_S, Receipt, receipts
+from peerd.records.record import INLINE, read_record
 from peerd.wire.frames import HoldBody, VersionBody
 
 KINDS: tuple[RootKind, ...] = ("raw", "file", "directory")
@@ -71,9 +72,8 @@ async def place(core: Core, content: Content) -> Placed:
         placed.holders.append(core.peer)
     candidates = list(holders.contacts)
     known = {contact.peer for contact in candidates}
-    for contact in core.members.closest(content.root.digest, content.copies + SPARES_MAX):
-        if contact.peer not in known:
-            candidates.append(contact)
+    spares = core.members.closest(content.root.digest, content.copies + SPARES_MAX)
+    candidates += [contact for contact in spares if contact.peer not in known]
     queue = iter(candidates)
 
     async def fill_share() -> None:
@@ -85,7 +85,24 @@ async def place(core: Core, content: Content) -> Placed:
     async with asyncio.TaskGroup() as group:
         for _ in range(wanted - len(placed.holders)):
             group.create_task(fill_share())
+    if not holders.ours and len(placed.holders) >= wanted:
+        await _let_go(core, content)
     return placed
+
+
+async def _let_go(core: Core, content: Content) -> None:
+    """The holders have theirs: what is here is a cached copy from now on (an adder remembers that it added it)."""
+    raw = content.root.to_bytes()
+    if content.key is not None:
+        await core.store.remove_claim(raw, name_claim(content.key))
+    root = await core.store.root(raw)
+    if (
+        root is not None
+        and root.class_ == "own"
+        and all(c == added_claim(core.peer) for c in await core.store.claims(raw))
+    ):
+        await core.store.put_root(replace(root, class_="cache"))
+        core.tasks.spawn(announce(core, content.root, CACHE), "announce")
 
 
 async def _ask_to_hold(core: Core, content: Content, contact: Contact, placed: Placed) -> bool:
@@ -236,8 +253,6 @@ class Holding:
 
 async def inline_value(core: Core, cid: bytes) -> bytes | None:
     """Return the value of a record kept here whose content id is `cid`."""
-    from peerd.records.record import INLINE, read_record
-
     try:
         raw = await core.store.record_with_cid(cid)
     except StoreError:

@@ -66,9 +66,9 @@ async def find_providers(core: Core, root: Cid, *, enough: int | None = None) ->
     if enough is not None and len(found.providers) >= enough:
         return found
     with Asking(core.endpoint, timeout_s=FIND_TIMEOUT_S) as asking:
-        for contact in holders.contacts:
+        for contact in (*holders.contacts, *holders.doubtful):
             asking.ask(contact, FindProviders, root.digest, silent_after_s=core.silent_after_s(contact))
-        waiting = {contact.peer for contact in holders.contacts}
+        waiting = {contact.peer for contact in holders.contacts or holders.doubtful}
         while waiting:
             answer = await asking.next()
             if answer is None:
@@ -76,8 +76,6 @@ async def find_providers(core: Core, root: Cid, *, enough: int | None = None) ->
             waiting.discard(answer.contact.peer)
             if answer.reply is not None:
                 _take(core, found, root, answer.contact, answer.reply)
-            else:
-                core.members.unanswered(answer.contact.peer)
             if enough is not None and len(found.providers) >= enough:
                 break
     return found

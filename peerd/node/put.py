@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import msgspec
+from msgspec.structs import replace as with_fields
+
 from peerd.content.cid import Cid
 from peerd.errors import NoRoomError, NotFoundError, TooFewCopiesError, UsageError, WireError
 from peerd.ids import Key, peer_id_text
@@ -16,7 +19,6 @@ from peerd.node.ingest import Ingested, ingest, keep_blocks, store_small
 from peerd.node.names import Name, removable_name, writable_name
 from peerd.node.nearest import holders_of
 from peerd.node.placing import Content, Placed, place
-from peerd.node.reading import read
 from peerd.node.results import Form, Kind, PutOptions
 from peerd.node.writing import Value, Written, write
 from peerd.records.record import DIRECTORY, FILE, INLINE, TOMBSTONE, Record
@@ -25,17 +27,25 @@ from peerd.wire.messages import Release
 
 
 async def put(core: Core, text: str, body: AsyncIterator[bytes], form: Form, options: PutOptions) -> results.Put:
-    """Store a file or directory under a name; returns once it is acknowledged (INTERFACE, "What an acknowledgement means").
+    """Store a file or directory under a name; returns once it is acknowledged (INTERFACE.md).
 
     Raises UsageError, NoRoomError, TimedOutError, TooFewCopiesError, ConflictError, StoreError.
     """
-    started = core.now()
     check_options(options)
     name = writable_name(core, text, own=options.own)
+    try:
+        async with core.intake.one():
+            return await _put(core, name, body, form, options)
+    finally:
+        core.tasks.spawn(core.intake.sweep(), "sweep")
+
+
+async def _put(core: Core, name: Name, body: AsyncIterator[bytes], form: Form, options: PutOptions) -> results.Put:
+    started = core.now()
     ingested = await ingest(core, body, form)
     if ingested.small is not None and len(ingested.small) <= _inline_room(name):
         try:
-            return await _put_inline(core, name, ingested, ingested.small, options, started)
+            return await _put_inline(core, name, ingested, ingested.small, options=options, started=started)
         except WireError:  # with the signature it is a little too long after all
             pass
     if ingested.small is not None:
@@ -47,10 +57,14 @@ async def add(core: Core, body: AsyncIterator[bytes], form: Form, options: PutOp
     """Store content without a name; it is kept for as long as this peer does not withdraw it."""
     started = core.now()
     check_options(options)
-    ingested = await ingest(core, body, form)
-    if ingested.small is not None:
-        await store_small(core, ingested)
-    placed = await _place(core, ingested, None, "", options)
+    try:
+        async with core.intake.one():
+            ingested = await ingest(core, body, form)
+            if ingested.small is not None:
+                await store_small(core, ingested)
+            placed = await _place(core, ingested, None, "", options)
+    finally:
+        core.tasks.spawn(core.intake.sweep(), "sweep")
     result = results.Put(
         cid=ingested.node.cid.text,
         size=ingested.node.size,
@@ -108,14 +122,22 @@ async def remove(core: Core, target: str, options: PutOptions) -> results.Put:
 
 
 async def _put_inline(
-    core: Core, name: Name, ingested: Ingested, data: bytes, options: PutOptions, started: float
+    core: Core, name: Name, ingested: Ingested, data: bytes, *, options: PutOptions, started: float
 ) -> results.Put:
     written = await _write(core, name, Value(INLINE, data, len(data)), options)
     await _after_write(core, written)
     if options.pin:
         await store_small(core, ingested)
         await _pin(core, ingested, name.shown)
-    result = _result(core, name, ingested, written, len(written.holders), _record_copies_wanted(core), started)
+    result = _result(
+        core,
+        name,
+        ingested,
+        written,
+        copies=len(written.holders),
+        wanted=_record_copies_wanted(core),
+        started=started,
+    )
     _check_copies(result, 1, options, no_room=False)
     return result
 
@@ -126,15 +148,13 @@ async def _put_content(core: Core, name: Name, ingested: Ingested, options: PutO
     value = Value(kind, ingested.node.cid.to_bytes(), ingested.node.size)
     written = await _write(core, name, value, options)
     await _after_write(core, written)
-    result = _result(core, name, ingested, written, len(placed.holders), placed.wanted, started)
+    result = _result(core, name, ingested, written, copies=len(placed.holders), wanted=placed.wanted, started=started)
     result = _with_holders(result, placed)
     _check_copies(result, placed.wanted, options, no_room=placed.no_room)
     return result
 
 
 def _with_holders(result: results.Put, placed: Placed) -> results.Put:
-    from msgspec.structs import replace as with_fields
-
     return with_fields(result, holders=[peer_id_text(peer) for peer in placed.holders])
 
 
@@ -217,7 +237,7 @@ async def _withdraw(core: Core, cid: Cid, started: float) -> results.Put:
 
 
 def _result(
-    core: Core, name: Name, ingested: Ingested, written: Written, copies: int, wanted: int, started: float
+    core: Core, name: Name, ingested: Ingested, written: Written, *, copies: int, wanted: int, started: float
 ) -> results.Put:
     return results.Put(
         key=name.shown,
@@ -256,8 +276,6 @@ def _check_copies(result: results.Put, wanted: int, options: PutOptions, *, no_r
             f"stored on {result.copies} of {needed} peers: the others have no room",
             hint="free some with `peer rm`, or raise --quota on the other peers",
         )
-    import msgspec
-
     raise TooFewCopiesError(
         f"stored, but on {result.copies} of {needed} copies asked for",
         reached=msgspec.to_builtins(result),
@@ -286,6 +304,3 @@ def kind_of(record: Record) -> Kind:
 def elapsed_ms(core: Core, started: float) -> float:
     """Return the milliseconds since a monotonic instant."""
     return round((core.now() - started) * 1000, 3)
-
-
-__all__ = ["add", "put", "read", "remove"]

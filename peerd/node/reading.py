@@ -6,7 +6,7 @@ that were stale or empty. Not here: what a record names (get), writing new versi
 
 from dataclasses import dataclass
 
-from peerd.errors import NotFoundError, TimedOutError, UnreachableError, WireError
+from peerd.errors import NotFoundError, TimedOutError, WireError
 from peerd.ids import Key, PeerId
 from peerd.kad.contact import Contact
 from peerd.kad.lookup import Hop
@@ -20,6 +20,8 @@ from peerd.wire.messages import FindValue, Newer, Reply, Store, Stored, Value
 
 # Where the peers asked are silent, a read is over after this at the latest: "not known in time".
 READ_TIMEOUT_S = 4.0
+# How many more are asked by `one` when those asked before are silent.
+HEDGE_COUNT = 2
 
 
 @dataclass(slots=True)
@@ -67,28 +69,26 @@ class _Read:
         self.trace: list[Hop] = []
         self.hops_by_peer: dict[PeerId, Hop] = {}
         self.pushed: set[PeerId] = set()
+        self.expected: list[PeerId] | None = None
 
     async def run(self) -> Reading:
         if self.holders.ours:
             self.quorum.on_answer(self.core.peer, self.own)
-        to_ask = list(self.holders.contacts)
+        to_ask = [*self.holders.contacts, *self.holders.doubtful]
         with Asking(self.core.endpoint, timeout_s=self.timeout_s) as asking:
             for contact in to_ask[: 1 if self.one else len(to_ask)]:
                 self._ask(asking, contact)
             rest = to_ask[1:] if self.one else []
             while not self._over():
-                if self.one and rest and not asking.open_count:
-                    self._ask(asking, rest.pop(0))
                 answer = await asking.next()
                 if answer is None:
                     break
                 self._take(answer)
-                if self.one and rest and answer.reply is None:
-                    self._ask(asking, rest.pop(0))
-                elif self.one and rest and self.quorum.newest is None:
-                    for contact in rest:
+                if rest and self.quorum.newest is None:
+                    # Silent: the next two at once. Nothing there: who else has it is known only by asking all.
+                    for contact in rest[: HEDGE_COUNT if answer.reply is None else len(rest)]:
                         self._ask(asking, contact)
-                    rest = []
+                        rest.remove(contact)
                 if not self.one and self.quorum.decided and not self.quorum.settled:
                     await self._push(asking)
         return self._result()
@@ -97,18 +97,23 @@ class _Read:
         if self.one and self.quorum.newest is not None:
             return True
         if self.quorum.newest is None:
-            return self.quorum.absent(self._expected())
+            return self.quorum.denied and self.quorum.absent(self._expected())
         return self.quorum.decided and self.quorum.settled
 
     def _expected(self) -> list[PeerId]:
+        if self.expected is None:
+            self.expected = self._find_expected()
+        return self.expected
+
+    def _find_expected(self) -> list[PeerId]:
         if self.core.members.table.complete:
             return self.core.members.expected_holders(self.key, RECORD_HOLDERS)
         asked = [contact.peer for contact in self.holders.contacts]
         return [*asked, self.core.peer] if self.holders.ours else asked
 
     def _ask(self, asking: Asking, contact: Contact) -> None:
-        rtt = self.core.endpoint.rtt(contact.peer)
-        silent_s = rtt.hedge_s if self.one else rtt.rto_s
+        endpoint = self.core.endpoint
+        silent_s = endpoint.hedge_s(contact.peer) if self.one else endpoint.rtt(contact.peer).rto_s
         asking.ask(contact, FindValue, self.key, silent_after_s=silent_s)
         hop = Hop(contact, 1, self.core.now())
         self.trace.append(hop)
@@ -119,14 +124,11 @@ class _Read:
         hop = self.hops_by_peer[peer]
         if answer.silent:
             self.quorum.on_left_out(peer)
-            self.core.members.unanswered(peer)
             if hop.answered_at is None:
                 hop.result = "slow"
             return
         if answer.reply is None:
             self.quorum.on_left_out(peer)
-            if isinstance(answer.error, UnreachableError):
-                self.core.members.unanswered(peer)
             hop.result = "failed"
             return
         if isinstance(answer.reply, Stored):
@@ -159,8 +161,14 @@ class _Read:
                 self.quorum.on_answer(peer, newest)
             elif peer not in self.pushed:
                 self.pushed.add(peer)
-                contact = next(c for c in self.holders.contacts if c.peer == peer)
-                asking.ask(contact, Store, newest.raw, self.left_s, silent_after_s=self.core.silent_after_s(contact))
+                contact = next(c for c in (*self.holders.contacts, *self.holders.doubtful) if c.peer == peer)
+                asking.ask(
+                    contact,
+                    Store,
+                    newest.raw,
+                    self.left_s,
+                    silent_after_s=self.core.silent_after_s(contact, durable=True),
+                )
 
     def _result(self) -> Reading:
         newest = self.quorum.newest
@@ -184,7 +192,7 @@ class _Read:
 
     async def _mend(self, record: Record, stale: list[PeerId]) -> None:
         with Asking(self.core.endpoint) as asking:
-            for contact in self.holders.contacts:
+            for contact in (*self.holders.contacts, *self.holders.doubtful):
                 if contact.peer in stale:
                     asking.ask(contact, Store, record.raw, self.left_s, silent_after_s=0)
             while await asking.next() is not None:

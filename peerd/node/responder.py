@@ -39,7 +39,9 @@ class Responder:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def handle(self, peer: PeerId, address: Address, request: Request) -> Reply | Awaitable[Reply]:
+    def handle(  # noqa: PLR0911  one line a request
+        self, peer: PeerId, address: Address, request: Request
+    ) -> Reply | Awaitable[Reply]:
         """Return the reply, or an awaitable of it where the disk must be asked."""
         match request:
             case messages.FindValue():
@@ -83,8 +85,9 @@ class Responder:
         return self._value(peer, request, record.raw, await holding.left_s(self._core, record) or None)
 
     def _value(self, peer: PeerId, request: messages.FindValue, raw: bytes, left_s: int | None) -> Reply:
-        room = _CONTACTS_ROOM_BYTES - len(raw)
-        return Value(request.rid, raw, left_s, self._nearest(request.key, peer, room))
+        # Who gets the record asks nobody else: contacts are told only where there is none.
+        contacts = b"" if raw else self._nearest(request.key, peer, _CONTACTS_ROOM_BYTES)
+        return Value(request.rid, raw, left_s, contacts)
 
     async def _store(self, peer: PeerId, request: messages.Store) -> Reply:
         core = self._core

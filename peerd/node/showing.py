@@ -8,6 +8,7 @@ from peerd.io.store.interface import HistoryRow, RecordRow
 from peerd.kad.contact import Contact
 from peerd.kad.lookup import Hop
 from peerd.node import results
+from peerd.node.asking import Asking
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.get import Source, open_target
 from peerd.node.holding import own_record, record_cid_bytes
@@ -15,12 +16,12 @@ from peerd.node.names import Name, target_of
 from peerd.node.nearest import holders_of
 from peerd.node.providing import REPLICA, find_providers
 from peerd.node.put import kind_of
-from peerd.node.reading import Reading, need, read
+from peerd.node.reading import Reading, need, read, record_of
 from peerd.node.results import GetOptions
 from peerd.records.record import INLINE, read_record
 from peerd.records.version import version_text
 from peerd.wire.frames import VersionBody
-from peerd.wire.messages import FindProviders, Ping
+from peerd.wire.messages import FindProviders, FindValue, Ping, Providers
 
 PAGE = 256
 LISTED_MAX = 100_000
@@ -60,10 +61,6 @@ async def stat(core: Core, target: str) -> results.Stat:
 async def _record_holders(core: Core, name: Name, reading: Reading) -> list[results.Holder]:
     """Ask every holder of a record, also those that the read did not wait for."""
     assert reading.record is not None
-    from peerd.node.asking import Asking
-    from peerd.node.reading import record_of
-    from peerd.wire.messages import FindValue
-
     version = reading.record.version.text
     have = {core.peer: version} if (own := await own_record(core, name.key)) and own == reading.record else {}
     holders = await holders_of(core, name.key)
@@ -248,9 +245,6 @@ async def find(core: Core, target: str) -> results.Find:
 
 
 async def _find_content(core: Core, cid: Cid) -> list[Hop]:
-    from peerd.node.asking import Asking
-    from peerd.wire.messages import Providers
-
     holders = await holders_of(core, cid.digest)
     hops = {contact.peer: Hop(contact, 1, core.now()) for contact in holders.contacts}
     with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:

@@ -35,7 +35,7 @@ class Tasks:
             await work
         except PeerdError as error:
             logger.debug("background work ended", work=name, reason=str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001  the one catch-all: logged with its trace, the daemon goes on
             logger.exception("background work failed", work=name)
 
     async def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peerd.errors import ConflictError, NoRoomError, RefusedError, TimedOutError, UnreachableError, WireError
+from peerd.errors import ConflictError, NoRoomError, RefusedError, TimedOutError, WireError
 from peerd.ids import Key, PeerId
 from peerd.kad.contact import Contact
 from peerd.node import holding
@@ -10,9 +10,8 @@ from peerd.node.asking import Answer, Asking
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.holding import Outdone
 from peerd.node.nearest import Holders, holders_of
-from peerd.node.reading import read, record_of
+from peerd.node.reading import need, read, record_of
 from peerd.records.record import NONCE_BYTES, Record, RecordBody, make_record
-from peerd.records.statement import Verifier
 from peerd.trust.quorum import WriteQuorum
 from peerd.wire.limits import SEQUENCE_MAX
 from peerd.wire.messages import Newer, Store, Stored
@@ -22,8 +21,6 @@ ATTEMPTS_MAX = 5
 WRITE_TIMEOUT_S = 4.0
 # Holders beyond the nearest eight that may take the share of silent ones.
 SPARES_MAX = 8
-
-__all__ = ["Value", "Verifier", "Written", "write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +97,6 @@ async def write(
 async def _newest(
     core: Core, key: Key, name: str, *, consistency: str, timeout_s: float, existing: bool
 ) -> Record | None:
-    from peerd.node.reading import need
-
     try:
         reading = await read(core, key, consistency=consistency, timeout_s=timeout_s)
     except TimedOutError:
@@ -153,7 +148,7 @@ class _Write:
 
     async def run(self) -> "Written | Record":
         with Asking(self.core.endpoint, timeout_s=self.timeout_s) as asking:
-            for contact in self.holders.contacts:
+            for contact in (*self.holders.contacts, *self.holders.doubtful):
                 self._ask(asking, contact)
             if self.holders.ours:
                 await self._keep_here()
@@ -197,7 +192,7 @@ class _Write:
             self.quorum.on_receipt(self.core.peer, outcome.receipt)
 
     def _ask(self, asking: Asking, contact: Contact) -> None:
-        silent_s = self.core.silent_after_s(contact)
+        silent_s = self.core.silent_after_s(contact, durable=True)
         asking.ask(contact, Store, self.record.raw, self.ttl_s, silent_after_s=silent_s)
 
     def _take(self, asking: Asking, answer: Answer) -> None:
@@ -218,8 +213,6 @@ class _Write:
             self.core.counts.rejected[error.reason] += 1
         if isinstance(answer.error, RefusedError):
             self.refused_room = self.refused_room or answer.error.reason == "no_room"
-        if answer.silent or isinstance(answer.error, UnreachableError):
-            self.core.members.unanswered(peer)
         self.quorum.on_left_out(peer)
         self._replace(asking, peer)
 
@@ -228,7 +221,7 @@ class _Write:
         if peer in self.replaced or len(self.replaced) >= SPARES_MAX:
             return
         self.replaced.add(peer)
-        asked = {contact.peer for contact in self.holders.contacts}
+        asked = {contact.peer for contact in (*self.holders.contacts, *self.holders.doubtful)}
         for contact in self.core.members.closest(self.record.key, RECORD_HOLDERS + SPARES_MAX):
             if contact.peer not in asked:
                 self.holders.contacts.append(contact)

@@ -1,8 +1,8 @@
 """Which block is asked of which source: every source busy, nothing asked twice without need.
 
 A source that delivers faster is asked for more, since it comes back for more sooner. One that misses a block, breaks
-or lies loses its share to the others. At the end, where a source is slow and another idle, the block is asked again there
-("endgame", as BitTorrent has it; Cohen 2003). Blocks are handed out in the order in which they were wanted.
+or lies loses its share to the others. At the end, where a source is slow and another idle, the block is asked again
+there ("endgame", as BitTorrent has it; Cohen 2003). Blocks are handed out in the order in which they were wanted.
 """
 
 from collections import OrderedDict

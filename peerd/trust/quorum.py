@@ -72,11 +72,18 @@ class ReadQuorum:
             return self.decided
         return len(self.agreeing) >= majority(len(self._answers) + len(self._waiting))
 
+    @property
+    def denied(self) -> bool:
+        """Whether somebody said that there is nothing, and nobody showed anything."""
+        return self.newest is None and None in self._answers.values()
+
     def absent(self, holders: Iterable[PeerId]) -> bool:
         """Return whether a majority of `holders`, the silent included, said that there is nothing."""
+        if not self.denied:
+            return False
         expected = set(holders)
         denials = sum(1 for peer in expected if peer in self._answers and self._answers[peer] is None)
-        return self.newest is None and bool(expected) and denials >= majority(len(expected))
+        return bool(expected) and denials >= majority(len(expected))
 
     def _is_newest(self, record: Record | None) -> bool:
         return record is not None and self.newest is not None and record.version == self.newest.version
