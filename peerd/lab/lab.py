@@ -151,7 +151,10 @@ class Lab:
             try:
                 self._place.make(state)
                 self._start_all(state, time.monotonic() + limit_s)
-            except BaseException:
+            except BaseException as error:
+                # The logs go with the lab; a test's report shows the notes of its error.
+                for title, text in self.logs():
+                    error.add_note(f"{title}:\n{text}")
                 self._clear()
                 raise
         return self.peers

@@ -14,7 +14,7 @@ import pytest
 
 from peerd.lab.errors import LabError, NoLabError
 from peerd.lab.lab import Lab, sweep
-from peerd.lab.process import Process, find, is_alive
+from peerd.lab.process import Process, end, find, is_alive, send
 from peerd.lab.state import Place
 
 MakeLab = Callable[..., Lab]
@@ -214,8 +214,23 @@ def test_down_finds_daemons_that_the_state_does_not_name(directory: Path) -> Non
     lab.up(2)
     processes = _processes(lab)
     (directory / "lab.json").write_text("not what it was")
-    assert lab.down() is True
-    assert not any(is_alive(process) for process in processes)
+    try:
+        assert lab.down() is True
+        assert not any(is_alive(process) for process in processes)
+    finally:
+        end(processes, timeout_s=5)
+
+
+def test_down_ends_a_daemon_that_heeds_no_signal(directory: Path) -> None:
+    lab = Lab(directory)
+    lab.up(2)
+    processes = _processes(lab)
+    send(processes[1], signal.SIGSTOP)
+    try:
+        assert lab.down() is True
+        assert not any(is_alive(process) for process in processes)
+    finally:
+        end(processes, timeout_s=5)
 
 
 def _some_started(place: Place) -> list[Process]:

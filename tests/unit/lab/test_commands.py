@@ -74,5 +74,7 @@ def test_dir_wins_over_the_environment(capsys: pytest.CaptureFixture[str], tmp_p
 
 
 def test_what_drives_a_terminal_is_shown_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["partition", "\x1b[2J"]) == 2
-    assert "\x1b" not in capsys.readouterr().err
+    assert main(["--dir", "/\x1b[2J\nhint: lies", "status"]) == 4
+    shown = capsys.readouterr().err
+    assert "\\x1b[2J\\nhint: lies" in shown
+    assert len(shown.splitlines()) == 2

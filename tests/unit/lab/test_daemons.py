@@ -1,3 +1,5 @@
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -6,9 +8,11 @@ import pytest
 from peerd.config import load
 from peerd.errors import UsageError
 from peerd.lab import daemons
+from peerd.lab.control import Answer
+from peerd.lab.errors import LabError
 from peerd.lab.lab import Lab
-from peerd.lab.process import Process
-from peerd.lab.state import Place
+from peerd.lab.process import Process, find
+from peerd.lab.state import LabState, PeerState, Place
 
 
 class _Spawned(Exception):
@@ -79,3 +83,30 @@ def test_a_flag_that_must_differ_from_peer_to_peer_is_refused(flag: str, tmp_pat
 def test_the_number_of_peers_is_bounded(count: int, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="1 to 100 peers"):
         Lab(tmp_path / "lab").up(count)
+
+
+def _seen(monkeypatch: pytest.MonkeyPatch, lists: dict[int, list[dict[str, str]]]) -> tuple[Place, LabState]:
+    """A lab of three that run, where `lists` says whom each has in its list of peers."""
+    peers = [PeerState(index, id=f"id{index}", process=find(os.getpid())) for index in range(3)]
+    place = Place(Path("/nowhere"))
+    answers = {place.socket(index): json.dumps(listed).encode() for index, listed in lists.items()}
+    monkeypatch.setattr(daemons, "ask", lambda path, *rest, **given: Answer(200, {}, answers[path]))
+    return place, LabState(peers=peers, mdns=False, flags=[], environment={}, cwd="/")
+
+
+def test_a_lab_is_up_when_each_lists_all_others_as_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = [{"id": f"id{index}", "state": "alive"} for index in range(3)]
+    place, state = _seen(monkeypatch, {0: alive[1:], 1: [alive[0], alive[2]], 2: alive[:2]})
+    daemons.wait_seen(place, state, state.peers, 0.0, exactly=True)
+    place, state = _seen(monkeypatch, {0: alive[1:], 1: [alive[0], {"id": "id2", "state": "suspect"}], 2: alive[:2]})
+    with pytest.raises(LabError, match="peer 1 does not list as alive in time: 2"):
+        daemons.wait_seen(place, state, state.peers, 0.0, exactly=False)
+
+
+def test_a_cut_is_noticed_when_nobody_lists_as_alive_whom_it_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = [{"id": f"id{index}", "state": "alive"} for index in range(3)]
+    place, state = _seen(monkeypatch, {0: alive[1:2], 1: alive[:1], 2: alive[1:2]})
+    state.cuts = [[0, 1]]
+    daemons.wait_seen(place, state, state.peers, 0.0, exactly=False)
+    with pytest.raises(LabError, match="peer 2 lists as alive whom it cannot reach, for too long: 1"):
+        daemons.wait_seen(place, state, state.peers, 0.0, exactly=True)

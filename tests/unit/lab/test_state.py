@@ -1,3 +1,4 @@
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -122,8 +123,19 @@ def test_one_command_at_a_time_changes_a_lab(place: Place, monkeypatch: pytest.M
         pass
 
 
-def test_a_lock_on_a_lab_that_was_removed_meanwhile_is_no_lock(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_on_a_lab_that_is_no_more_is_none_on_the_next(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`down` and another `up` come between opening the lock file and taking it."""
+    take = fcntl.flock
+    lock = place.path / "lock"
+
+    def taken_late(descriptor: int, operation: int) -> None:
+        monkeypatch.undo()
+        lock.unlink()
+        lock.touch()
+        take(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", taken_late)
     with place.locked():
-        place.remove()
-        with pytest.raises(NoLabError), place.locked():
+        monkeypatch.setattr(state, "LOCK_TIMEOUT_S", 0.01)
+        with pytest.raises(LabError, match="another command"), place.locked():
             pass
