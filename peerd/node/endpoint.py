@@ -6,7 +6,7 @@ from the peer that was asked, in its session. Retransmission follows the measure
 
 import asyncio
 import inspect
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ from peerd.identity import Identity
 from peerd.ids import PeerId
 from peerd.io.environment import Datagrams, Environment
 from peerd.kad.contact import Address, Contact
-from peerd.kad.rtt import RttEstimator
+from peerd.kad.rtt import HEDGE_MIN_S, RttEstimator
 from peerd.node.tasks import Tasks
 from peerd.wire import envelope, limits, messages
 from peerd.wire.handshake import Established, Initiator, Responder
@@ -47,7 +47,9 @@ PENDING_MAX = 16384
 ACCEPTS_MAX = 512
 
 # Requests that are answered when something is on the other's disk.
-TRUSTED_SAMPLES = 4
+TRUSTED_SAMPLES = 8
+RECENT_SAMPLES = 16
+HEDGE_MEDIANS = 4
 _DURABLE = frozenset({messages.Store, messages.AddProvider, messages.Release})
 DURABLE_RTO_MIN_S = 0.1
 
@@ -134,6 +136,7 @@ class Endpoint:
         self._rtt_durable: dict[PeerId, RttEstimator] = {}
         self._rtt_of_all = _estimator(durable=False)
         self._rtt_durable_of_all = _estimator(durable=True)
+        self._recent_rtts: deque[float] = deque(maxlen=RECENT_SAMPLES)
         self._by_remote: dict[tuple[Address, bytes], Session] = {}
         self._next_rid = int.from_bytes(environment.entropy(4), "big")
         self.counts = Counts()
@@ -207,12 +210,15 @@ class Endpoint:
 
     def hedge_s(self, peer: PeerId) -> float:
         """Return after how long without a reply another peer is asked as well."""
-        of_all = self._rtt_of_all.hedge_s
         estimator = self._rtt.get(peer)
-        if estimator is None:
-            return of_all
-        # The first samples of a peer may be of the storm in which it joined.
-        return estimator.hedge_s if estimator.count >= TRUSTED_SAMPLES else min(estimator.hedge_s, of_all)
+        if estimator is not None and estimator.count >= TRUSTED_SAMPLES:
+            return estimator.hedge_s
+        # The few samples of this peer may be of the storm in which it joined: what all peers took of late says more.
+        own = (estimator or self._rtt_of_all).hedge_s
+        if not self._recent_rtts:
+            return own
+        median = sorted(self._recent_rtts)[len(self._recent_rtts) // 2]
+        return min(own, max(HEDGE_MIN_S, HEDGE_MEDIANS * median))
 
     def _measured(self, pending: _Pending, rtt_s: float) -> None:
         table = self._rtt_durable if pending.durable else self._rtt
@@ -221,7 +227,11 @@ class Endpoint:
         if estimator is None:
             estimator = table[peer] = _estimator(durable=pending.durable)
         estimator.sample(rtt_s)
-        (self._rtt_durable_of_all if pending.durable else self._rtt_of_all).sample(rtt_s)
+        if pending.durable:
+            self._rtt_durable_of_all.sample(rtt_s)
+        else:
+            self._rtt_of_all.sample(rtt_s)
+            self._recent_rtts.append(rtt_s)
 
     def rtt_known(self, peer: PeerId) -> float | None:
         """Return the measured round trip to a peer in seconds, None where there is no measurement."""
