@@ -34,6 +34,7 @@ SHOWN_CACHE_MAX = 4096
 
 _TAG_NODE = b"peerd/1 node id\x00"
 _TAG_NAME = b"peerd/1 name key\x00"
+_TAG_OWN_NAME = b"peerd/1 own name key\x00"
 _TAG_NETWORK = b"peerd/1 network id\x00"
 _TAG_NETWORK_DIGEST = b"peerd/1 network digest\x00"
 
@@ -48,7 +49,9 @@ def node_id(network: NetworkId, peer: PeerId) -> NodeId:
 
 def name_key(network: NetworkId, name: str, owner: PeerId | None = None) -> Key:
     """Return the key of a name: shared by the network, or under the id of `owner`."""
-    return Key(hashlib.sha256(_TAG_NAME + network + (owner or b"") + b"\x00" + name.encode()).digest())
+    # Two tags: with one, an owner's key that is also text could stand for the beginning of a shared name.
+    prefix = _TAG_NAME + network if owner is None else _TAG_OWN_NAME + network + owner
+    return Key(hashlib.sha256(prefix + name.encode()).digest())
 
 
 def network_id(name: str, secret: bytes | None = None) -> NetworkId:
