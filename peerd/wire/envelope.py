@@ -1,7 +1,8 @@
 """The five kinds of datagram, field by field (PROTOCOL.md, "Datagrams"). Only layout: no keys, no checks of proofs.
 
 Layout: "P", version, kind, then the fixed fields of the kind, integers big-endian. Source: the packet forms of Node
-Discovery v5.1 and WireGuard (receiver index, counter); departs from both in that a peer may be known by address only.
+Discovery v5.1 and WireGuard (receiver index, counter); departs from both in that a peer may be known by address only,
+so that a challenge says whose it is.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ HELLO, CHALLENGE, FINISH, ACCEPT, SEALED = 1, 2, 3, 4, 5
 HEADER_BYTES = 3
 SESSION_ID_BYTES = 8
 MAC_BYTES = 16
-COOKIE_BYTES = 32
+COOKIE_BYTES = 16
+CHALLENGE_BYTES = HEADER_BYTES + SESSION_ID_BYTES + 32 + COOKIE_BYTES + MAC_BYTES
 SEALED_HEADER_BYTES = HEADER_BYTES + SESSION_ID_BYTES + 8
 TAG_BYTES = 16
 PLAINTEXT_MAX_BYTES = limits.DATAGRAM_MAX_BYTES - SEALED_HEADER_BYTES - TAG_BYTES
@@ -65,21 +67,30 @@ def parse_hello(data: bytes) -> tuple[Hello, bytes, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """Prove that you receive here: `echo` is the session id of what is answered, `cookie` a MAC over the address."""
+    """Prove that you receive here: `echo` is the session id of what is answered, `cookie` a MAC over the address.
+
+    `peer` is who asks for it; `mac` is by the network, as a hello's.
+    """
 
     echo: bytes
+    peer: bytes
     cookie: bytes
+    mac: bytes = b""
+
+    def body(self) -> bytes:
+        """Return the bytes that the MAC covers."""
+        return header(CHALLENGE) + self.echo + self.peer + self.cookie
 
     def to_bytes(self) -> bytes:
-        """Return the datagram, 43 bytes."""
-        return header(CHALLENGE) + self.echo + self.cookie
+        """Return the datagram."""
+        return self.body() + self.mac
 
 
 def parse_challenge(data: bytes) -> Challenge:
     """Return the challenge; raises WireError."""
-    if len(data) != HEADER_BYTES + SESSION_ID_BYTES + COOKIE_BYTES:
+    if len(data) != CHALLENGE_BYTES:
         raise WireError("challenge_size")
-    return Challenge(data[3:11], data[11:43])
+    return Challenge(data[3:11], data[11:43], data[43:59], data[59:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,24 +115,24 @@ class Finish:
         return self.unsigned() + self.signature
 
 
-_FINISH_FIXED = HEADER_BYTES + 8 + 32 + 8 + 32 + 32 + 2
+_FINISH_FIXED = HEADER_BYTES + 8 + COOKIE_BYTES + 8 + 32 + 32 + 2
 
 
 def parse_finish(data: bytes) -> tuple[Finish, bytes, bytes]:
     """Return the finish, the bytes its MAC covers, and the MAC; raises WireError."""
     if len(data) < _FINISH_FIXED + 64 + MAC_BYTES:
         raise WireError("finish_size")
-    length = int.from_bytes(data[115:117], "big")
+    length = int.from_bytes(data[99:101], "big")
     end = _FINISH_FIXED + length
     if length > limits.CERTIFICATE_MAX_BYTES or len(data) != end + 64 + MAC_BYTES:
         raise WireError("finish_size")
     finish = Finish(
         echo=data[3:11],
-        cookie=data[11:43],
-        session=data[43:51],
-        ephemeral=data[51:83],
-        peer=data[83:115],
-        certificate=data[117:end],
+        cookie=data[11:27],
+        session=data[27:35],
+        ephemeral=data[35:67],
+        peer=data[67:99],
+        certificate=data[101:end],
         signature=data[end : end + 64],
     )
     return finish, data[:-MAC_BYTES], data[-MAC_BYTES:]

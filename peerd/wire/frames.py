@@ -12,11 +12,12 @@ from msgspec import Meta, Struct
 from peerd.errors import WireError
 from peerd.wire import limits
 from peerd.wire.codec import Codec
-from peerd.wire.messages import Bytes32, Cid36, RecordBytes
+from peerd.wire.messages import CID_BYTES, Bytes32, Cid36
 
 _HEADER = struct.Struct(">IBI")
 HEADER_BYTES = _HEADER.size
-CID_BYTES = 36
+NONCE_BYTES = 32
+PROOF_BYTES = 32 + 64
 
 # Opening: the acceptor's nonce, the caller's proof, the acceptor's consent.
 NONCE, PROOF, READY = 1, 2, 3
@@ -28,24 +29,28 @@ BLOCK, MISSING, HELD, PROGRESS, HISTORY, FAILED = 32, 33, 34, 35, 36, 37
 REQUESTS = frozenset({WANT, HOLD, VERSIONS})
 ANSWERS = frozenset({BLOCK, MISSING, HELD, PROGRESS, HISTORY, FAILED})
 
-_PAYLOAD_MAX = {
-    NONCE: 64,
-    PROOF: 128,
-    READY: 0,
-    WANT: limits.WANTS_PER_FRAME_MAX * CID_BYTES,
-    HOLD: 2048,
-    VERSIONS: 64,
-    BLOCK: limits.FRAME_MAX_BYTES,
-    MISSING: CID_BYTES,
-    HELD: 512,
-    PROGRESS: 16,
-    HISTORY: 8192,
-    FAILED: 64,
+# The least and most bytes of each kind's payload.
+_PAYLOAD_BYTES = {
+    NONCE: (NONCE_BYTES, NONCE_BYTES),
+    PROOF: (PROOF_BYTES, PROOF_BYTES),
+    READY: (0, 0),
+    WANT: (CID_BYTES, limits.WANTS_PER_FRAME_MAX * CID_BYTES),
+    HOLD: (1, limits.HOLD_MAX_BYTES),
+    VERSIONS: (32, 32),
+    BLOCK: (CID_BYTES, limits.FRAME_MAX_BYTES),
+    MISSING: (CID_BYTES, CID_BYTES),
+    HELD: (1, limits.RECEIPT_MAX_BYTES),
+    PROGRESS: (0, 0),
+    HISTORY: (1, limits.HISTORY_MAX_BYTES),
+    FAILED: (1, limits.REFUSAL_CODE_MAX),
 }
 
 
 class HoldBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """Please hold this content: `record` is the version that claims it, or empty where the caller added it itself."""
+    """Please hold this content, claimed by the name of this key, or by the caller where there is none.
+
+    `kind` is 0 for a single block, 1 for a file, 2 for a directory; `name` is only shown.
+    """
 
     root: Cid36
     kind: Annotated[int, Meta(ge=0, le=2)]
@@ -53,6 +58,11 @@ class HoldBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=True)
     copies: Annotated[int, Meta(ge=1, le=limits.COPIES_MAX)]
     name_key: Bytes32 | None
     name: Annotated[str, Meta(max_length=limits.NAME_MAX_BYTES)]
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is too long in bytes; msgspec counts letters."""
+        if len(self.name.encode()) > limits.NAME_MAX_BYTES:
+            raise ValueError("name")
 
 
 class VersionBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -68,9 +78,7 @@ class VersionBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=Tr
 
 
 hold_codec: Codec[HoldBody] = Codec(HoldBody)
-history_codec: Codec[list[VersionBody]] = Codec(Annotated[list[VersionBody], Meta(max_length=32)])
-
-__all__ = ["HoldBody", "RecordBytes", "VersionBody", "pack", "unpack_header"]
+history_codec: Codec[list[VersionBody]] = Codec(Annotated[list[VersionBody], Meta(max_length=limits.VERSIONS_MAX)])
 
 
 def pack(kind: int, rid: int, payload: bytes = b"") -> bytes:
@@ -86,13 +94,14 @@ def pack_header(kind: int, rid: int, length: int) -> bytes:
 def unpack_header(raw: bytes) -> tuple[int, int, int]:
     """Return (payload length, kind, id).
 
-    Raises WireError for an unknown kind and for a payload longer than its kind may have, before any of it is read.
+    Raises WireError for an unknown kind (`frame_kind`) and for a payload shorter or longer than its kind may have
+    (`frame_size`), before any of it is read.
     """
     length, kind, rid = _HEADER.unpack(raw)
-    most = _PAYLOAD_MAX.get(kind)
-    if most is None:
+    bounds = _PAYLOAD_BYTES.get(kind)
+    if bounds is None:
         raise WireError("frame_kind")
-    if length > most:
+    if not bounds[0] <= length <= bounds[1]:
         raise WireError("frame_size")
     return length, kind, rid
 

@@ -2,7 +2,8 @@
 
 In the spirit of Node Discovery v5.1, but knowing only an address: the responder keeps no state and makes no signature
 until the cookie shows that the other can receive where it says it is. The transcript both sign holds the network id,
-the version, the challenge and both keys, and no addresses: NAT, port mappings and 0.0.0.0 would break it.
+the version, the challenge and both keys, and no addresses: NAT, port mappings and 0.0.0.0 would break it. The
+initiator's signature names the responder, so that nobody can pass it on to a third peer as made for that one.
 """
 
 import hashlib
@@ -26,8 +27,12 @@ _TAG_FINISH = b"peerd/1 handshake finish\x00"
 _TAG_ACCEPT = b"peerd/1 handshake accept\x00"
 _TAG_MAC = b"peerd/1 handshake mac\x00"
 _TAG_KEYS = b"peerd/1 session keys\x00"
+_TAG_SESSION = b"peerd/1 session id\x00"
 
 COOKIE_SECRET_BYTES = 32
+_COOKIE_STAMP_BYTES = 4
+_COOKIE_STAMP_MASK = 2**32 - 1
+_SESSION_RANDOM_BYTES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,20 @@ def mac_key(network: NetworkId) -> bytes:
     return hashlib.sha256(_TAG_MAC + network).digest()
 
 
+def new_session_id(entropy: Entropy, key: bytes) -> bytes:
+    """Return an id that members of the network (of MAC key `key`) know for one of theirs, and nobody else can guess."""
+    random = entropy(_SESSION_RANDOM_BYTES)
+    return random + _session_mark(key, random)
+
+
+def is_session_id(session: bytes, key: bytes) -> bool:
+    """Return whether a member of the network made this id; of invented ones each 16,777,216th passes."""
+    random, mark = session[:_SESSION_RANDOM_BYTES], session[_SESSION_RANDOM_BYTES:]
+    return hmac.compare_digest(_session_mark(key, random), mark)
+
+
 class Initiator:
-    """One attempt to open a session. `accept_from` is whom we expect, None where only an address is known."""
+    """One attempt to open a session. `expected` is whom we want there, None where only an address is known."""
 
     def __init__(
         self, identity: Identity, entropy: Entropy, *, expected: PeerId | None = None, certificate: bytes = b""
@@ -55,8 +72,9 @@ class Initiator:
         self._private, ephemeral = identity.suite.ephemeral(entropy)
         self._certificate = certificate
         self.expected = expected
-        self.hello = Hello(entropy(envelope.SESSION_ID_BYTES), ephemeral)
+        self.hello = Hello(new_session_id(entropy, self._mac_key), ephemeral)
         self.finish: Finish | None = None
+        self._responder: bytes | None = None
 
     @property
     def session_id(self) -> bytes:
@@ -69,7 +87,17 @@ class Initiator:
         return body + _mac(self._mac_key, body)
 
     def on_challenge(self, challenge: Challenge) -> bytes:
-        """Return the finish datagram that answers a challenge to us."""
+        """Return the finish datagram that answers a challenge to us.
+
+        Raises WireError: `network` (not made by a member of ours), `other_peer` (not whom we wanted), `ourselves`.
+        """
+        if not _is_authentic(challenge, self._mac_key):
+            raise WireError("network")
+        if self.expected is not None and challenge.peer != self.expected:
+            raise WireError("other_peer")
+        if challenge.peer == self._identity.peer:
+            raise WireError("ourselves")
+        self._responder = challenge.peer
         unsigned = Finish(
             echo=challenge.echo,
             cookie=challenge.cookie,
@@ -79,7 +107,7 @@ class Initiator:
             certificate=self._certificate,
             signature=b"",
         )
-        signature = self._identity.sign(_TAG_FINISH, unsigned.unsigned())
+        signature = self._identity.sign(_TAG_FINISH, challenge.peer + unsigned.unsigned())
         self.finish = Finish(**{**_fields(unsigned), "signature": signature})
         body = self.finish.body()
         return body + _mac(self._mac_key, body)
@@ -87,15 +115,11 @@ class Initiator:
     def on_accept(self, accept: Accept) -> Established:
         """Return the session.
 
-        Raises WireError: `unasked` (no finish of ours), `other_peer` (not whom we wanted), `signature`, `unauthentic`.
+        Raises WireError: `unasked` (no finish of ours, or to somebody else), `signature`, `ephemeral`, `unauthentic`.
         """
-        if self.finish is None or accept.echo != self.hello.session:
+        if self.finish is None or accept.echo != self.hello.session or accept.peer != self._responder:
             raise WireError("unasked")
         peer = PeerId(accept.peer)
-        if self.expected is not None and peer != self.expected:
-            raise WireError("other_peer")
-        if peer == self._identity.peer:
-            raise WireError("ourselves")
         transcript = self.finish.unsigned() + accept.unsigned()
         if not self._identity.verify(peer, _TAG_ACCEPT, transcript, accept.signature):
             raise WireError("signature")
@@ -126,16 +150,26 @@ class Responder:
         hello, body, mac = envelope.parse_hello(data)
         if not hmac.compare_digest(_mac(self._mac_key, body), mac):
             raise WireError("network")
-        return hello, self.challenge(hello.session, address, now)
+        return hello, self._challenge(hello.session, address, now)
 
     def challenge(self, echo: bytes, address: Address, now: float) -> bytes:
-        """Return the challenge to a hello, or to a sealed message of a session that we do not know."""
-        return Challenge(echo, self._cookie(echo, address, int(now * 1000))).to_bytes()
+        """Return the challenge to a sealed message of a session that we do not know.
+
+        Raises WireError (`unknown_session`) where no member of the network made that session's id.
+        """
+        if not is_session_id(echo, self._mac_key):
+            raise WireError("unknown_session")
+        return self._challenge(echo, address, now)
+
+    def is_ours(self, challenge: Challenge) -> bool:
+        """Return whether a member of the network made this challenge."""
+        return _is_authentic(challenge, self._mac_key)
 
     def on_finish(self, data: bytes, address: Address, now: float, *, first: bytes) -> tuple[Established, bytes]:
         """Return the session and the accept to send, with `first` sealed in it.
 
-        Raises WireError: `network`, `cookie` (forged, old or for another address), `signature`, `ourselves`.
+        Raises WireError: `network`, `cookie` (forged, old or for another address), `ourselves`, `signature` (also
+        where it was made for another responder), `ephemeral`.
         """
         finish, body, mac = envelope.parse_finish(data)
         if not hmac.compare_digest(_mac(self._mac_key, body), mac):
@@ -144,13 +178,13 @@ class Responder:
         peer = PeerId(finish.peer)
         if peer == self._identity.peer:
             raise WireError("ourselves")
-        if not self._identity.verify(peer, _TAG_FINISH, finish.unsigned(), finish.signature):
+        if not self._identity.verify(peer, _TAG_FINISH, self._identity.peer + finish.unsigned(), finish.signature):
             raise WireError("signature")
         private, ephemeral = self._identity.suite.ephemeral(self._entropy)
         secret = _exchange(self._identity, private, finish.ephemeral)
         accept = Accept(
             echo=finish.session,
-            session=self._entropy(envelope.SESSION_ID_BYTES),
+            session=new_session_id(self._entropy, self._mac_key),
             ephemeral=ephemeral,
             peer=self._identity.peer,
             certificate=self._certificate,
@@ -170,22 +204,35 @@ class Responder:
         answer = Accept(**{**_fields(accept), "signature": signature, "sealed": session.seal(first)})
         return Established(session, finish.certificate), answer.to_bytes()
 
+    def _challenge(self, echo: bytes, address: Address, now: float) -> bytes:
+        unproven = Challenge(echo, self._identity.peer, self._cookie(echo, address, int(now) & _COOKIE_STAMP_MASK))
+        return Challenge(echo, unproven.peer, unproven.cookie, _mac(self._mac_key, unproven.body())).to_bytes()
+
     def _check_cookie(self, finish: Finish, address: Address, now: float) -> None:
-        made_ms = int.from_bytes(finish.cookie[:8], "big")
-        age_s = now - made_ms / 1000
-        if not -1 <= age_s <= limits.COOKIE_LIFE_S:
+        made_s = int.from_bytes(finish.cookie[:_COOKIE_STAMP_BYTES], "big")
+        if (int(now) - made_s) & _COOKIE_STAMP_MASK > limits.COOKIE_LIFE_S:
             raise WireError("cookie")
-        if not hmac.compare_digest(self._cookie(finish.echo, address, made_ms), finish.cookie):
+        if not hmac.compare_digest(self._cookie(finish.echo, address, made_s), finish.cookie):
             raise WireError("cookie")
 
-    def _cookie(self, echo: bytes, address: Address, made_ms: int) -> bytes:
-        stamp = made_ms.to_bytes(8, "big")
+    def _cookie(self, echo: bytes, address: Address, made_s: int) -> bytes:
+        stamp = made_s.to_bytes(_COOKIE_STAMP_BYTES, "big")
         place = f"{address[0]} {address[1]}".encode()
-        return stamp + hashlib.blake2b(stamp + echo + place, key=self._secret, digest_size=24).digest()
+        mac_bytes = envelope.COOKIE_BYTES - _COOKIE_STAMP_BYTES
+        return stamp + hashlib.blake2b(stamp + echo + place, key=self._secret, digest_size=mac_bytes).digest()
+
+
+def _is_authentic(challenge: Challenge, key: bytes) -> bool:
+    return hmac.compare_digest(_mac(key, challenge.body()), challenge.mac)
 
 
 def _mac(key: bytes, body: bytes) -> bytes:
     return hashlib.blake2b(body, key=key, digest_size=envelope.MAC_BYTES).digest()
+
+
+def _session_mark(key: bytes, random: bytes) -> bytes:
+    mark_bytes = envelope.SESSION_ID_BYTES - _SESSION_RANDOM_BYTES
+    return hashlib.blake2b(_TAG_SESSION + random, key=key, digest_size=mark_bytes).digest()
 
 
 def _fields(packet: Finish | Accept) -> dict[str, bytes]:

@@ -6,11 +6,15 @@ PROTOCOL_VERSION = 1
 # forged datagrams cannot be mixed into ours.
 DATAGRAM_MAX_BYTES = 1232
 
-# A hello is as long as the longest thing that is answered to it before its address is proven: no amplification.
-HELLO_BYTES = 1024
+# The shortest sealed message, a reply of three bytes; the cheapest check of all, done first.
+DATAGRAM_MIN_BYTES = 38
 
-# Nothing that can be shorter is a message of ours; the cheapest check of all, done first.
-DATAGRAM_MIN_BYTES = 20
+# At least as long as the challenge that answers it, so that nobody is flooded through us; and no longer, because peers
+# say hello to addresses that others merely told them of.
+HELLO_BYTES = 80
+
+# Asks whether somebody is there, padded so that a challenge in answer is not longer.
+PING_PADDING_BYTES = 36
 
 # A record and its signature. With envelope and reply fields it fits one datagram.
 RECORD_MAX_BYTES = 1024
@@ -18,11 +22,19 @@ RECORD_MAX_BYTES = 1024
 # Name of a record, UTF-8 bytes.
 NAME_MAX_BYTES = 255
 
+# Other signed statements: what a liar can make us decode, keep and pass on. The longest of each kind is shorter.
+RECEIPT_MAX_BYTES = 320
+PROVIDER_MAX_BYTES = 256
+NOTICE_MAX_BYTES = 160
+
 # Contacts in one answer: enough for a bucket, cut further to fit the datagram. More would let one liar fill a lookup.
 CONTACTS_MAX = 20
 
-# Provider statements in one answer; each is about 200 bytes, so that the datagram is the narrower bound.
+# Provider statements in one answer; each is about 160 bytes, so that they leave room for contacts.
 PROVIDERS_PER_ANSWER_MAX = 5
+
+# The text of a refusal: remote text that ends in our counters and logs.
+REFUSAL_CODE_MAX = 32
 
 # A certificate in the handshake (coordinator networks).
 CERTIFICATE_MAX_BYTES = 384
@@ -33,22 +45,33 @@ REPLAY_WINDOW = 1024
 # A cookie older than this proves nothing about who can receive at an address now.
 COOKIE_LIFE_S = 10.0
 
-# A session is replaced by a new handshake after so many messages, far below what AES-GCM allows (RFC 8446 5.5).
-SESSION_MESSAGES_MAX = 2**32
+# A session is replaced by a new handshake after so many messages either way: of our size a sixteenth of what AES-GCM
+# allows (RFC 8446 5.5 counts 2^34.5 blocks), and keys that were stolen open no more than that.
+SESSION_MESSAGES_MAX = 2**24
 
 # A version may be at most so far above what a holder has: a liar cannot use up the number space (DESIGN.md 6).
 SEQUENCE_JUMP_MAX = 2**32
 SEQUENCE_MAX = 2**62
 
-# Bulk: one frame holds a block of at most 2 MiB and its header; a longer length is refused before anything is read.
-FRAME_MAX_BYTES = 2 * 1024 * 1024 + 1024
+# Stamps order the statements of one signer: Unix milliseconds, far below what 63 bits hold.
+STAMP_MAX = 2**62
+
+# Bulk: a block of at most 2 MiB after its CID; a longer length is refused before anything is read.
+BLOCK_MAX_BYTES = 2 * 1024 * 1024
+FRAME_MAX_BYTES = BLOCK_MAX_BYTES + 36
 WANTS_PER_FRAME_MAX = 64
+HOLD_MAX_BYTES = 512
+VERSIONS_MAX = 32
+HISTORY_MAX_BYTES = 4096
 
 # A promise or an announcement lives at most so long without being renewed.
 RECEIPT_LIFE_MAX_S = 400 * 86400
 PROVIDER_LIFE_MAX_S = 2 * 86400
+
+# A record's life: sums with any clock stay exact.
 TTL_MAX_S = 100 * 365 * 86400
 
+# Copies that somebody may ask the others to keep of one piece of content.
 COPIES_MAX = 64
 
 # Size of content: 2^53 - 1 is the last integer that JSON readers agree on; refused before anything is allocated.

@@ -11,20 +11,28 @@ from msgspec import Meta, Struct
 from peerd.wire import limits
 from peerd.wire.codec import Codec, encode
 
+CID_BYTES = 36
+CID_RAW, CID_DAG_PB = b"\x01\x55\x12\x20", b"\x01\x70\x12\x20"
+"""What the 36 bytes of a CID begin with: version 1, the codec, sha2-256 of 32 bytes."""
+
 RequestId = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
-Cid36 = Annotated[bytes, Meta(min_length=36, max_length=36)]
+Cid36 = Annotated[bytes, Meta(min_length=CID_BYTES, max_length=CID_BYTES)]
 PackedContacts = Annotated[bytes, Meta(max_length=limits.CONTACTS_MAX * 51)]
 RecordBytes = Annotated[bytes, Meta(max_length=limits.RECORD_MAX_BYTES)]
-ReceiptBytes = Annotated[bytes, Meta(max_length=320)]
-ProviderBytes = Annotated[bytes, Meta(max_length=256)]
+ReceiptBytes = Annotated[bytes, Meta(max_length=limits.RECEIPT_MAX_BYTES)]
+ProviderBytes = Annotated[bytes, Meta(max_length=limits.PROVIDER_MAX_BYTES)]
+NoticeBytes = Annotated[bytes, Meta(max_length=limits.NOTICE_MAX_BYTES)]
+PingPadding = Annotated[bytes, Meta(min_length=limits.PING_PADDING_BYTES, max_length=limits.PING_PADDING_BYTES)]
+RefusalCode = Annotated[str, Meta(pattern=rf"\A[a-z_]{{1,{limits.REFUSAL_CODE_MAX}}}\Z")]
 LeftSeconds = Annotated[int, Meta(ge=1, le=limits.TTL_MAX_S)]
 
 
 class Ping(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=1):
-    """Are you there."""
+    """Are you there. Padded with zeros, so that a challenge to it is not longer."""
 
     rid: RequestId
+    padding: PingPadding = bytes(limits.PING_PADDING_BYTES)
 
 
 class FindNode(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=2):
@@ -74,7 +82,7 @@ class Leave(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, ta
     """The signer says goodbye: a signed notice, so that it can be passed on."""
 
     rid: RequestId
-    notice: Annotated[bytes, Meta(max_length=160)]
+    notice: NoticeBytes
 
 
 class Release(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=9):
@@ -148,7 +156,7 @@ class Refused(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, 
     """We will not; `code` is one of the constants in PROTOCOL.md."""
 
     rid: RequestId
-    code: Annotated[str, Meta(max_length=32, pattern="^[a-z_]*$")]
+    code: RefusalCode
 
 
 Request = Ping | FindNode | FindValue | FindProviders | Store | AddProvider | Members | Leave | Release

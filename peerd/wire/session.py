@@ -54,8 +54,8 @@ class Session:
 
     @property
     def worn(self) -> bool:
-        """Whether so much was sent that a new handshake should replace this session."""
-        return self._next >= limits.SESSION_MESSAGES_MAX
+        """Whether so much went one way or the other that a new handshake should replace this session."""
+        return max(self._next, self._newest) >= limits.SESSION_MESSAGES_MAX
 
     def seal(self, plaintext: bytes) -> bytes:
         """Return the datagram for one message."""
