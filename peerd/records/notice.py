@@ -8,6 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from peerd.records.statement import Statements
+from peerd.wire import limits
 from peerd.wire.messages import Bytes32
 
 
@@ -16,7 +17,9 @@ class LeaveNotice(Struct, array_like=True, frozen=True, forbid_unknown_fields=Tr
 
     format: Annotated[int, Meta(ge=1, le=1)]
     peer: Bytes32
-    stamp: Annotated[int, Meta(ge=0, le=2**62)]
+    stamp: Annotated[int, Meta(ge=0, le=limits.STAMP_MAX)]
 
 
-leave_notices = Statements(LeaveNotice, tag=b"peerd/1 leave\x00", signer_field="peer", max_bytes=160)
+leave_notices = Statements(
+    LeaveNotice, tag=b"peerd/1 leave\x00", signer_field="peer", max_bytes=limits.NOTICE_MAX_BYTES
+)

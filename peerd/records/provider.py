@@ -7,9 +7,10 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from peerd.errors import WireError
 from peerd.records.statement import Statements
 from peerd.wire import limits
-from peerd.wire.messages import Bytes32, Cid36
+from peerd.wire.messages import CID_DAG_PB, CID_RAW, Bytes32, Cid36
 
 REPLICA, CACHE, GONE = 1, 2, 3
 
@@ -21,8 +22,19 @@ class Provider(Struct, array_like=True, frozen=True, forbid_unknown_fields=True)
     root: Cid36
     provider: Bytes32
     kind: Annotated[int, Meta(ge=REPLICA, le=GONE)]
-    stamp: Annotated[int, Meta(ge=0, le=2**62)]
+    stamp: Annotated[int, Meta(ge=0, le=limits.STAMP_MAX)]
     life_s: Annotated[int, Meta(ge=1, le=limits.PROVIDER_LIFE_MAX_S)]
 
 
-providers = Statements(Provider, tag=b"peerd/1 provider\x00", signer_field="provider", max_bytes=256)
+def _check(body: Provider) -> None:
+    if not body.root.startswith((CID_RAW, CID_DAG_PB)):
+        raise WireError("cid")
+
+
+providers = Statements(
+    Provider,
+    tag=b"peerd/1 provider\x00",
+    signer_field="provider",
+    max_bytes=limits.PROVIDER_MAX_BYTES,
+    check=_check,
+)

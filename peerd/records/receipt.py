@@ -30,4 +30,4 @@ class Receipt(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     life_s: Annotated[int, Meta(ge=1, le=limits.RECEIPT_LIFE_MAX_S)]
 
 
-receipts = Statements(Receipt, tag=b"peerd/1 receipt\x00", signer_field="holder", max_bytes=320)
+receipts = Statements(Receipt, tag=b"peerd/1 receipt\x00", signer_field="holder", max_bytes=limits.RECEIPT_MAX_BYTES)

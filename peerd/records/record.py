@@ -16,10 +16,9 @@ from peerd.ids import Key, NetworkId, PeerId, name_key
 from peerd.records.statement import Statements, Verifier
 from peerd.records.version import Version
 from peerd.wire import limits
-from peerd.wire.messages import Bytes32
+from peerd.wire.messages import CID_BYTES, CID_DAG_PB, CID_RAW, Bytes32
 
 TOMBSTONE, INLINE, FILE, DIRECTORY = 0, 1, 2, 3
-CID_BYTES = 36
 NONCE_BYTES = 8
 
 
@@ -83,8 +82,9 @@ def read_record(raw: bytes) -> Record:
 def verify_record(raw: bytes, network: NetworkId, verifier: Verifier) -> Record:
     """Return a record from outside, checked in all that it says of itself.
 
-    Raises WireError: as statements do, and `record_key` (stored under another name's key), `record_owner` (written by
-    somebody else than the name's owner), `record_value` (value and kind do not fit).
+    Raises WireError: as statements do, and `record_name` (longer than a name may be), `record_key` (stored under
+    another name's key), `record_owner` (written by somebody else than the name's owner), `record_value` (value, size
+    and kind do not fit).
     """
     body = _statements.verify(raw, verifier)
     check_body(body, network)
@@ -103,8 +103,8 @@ def check_body(body: RecordBody, network: NetworkId) -> None:
     fits = {
         TOMBSTONE: not body.value and body.size == 0,
         INLINE: body.size == len(body.value),
-        FILE: len(body.value) == CID_BYTES,
-        DIRECTORY: len(body.value) == CID_BYTES,
+        FILE: len(body.value) == CID_BYTES and body.value.startswith((CID_RAW, CID_DAG_PB)),
+        DIRECTORY: len(body.value) == CID_BYTES and body.value.startswith(CID_DAG_PB),
     }
     if not fits[body.kind]:
         raise WireError("record_value")

@@ -6,6 +6,7 @@ signed, kept and passed on.
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from peerd.errors import WireError
@@ -20,13 +21,25 @@ VERIFIED_MAX = 4096
 
 
 class Statements(Generic[T]):
-    """Makes and reads statements of one kind. `signer_field` names the field of the body that holds the signer."""
+    """Makes and reads statements of one kind. `signer_field` names the field of the body that holds the signer.
 
-    def __init__(self, kind: type[T], *, tag: bytes, signer_field: str, max_bytes: int) -> None:
+    `check` raises WireError for a body whose fields are sound one by one and not together.
+    """
+
+    def __init__(
+        self,
+        kind: type[T],
+        *,
+        tag: bytes,
+        signer_field: str,
+        max_bytes: int,
+        check: Callable[[T], None] = lambda body: None,
+    ) -> None:
         self._codec: Codec[T] = Codec(kind)
         self._tag = tag
         self._signer_field = signer_field
         self._max_bytes = max_bytes
+        self._check = check
 
     def sign(self, identity: Identity, body: T) -> bytes:
         """Return the statement's bytes."""
@@ -43,9 +56,10 @@ class Statements(Generic[T]):
     def verify(self, raw: bytes, verifier: "Verifier") -> T:
         """Return the body of a statement from outside.
 
-        Raises WireError: `statement_size`, `malformed`, `not_canonical`, `signature`.
+        Raises WireError: `statement_size`, `malformed`, `not_canonical`, what `check` raises, `signature`.
         """
         body = self.read(raw)
+        self._check(body)
         if not verifier.check(PeerId(getattr(body, self._signer_field)), self._tag, raw):
             raise WireError("signature")
         return body
@@ -60,7 +74,7 @@ class Verifier:
 
     def check(self, signer: PeerId, tag: bytes, raw: bytes) -> bool:
         """Return whether the last 64 bytes of `raw` are the signer's signature of the rest."""
-        digest = hashlib.sha256(tag + raw).digest()
+        digest = hashlib.sha256(tag + signer + raw).digest()
         if digest in self._good:
             self._good.move_to_end(digest)
             return True
