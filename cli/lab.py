@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def lab(invocation: Invocation) -> None:
     """Replace this process by the harness; does not return."""
     given_before = ["--json"] if invocation.flag("json") else []
-    arguments = [sys.executable, "-m", "peerd.lab", *given_before, *invocation.operands]
+    arguments = [sys.executable, "-P", "-m", "peerd.lab", *given_before, *invocation.operands]
     try:
         os.execv(sys.executable, arguments)  # noqa: S606 (no shell is wanted)
     except OSError as error:

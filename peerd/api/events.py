@@ -27,11 +27,12 @@ async def send_events(exchange: Exchange) -> web.StreamResponse:
     response.content_type = "text/event-stream"
     # The end of a stream is the end of its connection, HTTP/1.0 clients included.
     response.force_close()
+    events = exchange.peer.events()  # from here on: what happens while the head goes out is not lost
     await response.prepare(exchange.request)
     waiting: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
     with exchange.server.endless():
         async with asyncio.TaskGroup() as group:
-            pump = group.create_task(_pump(exchange.peer.events(), waiting))
+            pump = group.create_task(_pump(events, waiting))
             try:
                 await _write_all(response, waiting, exchange.server.write_idle_s)
             except (ConnectionError, TimeoutError):

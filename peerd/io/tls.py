@@ -1,12 +1,16 @@
 """Bulk streams over TLS 1.3, the server pinned to its peer's key (DESIGN.md 5).
 
-The server's certificate is self-signed with the peer's Ed25519 key; its handshake proves the key. The client checks
-that key and nothing else of the certificate: no names, no dates, no chain. The client's own proof is the bulk
-protocol's business (node.bulk), since Python's `ssl` refuses unknown client certificates.
+The server's certificate is self-signed with the peer's Ed25519 key, and all of it but key and signature is fixed: no
+names, no dates that mean anything, no extensions. The TLS handshake proves the key; the client takes a certificate
+only where it is byte for byte the one of the peer it wants. So nothing of X.509 has to be parsed, which hostile bytes
+could be made for and which costs memory in every daemon.
+
+The client's own proof is the bulk protocol's business (node.bulk), since Python's `ssl` refuses unknown client
+certificates.
 """
 
 import asyncio
-import datetime
+import base64
 import socket
 import ssl
 import tempfile
@@ -14,12 +18,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
-
 from peerd.errors import UnreachableError, WireError
+from peerd.identity import ED25519
 from peerd.ids import PeerId
 from peerd.io.environment import Stream
 from peerd.kad.contact import Address
@@ -30,37 +30,53 @@ HANDSHAKE_TIMEOUT_S = 5.0
 READ_BUFFER_BYTES = 1024 * 1024
 WRITE_BUFFER_BYTES = 1024 * 1024
 WRITE_PIECE_BYTES = 256 * 1024
-_SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "peerd")])
-# Dates mean nothing to us: clocks may be wrong. They only have to be there.
-_BEGIN = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-_END = datetime.datetime(2120, 1, 1, tzinfo=datetime.UTC)
+
+# RFC 5280 in DER: version 3, serial number 1, Ed25519 (RFC 8410), issuer and subject CN=peerd, 2020 to 2120; then the
+# key. Around it the length, and behind it the algorithm and length of the signature.
+_TBS_HEAD = bytes.fromhex(
+    "308181a003020102020101300506032b65703010310e300c06035504030c057065657264"
+    "3020170d3230303130313030303030305a180f32313230303130313030303030305a"
+    "3010310e300c06035504030c057065657264302a300506032b6570032100"
+)
+_CERTIFICATE_HEAD = bytes.fromhex("3081ce")
+_SIGNATURE_HEAD = bytes.fromhex("300506032b6570034100")
+_KEY_HEAD = bytes.fromhex("302e020100300506032b657004220420")  # PKCS #8 (RFC 8410 7)
+CERTIFICATE_BYTES = 209
+SIGNATURE_BYTES = 64
+
+
+def certificate_of(seed: bytes) -> bytes:
+    """Return the DER certificate of the key of this seed, 209 bytes."""
+    key = ED25519.signing_key(seed)
+    tbs = _TBS_HEAD + key.public
+    return _CERTIFICATE_HEAD + tbs + _SIGNATURE_HEAD + key.sign(tbs)
+
+
+def is_certificate_of(peer: PeerId, certificate: bytes) -> bool:
+    """Return whether a certificate is that of `peer`; its signature is not looked at, since TLS proves the key."""
+    expected = _CERTIFICATE_HEAD + _TBS_HEAD + peer + _SIGNATURE_HEAD
+    return len(certificate) == CERTIFICATE_BYTES and certificate[:-SIGNATURE_BYTES] == expected
 
 
 def server_context(seed: bytes) -> ssl.SSLContext:
     """Return the context of a server that proves the key of this seed."""
-    key = Ed25519PrivateKey.from_private_bytes(seed)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(_SUBJECT)
-        .issuer_name(_SUBJECT)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(_BEGIN)
-        .not_valid_after(_END)
-        .sign(key, None)
-    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     # Without tickets nothing of a session outlives it, and no bytes are written after a handshake nobody answers.
     context.num_tickets = 0
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pem = _pem("CERTIFICATE", certificate_of(seed)) + _pem("PRIVATE KEY", _KEY_HEAD + seed)
     # The ssl module loads from files only; this one is 0600, never synced, and gone before the first connection.
     with tempfile.TemporaryDirectory(prefix="peerd-") as directory:
         path = Path(directory) / "server.pem"
         path.touch(mode=0o600)
-        path.write_bytes(certificate.public_bytes(Encoding.PEM) + pem)
+        path.write_text(pem)
         context.load_cert_chain(path)
     return context
+
+
+def _pem(label: str, der: bytes) -> str:
+    text = base64.encodebytes(der).decode()
+    return f"-----BEGIN {label}-----\n{text}-----END {label}-----\n"
 
 
 def client_context() -> ssl.SSLContext:
@@ -70,17 +86,6 @@ def client_context() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def key_in(certificate: bytes) -> PeerId:
-    """Return the key of a DER certificate; raises WireError where it is no Ed25519 key."""
-    try:
-        key = x509.load_der_x509_certificate(certificate).public_key()
-    except ValueError as error:
-        raise WireError("certificate") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise WireError("certificate")
-    return PeerId(key.public_bytes_raw())
 
 
 class TlsStream:
@@ -176,7 +181,7 @@ async def connect(context: ssl.SSLContext, peer: PeerId, address: Address) -> Tl
     except (OSError, ssl.SSLError, TimeoutError) as error:
         raise UnreachableError(f"no connection: {error}") from error
     certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    if certificate is None or key_in(certificate) != peer:
+    if certificate is None or not is_certificate_of(peer, certificate):
         writer.transport.abort()
         raise WireError("other_peer")
     return TlsStream(reader, writer, peer)

@@ -12,17 +12,18 @@ from typing import Protocol
 
 from loguru import logger
 
-from peerd.config import Settings
+from peerd.config import HostPort, Settings
 from peerd.errors import NoRoomError, PeerdError, RefusedError, StoreError, UnreachableError, WireError
 from peerd.identity import Identity
 from peerd.ids import PeerId
 from peerd.io.environment import Environment, Stream, StreamListener
-from peerd.kad.contact import Address, Contact
+from peerd.kad.contact import Contact
 from peerd.logs import short
 from peerd.node.tasks import Tasks
 from peerd.wire import frames
 from peerd.wire.codec import encode
 from peerd.wire.frames import HoldBody, VersionBody
+from peerd.wire.messages import CID_BYTES
 
 _TAG_PROOF = b"peerd/1 bulk proof\x00"
 NONCE_BYTES = 32
@@ -183,11 +184,11 @@ class BulkConnection:
             return
         ask.heard_at = self.used_at
         if kind in (frames.BLOCK, frames.MISSING):
-            cid = payload[: frames.CID_BYTES]
+            cid = payload[:CID_BYTES]
             if ask.deliver is None or cid not in ask.left:
                 raise WireError("unasked_block")
             ask.left.discard(cid)
-            ask.deliver(cid, payload[frames.CID_BYTES :] if kind == frames.BLOCK else None)
+            ask.deliver(cid, payload[CID_BYTES:] if kind == frames.BLOCK else None)
             if not ask.left:
                 ask.future.set_result(b"")
         elif kind == frames.FAILED:
@@ -276,9 +277,11 @@ class BulkPool:
         self._connections_max = settings.connections_max
         self._connections: dict[PeerId, BulkConnection] = {}
         self._opening: dict[PeerId, asyncio.Future[BulkConnection]] = {}
+        self._open_ones: set[BulkConnection] = set()
         self._accepted_count = 0
         self._listener: StreamListener | None = None
-        self.dropped: Callable[[Address], bool] = lambda address: False
+        self.cut: Callable[[PeerId], bool] = lambda peer: False
+        """Says with whom this peer is cut off, by the harness."""
 
     async def listen(self) -> None:
         """Begin to accept."""
@@ -289,13 +292,13 @@ class BulkPool:
         """Stop accepting and cut all."""
         if self._listener is not None:
             await self._listener.close()
-        for connection in list(self._connections.values()):
+        for connection in self._open_ones:
             connection.close()
 
     def drop(self, peer: PeerId) -> None:
-        """Cut the connection with a peer."""
-        connection = self._connections.pop(peer, None)
-        if connection is not None:
+        """Cut all connections with a peer."""
+        self._connections.pop(peer, None)
+        for connection in [each for each in self._open_ones if each.peer == peer]:
             connection.close()
 
     async def get(self, contact: Contact) -> BulkConnection:
@@ -303,7 +306,7 @@ class BulkPool:
 
         Raises UnreachableError, WireError (the other end is not that peer).
         """
-        if self.dropped(contact.address):
+        if self.cut(contact.peer):
             raise UnreachableError("cut off")
         connection = self._connections.get(contact.peer)
         if connection is not None and not connection.closed:
@@ -341,17 +344,19 @@ class BulkPool:
         await _expect(stream, frames.READY)
 
     async def _accept(self, stream: Stream) -> None:
-        if self._accepted_count >= self._connections_max or self.dropped(stream.remote):
+        if self._accepted_count >= self._connections_max:
             stream.close()
             return
         self._accepted_count += 1
         try:
             async with asyncio.timeout(OPENING_TIMEOUT_S):
                 peer = await self._check_caller(stream)
+            if self.cut(peer):
+                raise WireError("cut_off")
             connection = self._started(stream, peer, run=False)
             await connection.run()
         except (TimeoutError, UnreachableError, WireError) as error:
-            logger.debug("a bulk connection was refused", address=stream.remote, reason=str(error))
+            logger.debug("a bulk connection was refused", address=HostPort(*stream.remote).text, reason=str(error))
         finally:
             self._accepted_count -= 1
             stream.close()
@@ -368,6 +373,7 @@ class BulkPool:
 
     def _started(self, stream: Stream, peer: PeerId, *, run: bool = True) -> BulkConnection:
         connection = BulkConnection(stream, peer, self._handler, self._tasks, stall_s=self._stall_s)
+        self._open_ones = {each for each in self._open_ones if not each.closed} | {connection}
         known = self._connections.get(peer)
         if known is None or known.closed or not known.busy:
             self._connections[peer] = connection

@@ -78,4 +78,4 @@ class Core:
 
         `durable` is for requests that are answered once something is on the other's disk.
         """
-        return self.endpoint.rtt(contact.peer, durable=durable).rto_s
+        return self.endpoint.roundtrips.rto_s(contact.peer, durable=durable)

@@ -6,19 +6,22 @@ from the peer that was asked, in its session. Retransmission follows the measure
 
 import asyncio
 import inspect
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from loguru import logger
 
+from peerd.config import HostPort
 from peerd.errors import RefusedError, UnreachableError, WireError
 from peerd.identity import Identity
 from peerd.ids import PeerId
 from peerd.io.environment import Datagrams, Environment
 from peerd.kad.contact import Address, Contact
-from peerd.kad.rtt import HEDGE_MIN_S, RttEstimator
+from peerd.logs import short
+from peerd.node.roundtrips import RoundTrips
+from peerd.node.sessions import SessionTable
 from peerd.node.tasks import Tasks
 from peerd.wire import envelope, limits, messages
 from peerd.wire.handshake import Established, Initiator, Responder
@@ -40,18 +43,12 @@ LEAVE_LINGER_S = 1.0
 
 # Bounds on memory: strangers can fill none of these without proving an address and a key.
 SESSIONS_MAX = 4096
-# Handshakes that cross leave several sessions for one peer; each end may send in any of them for a while.
-SESSIONS_PER_PEER_MAX = 4
 ATTEMPTS_MAX = 1024
 PENDING_MAX = 16384
 ACCEPTS_MAX = 512
 
 # Requests that are answered when something is on the other's disk.
-TRUSTED_SAMPLES = 8
-RECENT_SAMPLES = 16
-HEDGE_MEDIANS = 4
 _DURABLE = frozenset({messages.Store, messages.AddProvider, messages.Release})
-DURABLE_RTO_MIN_S = 0.1
 
 Handler = Callable[[PeerId, Address, Request], Reply | Awaitable[Reply] | None]
 Proven = Callable[[PeerId, Address, bool], None]
@@ -126,18 +123,12 @@ class Endpoint:
         self._responder = Responder(identity, environment.entropy)
         self._datagrams: Datagrams | None = None
         self._loop = asyncio.get_running_loop()
-        self._by_id: dict[bytes, Session] = {}
-        self._by_peer: OrderedDict[PeerId, list[Session]] = OrderedDict()
+        self.sessions = SessionTable(SESSIONS_MAX)
+        self.roundtrips = RoundTrips()
         self._attempts: dict[Address, _Attempt] = {}
         self._attempt_ids: dict[bytes, _Attempt] = {}
         self._accepts: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
         self._pending: dict[int, _Pending] = {}
-        self._rtt: dict[PeerId, RttEstimator] = {}
-        self._rtt_durable: dict[PeerId, RttEstimator] = {}
-        self._rtt_of_all = _estimator(durable=False)
-        self._rtt_durable_of_all = _estimator(durable=True)
-        self._recent_rtts: deque[float] = deque(maxlen=RECENT_SAMPLES)
-        self._by_remote: dict[tuple[Address, bytes], Session] = {}
         self._next_rid = int.from_bytes(environment.entropy(4), "big")
         self.counts = Counts()
         self.drop_list: frozenset[Address] = frozenset()
@@ -190,79 +181,24 @@ class Endpoint:
             attempt = self._begin(address, expected, timeout_s)
         return await asyncio.shield(attempt.future)
 
-    def connected(self, peer: PeerId) -> bool:
-        """Whether a session with this peer stands."""
-        return peer in self._by_peer
-
-    def heard_at(self, peer: PeerId) -> float | None:
-        """Return when this peer last said something authentic, None where there is no session."""
-        sessions = self._by_peer.get(peer)
-        return max(session.heard_at for session in sessions) if sessions else None
-
-    def rtt(self, peer: PeerId, *, durable: bool = False) -> RttEstimator:
-        """Return the peer's round-trip estimator; where nothing was measured yet, that of all peers together.
-
-        Answers that wait for a disk (`durable`) are measured apart.
-        """
-        if durable:
-            return self._rtt_durable.get(peer) or self._rtt_durable_of_all
-        return self._rtt.get(peer) or self._rtt_of_all
-
-    def hedge_s(self, peer: PeerId) -> float:
-        """Return after how long without a reply another peer is asked as well."""
-        estimator = self._rtt.get(peer)
-        if estimator is not None and estimator.count >= TRUSTED_SAMPLES:
-            return estimator.hedge_s
-        # The few samples of this peer may be of the storm in which it joined: what all peers took of late says more.
-        own = (estimator or self._rtt_of_all).hedge_s
-        if not self._recent_rtts:
-            return own
-        median = sorted(self._recent_rtts)[len(self._recent_rtts) // 2]
-        return min(own, max(HEDGE_MIN_S, HEDGE_MEDIANS * median))
-
-    def _measured(self, pending: _Pending, rtt_s: float) -> None:
-        table = self._rtt_durable if pending.durable else self._rtt
-        peer = pending.contact.peer
-        estimator = table.get(peer)
-        if estimator is None:
-            estimator = table[peer] = _estimator(durable=pending.durable)
-        estimator.sample(rtt_s)
-        if pending.durable:
-            self._rtt_durable_of_all.sample(rtt_s)
-        else:
-            self._rtt_of_all.sample(rtt_s)
-            self._recent_rtts.append(rtt_s)
-
-    def rtt_known(self, peer: PeerId) -> float | None:
-        """Return the measured round trip to a peer in seconds, None where there is no measurement."""
-        estimator = self._rtt.get(peer)
-        return estimator.srtt_s if estimator is not None else None
-
     def drop_session_later(self, peer: PeerId) -> None:
         """Forget what we share with a peer once what is being answered to it is sent."""
         self._loop.call_later(LEAVE_LINGER_S, self.drop_session, peer)
 
     def drop_session(self, peer: PeerId) -> None:
         """Forget what we share with a peer; the next request shakes hands anew."""
-        for session in self._by_peer.pop(peer, ()):
-            self._drop(session)
-        self._rtt.pop(peer, None)
-        self._rtt_durable.pop(peer, None)
-
-    def _drop(self, session: Session) -> None:
-        self._by_id.pop(session.local_id, None)
-        self._by_remote.pop((session.address, session.remote_id), None)
+        self.sessions.drop(peer)
+        self.roundtrips.forget(peer)
 
     def _transmit(self, pending: _Pending) -> None:
         peer = pending.contact.peer
-        sessions = self._by_peer.get(peer)
+        session = self.sessions.of(peer)
         now = self._clock.monotonic()
         pending.tries += 1
-        if sessions is not None:
-            session = sessions[0]
+        if session is not None:
             pending.sent_at = now
             self._send(session.seal(pending.plaintext), session.address)
-            wait_s = self.rtt(peer, durable=pending.durable).rto_s * (1 << min(pending.tries - 1, 6))
+            wait_s = self.roundtrips.rto_s(peer, durable=pending.durable) * (1 << min(pending.tries - 1, 6))
         else:
             if pending.contact.address not in self._attempts:
                 self._begin(pending.contact.address, peer, pending.deadline - now)
@@ -280,7 +216,7 @@ class Endpoint:
             self._arm(pending, LAG_GRACE_S)
             return
         peer = pending.contact.peer
-        if peer in self._by_peer:
+        if peer in self.sessions:
             self._unanswered(peer)
         if pending.future.done():  # the caller went away; that the peer is silent was still worth knowing
             self._pending.pop(pending.rid, None)
@@ -342,7 +278,7 @@ class Endpoint:
             attempt.future.set_exception(outcome)
             expected = attempt.initiator.expected
             for pending in list(self._pending.values()):
-                waits = pending.contact.address == attempt.address and not self.connected(pending.contact.peer)
+                waits = pending.contact.address == attempt.address and pending.contact.peer not in self.sessions
                 if waits and (expected is None or pending.contact.peer == expected):
                     self._finish_pending(pending, UnreachableError("no answer to the handshake"))
         else:
@@ -373,7 +309,7 @@ class Endpoint:
             self.counts.rejected[error.reason] += 1
 
     def _on_sealed(self, data: bytes, address: Address) -> None:
-        session = self._by_id.get(data[3:11])
+        session = self.sessions.by_id(data[3:11])
         if session is None:
             if data[3:11] not in self._attempt_ids and len(data) > len(envelope.SEALED_HEADER) + 40:
                 self._send(self._responder.challenge(data[3:11], address, self._clock.monotonic()), address)
@@ -382,9 +318,7 @@ class Endpoint:
         now = session.heard_at = self._clock.monotonic()
         if session.peer in self.doubted:
             self._heard(session.peer)
-        sessions = self._by_peer[session.peer]
-        if sessions[0] is not session:
-            self._prefer(session, sessions)
+        self.sessions.heard_in(session)
         message = messages.decode(plaintext)
         if address != session.address and address not in self._attempts:
             self._begin(address, session.peer, HANDSHAKE_TIMEOUT_S)  # moved: proven by a handshake before it counts
@@ -398,7 +332,7 @@ class Endpoint:
         if pending is None or pending.contact.peer != peer:
             raise WireError("unasked")
         if pending.tries == 1:  # Karn: the answer to a repeated request says nothing of the round trip
-            self._measured(pending, now - pending.sent_at)
+            self.roundtrips.measured(peer, now - pending.sent_at, durable=pending.durable)
         if isinstance(reply, Refused):
             self._finish_pending(pending, RefusedError(reply.code))
         else:
@@ -444,8 +378,8 @@ class Endpoint:
 
     def _reopen(self, remote_id: bytes, address: Address) -> _Attempt:
         """Return a handshake with the peer that has forgotten our session (it restarted)."""
-        session = self._by_remote.get((address, remote_id))
-        if session is None or self._by_peer[session.peer][0] is not session:
+        session = self.sessions.by_remote(address, remote_id)
+        if session is None:
             raise WireError("unasked")
         if address in self._attempts:
             return self._attempts[address]
@@ -467,7 +401,7 @@ class Endpoint:
             len(self._accepts) > ACCEPTS_MAX or next(iter(self._accepts.values()))[0] < now - limits.COOKIE_LIFE_S
         ):
             self._accepts.popitem(last=False)
-        self._install(established, address, now, first=not self.connected(established.session.peer))
+        self._install(established, address, now, sending=established.session.peer not in self.sessions)
         self._send(accept, address)
         self._proven(established.session.peer, address, False)
         ours = self._attempts.get(address)
@@ -488,34 +422,19 @@ class Endpoint:
             raise
         peer = established.session.peer
         now = self._clock.monotonic()
-        self._install(established, address, now, first=True)
+        self._install(established, address, now, sending=True)
         self._proven(peer, address, True)
         self._end_attempt(attempt, peer)
         self._flush(peer)
 
-    # The table of sessions.
+    # Sessions.
 
-    def _install(self, established: Established, address: Address, now: float, *, first: bool) -> None:
+    def _install(self, established: Established, address: Address, now: float, *, sending: bool) -> None:
         session = established.session
         session.address = address
         session.established_at = session.heard_at = now
-        sessions = self._by_peer.setdefault(session.peer, [])
-        sessions.insert(0 if first else 1, session)
-        self._by_id[session.local_id] = session
-        self._by_remote[address, session.remote_id] = session
-        for old in sessions[SESSIONS_PER_PEER_MAX:]:
-            self._drop(old)
-        del sessions[SESSIONS_PER_PEER_MAX:]
-        self._by_peer.move_to_end(session.peer)
-        if len(self._by_peer) > SESSIONS_MAX:
-            self.drop_session(next(iter(self._by_peer)))
-        logger.debug("session established", peer=session.peer.hex()[:8], address=address)
-
-    def _prefer(self, session: Session, sessions: list[Session]) -> None:
-        """The other uses this session: it has the keys, so we send in it as well from now on."""
-        if session.established_at > sessions[0].established_at:
-            sessions.remove(session)
-            sessions.insert(0, session)
+        self.sessions.install(session, sending=sending)
+        logger.debug("session established", peer=short(session.peer), address=HostPort(*address).text)
 
     def _flush(self, peer: PeerId) -> None:
         """Send again what waited for a session with `peer`."""
@@ -532,7 +451,3 @@ class Endpoint:
         self.counts.sent_count += 1
         self.counts.sent_bytes += len(data)
         self._datagrams.send(data, address)
-
-
-def _estimator(*, durable: bool) -> RttEstimator:
-    return RttEstimator(rto_min_s=DURABLE_RTO_MIN_S) if durable else RttEstimator()

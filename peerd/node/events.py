@@ -1,8 +1,8 @@
 """What happens in this peer, for whoever listens: the API's event stream, tests. Slow listeners lose events."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
+from weakref import WeakSet
 
 from msgspec import Struct
 
@@ -11,36 +11,48 @@ LISTENERS_MAX = 64
 
 
 class Event(Struct, frozen=True):
-    """One thing that happened; `fields` are JSON values."""
+    """One thing that happened; `fields` are JSON values, ids and names in full."""
 
     kind: str
     fields: dict[str, Any]
+
+
+class Listener:
+    """Yields events from its making on; one that is QUEUE_MAX behind loses the oldest. Ends by being let go."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE_MAX)
+
+    def __aiter__(self) -> "Listener":
+        return self
+
+    async def __anext__(self) -> Event:
+        """Wait for the next event."""
+        return await self._queue.get()
+
+    def tell(self, event: Event) -> None:
+        """Take one event."""
+        if self._queue.full():
+            self._queue.get_nowait()
+        self._queue.put_nowait(event)
 
 
 class Events:
     """Hands every event to every listener."""
 
     def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[Event]] = set()
+        self._listeners: WeakSet[Listener] = WeakSet()
 
     def emit(self, kind: str, **fields: Any) -> None:
         """Tell all listeners; never waits."""
-        if not self._queues:
-            return
-        event = Event(kind, fields)
-        for queue in self._queues:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(event)
+        if self._listeners:
+            event = Event(kind, fields)
+            for listener in list(self._listeners):
+                listener.tell(event)
 
-    async def listen(self) -> AsyncIterator[Event]:
-        """Yield events from now on; a listener that is QUEUE_MAX behind loses the oldest."""
-        if len(self._queues) >= LISTENERS_MAX:
-            return
-        queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE_MAX)
-        self._queues.add(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._queues.discard(queue)
+    def listen(self) -> Listener:
+        """Return a listener for what happens from now on; beyond LISTENERS_MAX it hears nothing."""
+        listener = Listener()
+        if len(self._listeners) < LISTENERS_MAX:
+            self._listeners.add(listener)
+        return listener

@@ -1,11 +1,10 @@
 """Getting: the name's newest version, then its content from here or from all that have it, checked block by block."""
 
 import asyncio
-import tarfile
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from peerd.content.block import Block
 from peerd.content.cid import Cid
@@ -27,12 +26,16 @@ from peerd.node.reading import need, read
 from peerd.node.results import GetOptions, Kind
 from peerd.records.record import DIRECTORY, INLINE, Record
 
+if TYPE_CHECKING:
+    import tarfile
+
 # Blocks of one file under way ahead of its reader, of 1 MiB each; and entries of a directory.
 AHEAD_BLOCKS = 12
 AHEAD_ENTRIES = 128
 AHEAD_BYTES = 12 * 1024 * 1024
 DIRECTORY_DEPTH_MAX = 128
 PIECE_BYTES = 1024 * 1024
+PAX_FORMAT: Literal[2] = 2  # tarfile.PAX_FORMAT
 
 
 @dataclass(slots=True)
@@ -112,7 +115,7 @@ async def _open_record(
         kind="directory" if record.body.kind == DIRECTORY else "file",
         size=record.body.size,
         version=record.version.text,
-        writer=peer_id_text(record.body.writer),  # type: ignore[arg-type]
+        writer=peer_id_text(record.body.writer),
         source=source,  # type: ignore[arg-type]
         hops=0 if source != "peer" else hops,
         elapsed_ms=elapsed_ms(core, started),
@@ -277,6 +280,8 @@ class Source:
 
 async def _tar(source: Source, root: Cid) -> AsyncIterator[bytes]:
     """Yield a tar of a directory, entries in order, their roots fetched ahead so that no file costs a round trip."""
+    import tarfile  # noqa: PLC0415  with its compressors 2 MB, which a peer that gives no directory does not need
+
     async for path, entry, block in _walk(source, root):
         node = decode(entry.cid, block)
         info = tarfile.TarInfo(path)
@@ -301,8 +306,8 @@ async def _tar(source: Source, root: Cid) -> AsyncIterator[bytes]:
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def _header(info: tarfile.TarInfo) -> bytes:
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+def _header(info: "tarfile.TarInfo") -> bytes:
+    return info.tobuf(PAX_FORMAT, "utf-8", "surrogateescape")
 
 
 async def _walk(source: Source, root: Cid) -> AsyncIterator[tuple[str, Entry, bytes]]:

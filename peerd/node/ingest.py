@@ -5,11 +5,10 @@ unlinked and collected.
 """
 
 import asyncio
-import tarfile
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from peerd.content.block import Block
 from peerd.content.build import DirectoryBuilder, FileBuilder, Node
@@ -17,6 +16,9 @@ from peerd.content.cid import Cid
 from peerd.errors import UsageError
 from peerd.node.blocks import BATCH_BLOCKS_MAX, BATCH_BYTES, BlockWriter
 from peerd.node.core import Core
+
+if TYPE_CHECKING:
+    import tarfile
 
 # A file up to this may ride in its record; whether it does, the record's size decides (its name counts too).
 INLINE_MAX_BYTES = 1024
@@ -111,7 +113,7 @@ class _BodyFile:
         """Return at most `count` bytes, empty at the end."""
         while len(self._rest) < count and not self._ended:
             if self.stopped:
-                raise tarfile.ReadError("stopped")
+                raise UsageError("the body broke off")
             self._waiting = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
             piece = self._waiting.result()
             if not piece:
@@ -147,6 +149,8 @@ class _TarReader:
 
     def run(self) -> Node:
         """Return the directory's node."""
+        import tarfile  # noqa: PLC0415  with its compressors 2 MB, which a peer that takes no directory does not need
+
         try:
             with tarfile.open(fileobj=cast("IO[bytes]", self._source), mode="r|", encoding="utf-8") as tar:
                 for member in tar:
@@ -158,7 +162,7 @@ class _TarReader:
         self._send()
         return node
 
-    def _member(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    def _member(self, tar: "tarfile.TarFile", member: "tarfile.TarInfo") -> None:
         path = member.name.removeprefix("./").strip("/")
         if member.isdir():
             if path not in ("", "."):
@@ -170,7 +174,7 @@ class _TarReader:
         else:
             raise UsageError(f"not a file, directory or symbolic link: {member.name[:255]!r}")
 
-    def _file(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> Node:
+    def _file(self, tar: "tarfile.TarFile", member: "tarfile.TarInfo") -> Node:
         builder = FileBuilder()
         data = tar.extractfile(member)
         assert data is not None

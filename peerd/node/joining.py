@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from loguru import logger
 
+from peerd.config import HostPort
 from peerd.errors import PeerdError, UnreachableError, WireError
 from peerd.ids import ID_BYTES, PeerId
 from peerd.kad.contact import Address, Contact, unpack_contacts
@@ -89,7 +90,12 @@ class Joining:
                 return  # it came to us while it waited here
             await self._core.endpoint.connect(address, candidate.expected)
         except UnreachableError as error:
-            logger.debug("a candidate did not answer", address=address, source=candidate.source, reason=str(error))
+            logger.debug(
+                "a candidate did not answer",
+                address=HostPort(*address).text,
+                source=candidate.source,
+                reason=str(error),
+            )
         finally:
             self._under_way.discard(address)
             self._sources.pop(address, None)

@@ -10,7 +10,7 @@ from loguru import logger
 
 from peerd.content.cid import Cid
 from peerd.errors import PeerdError, RemoteError, UnreachableError
-from peerd.ids import PeerId, distance
+from peerd.ids import PeerId, distance, peer_id_text
 from peerd.io.store.interface import Root
 from peerd.kad.contact import Contact
 from peerd.logs import short
@@ -83,7 +83,7 @@ class Maintaining:
             core.endpoint.drop_session(member.contact.peer)
             core.bulk.drop(member.contact.peer)
             logger.info("a peer is gone", peer=short(member.contact.peer))
-            core.events.emit("peer", id=short(member.contact.peer), state="dead")
+            core.events.emit("peer", id=peer_id_text(member.contact.peer), state="dead")
         doubted = [c for p in core.members.doubted if (c := core.members.contact(p)) is not None]
         for contact in doubted[:8]:
             core.tasks.spawn(self._probe_one(contact), "probe suspect")

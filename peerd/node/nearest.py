@@ -64,7 +64,7 @@ async def search(
         while True:
             step = lookup.next(core.now())
             if isinstance(step, Contact):
-                asking.ask(step, kind, key, silent_after_s=core.endpoint.hedge_s(step.peer))
+                asking.ask(step, kind, key, silent_after_s=core.endpoint.roundtrips.hedge_s(step.peer))
                 continue
             if lookup.outcome is not Outcome.RUNNING or lookup.only_slow_left:
                 break

@@ -94,7 +94,7 @@ class Peer:
         )
         core.endpoint.doubted = core.members.doubted
         core.bulk = BulkPool(core.identity, self._environment, core.settings, self._tasks, Holding(core))
-        core.bulk.dropped = lambda address: address in core.endpoint.drop_list
+        core.bulk.cut = self._is_cut
         self._datagrams = await self._environment.transports.open_datagrams(core.endpoint.receive)
         core.endpoint.attach(self._datagrams)
         core.own_address = self.listen_text
@@ -316,6 +316,10 @@ class Peer:
         contact = core.members.contact(peer)
         if contact is not None:
             self._joining.met(contact)
+
+    def _is_cut(self, peer: PeerId) -> bool:
+        member = self._core.members.all.get(peer)
+        return member is not None and member.contact.address in self._core.endpoint.drop_list
 
     def _members_changed(self) -> None:
         self._maintaining.members_changed()

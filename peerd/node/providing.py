@@ -85,7 +85,7 @@ async def sources_of(core: Core, root: Cid) -> list[Contact]:
     """Return peers to fetch `root` from: those that say they have it, nearest in time first, then those that should."""
     found = await find_providers(core, root)
     alleged = [contact for peer in found.providers if (contact := _contact(core, found, peer)) is not None]
-    alleged.sort(key=lambda contact: core.endpoint.rtt(contact.peer).srtt_s or 1.0)
+    alleged.sort(key=lambda contact: core.endpoint.roundtrips.srtt_s(contact.peer) or 1.0)
     named = {contact.peer for contact in alleged}
     nearest = core.members.closest(root.digest, core.settings.copies)
     return alleged + [contact for contact in nearest if contact.peer not in named]

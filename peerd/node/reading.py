@@ -35,8 +35,8 @@ class Reading:
     trace: list[Hop]
 
 
-async def read(core: Core, key: Key, *, consistency: str, timeout_s: float) -> Reading:
-    """Return what is known of a key.
+async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_write: bool = False) -> Reading:
+    """Return what is known of a key; `for_write` waits for nobody who is silent.
 
     Raises TimedOutError where too few holders answered to know.
     """
@@ -47,20 +47,31 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float) -> R
         if not core.members.table.complete:
             return await _search_one(core, key, timeout_s)
     holders = await holders_of(core, key)
-    return await _Read(core, key, own, holders, one=consistency == "one", timeout_s=timeout_s).run()
+    return await _Read(
+        core, key, own, holders, one=consistency == "one", timeout_s=timeout_s, for_write=for_write
+    ).run()
 
 
 class _Read:
     """One read of one key."""
 
     def __init__(
-        self, core: Core, key: Key, own: Record | None, holders: Holders, *, one: bool, timeout_s: float
+        self,
+        core: Core,
+        key: Key,
+        own: Record | None,
+        holders: Holders,
+        *,
+        one: bool,
+        timeout_s: float,
+        for_write: bool,
     ) -> None:
         self.core = core
         self.key = key
         self.own = own
         self.holders = holders
         self.one = one
+        self.for_write = for_write
         self.timeout_s = min(timeout_s, READ_TIMEOUT_S)
         asked = [contact.peer for contact in holders.contacts]
         self.quorum = ReadQuorum([*asked, core.peer] if holders.ours else asked)
@@ -94,6 +105,8 @@ class _Read:
         return self._result()
 
     def _over(self) -> bool:
+        if self.for_write and self.quorum.decided and not self.quorum.waiting:
+            return True  # a writer need not prove that there is nothing
         if self.one and self.quorum.newest is not None:
             return True
         if self.quorum.newest is None:
@@ -112,8 +125,8 @@ class _Read:
         return [*asked, self.core.peer] if self.holders.ours else asked
 
     def _ask(self, asking: Asking, contact: Contact) -> None:
-        endpoint = self.core.endpoint
-        silent_s = endpoint.hedge_s(contact.peer) if self.one else endpoint.rtt(contact.peer).rto_s
+        roundtrips = self.core.endpoint.roundtrips
+        silent_s = roundtrips.hedge_s(contact.peer) if self.one else roundtrips.rto_s(contact.peer)
         asking.ask(contact, FindValue, self.key, silent_after_s=silent_s)
         hop = Hop(contact, 1, self.core.now())
         self.trace.append(hop)

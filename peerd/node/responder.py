@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from loguru import logger
 
 from peerd.errors import NoRoomError, StoreError, WireError
-from peerd.ids import Key, PeerId
+from peerd.ids import Key, PeerId, peer_id_text
 from peerd.io.store.interface import MISS
 from peerd.kad.contact import Address, pack_contacts
 from peerd.logs import short
@@ -155,7 +155,7 @@ class Responder:
             core.counts.rejected[error.reason] += 1
             return Refused(request.rid, REFUSED_BAD)
         if core.members.left(PeerId(notice.peer), notice.stamp):
-            core.events.emit("left", peer=short(PeerId(notice.peer)))
+            core.events.emit("peer", id=peer_id_text(PeerId(notice.peer)), state="left")
             core.endpoint.drop_session_later(PeerId(notice.peer))
         return Done(request.rid)
 

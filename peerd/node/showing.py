@@ -267,7 +267,7 @@ async def ping(core: Core, text: str) -> results.Ping:
     Raises UsageError for an unknown or ambiguous id, UnreachableError.
     """
     contact = _named_peer(core, text)
-    if not core.endpoint.connected(contact.peer):
+    if contact.peer not in core.endpoint.sessions:
         await core.endpoint.connect(contact.address, contact.peer)
     started = core.now()
     await core.endpoint.ask(contact, Ping, timeout_s=core.settings.request_timeout_s)
@@ -294,8 +294,8 @@ async def peers(core: Core) -> list[results.PeerInfo]:
     for peer, member in core.members.all.items():
         if member.state == "left" and now - member.last_seen > core.settings.left_shown_s:
             continue
-        srtt_s = core.endpoint.rtt_known(peer)
-        heard_at = core.endpoint.heard_at(peer)
+        srtt_s = core.endpoint.roundtrips.srtt_s(peer)
+        heard_at = core.endpoint.sessions.heard_at(peer)
         seen_at = max(member.last_seen, heard_at or 0.0) if member.state == "alive" else member.last_seen
         place = distance(member.contact.place, core.members.own_place)
         info = results.PeerInfo(

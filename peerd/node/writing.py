@@ -98,7 +98,7 @@ async def _newest(
     core: Core, key: Key, name: str, *, consistency: str, timeout_s: float, existing: bool
 ) -> Record | None:
     try:
-        reading = await read(core, key, consistency=consistency, timeout_s=timeout_s)
+        reading = await read(core, key, consistency=consistency, timeout_s=timeout_s, for_write=not existing)
     except TimedOutError:
         # Nobody need prove that a key is new: a higher version that shows up later is met by a newer attempt.
         if existing:

@@ -1,0 +1,71 @@
+"""How long each peer takes to answer, as measured; and from that when it is silent and when another is asked as well.
+
+Answers that wait for a disk are measured apart from those that do not. Not here: the estimator itself (kad.rtt), and
+sending anything.
+"""
+
+from collections import deque
+
+from peerd.ids import PeerId
+from peerd.kad.rtt import HEDGE_MIN_S, RttEstimator
+
+DURABLE_RTO_MIN_S = 0.1
+
+# A peer of which so many round trips were measured is known by them; with fewer, what all took of late counts too.
+TRUSTED_SAMPLES = 8
+RECENT_SAMPLES = 16
+HEDGE_MEDIANS = 4
+
+
+class RoundTrips:
+    """The estimators of all peers."""
+
+    def __init__(self) -> None:
+        self._quick: dict[PeerId, RttEstimator] = {}
+        self._durable: dict[PeerId, RttEstimator] = {}
+        self._quick_of_all = RttEstimator()
+        self._durable_of_all = RttEstimator(rto_min_s=DURABLE_RTO_MIN_S)
+        self._recent: deque[float] = deque(maxlen=RECENT_SAMPLES)
+
+    def measured(self, peer: PeerId, rtt_s: float, *, durable: bool) -> None:
+        """Take in one round trip of a request that was sent once."""
+        if durable:
+            if peer not in self._durable:
+                self._durable[peer] = RttEstimator(rto_min_s=DURABLE_RTO_MIN_S)
+            self._durable[peer].sample(rtt_s)
+            self._durable_of_all.sample(rtt_s)
+            return
+        estimator = self._quick.get(peer)
+        if estimator is None:
+            estimator = self._quick[peer] = RttEstimator()
+        estimator.sample(rtt_s)
+        self._quick_of_all.sample(rtt_s)
+        self._recent.append(rtt_s)
+
+    def forget(self, peer: PeerId) -> None:
+        """Drop what was measured of a peer."""
+        self._quick.pop(peer, None)
+        self._durable.pop(peer, None)
+
+    def rto_s(self, peer: PeerId, *, durable: bool = False) -> float:
+        """Return after how long without a reply a request has failed; of all peers together where none was measured."""
+        if durable:
+            return (self._durable.get(peer) or self._durable_of_all).rto_s
+        return (self._quick.get(peer) or self._quick_of_all).rto_s
+
+    def srtt_s(self, peer: PeerId) -> float | None:
+        """Return the smoothed round trip, None where none was measured."""
+        estimator = self._quick.get(peer)
+        return estimator.srtt_s if estimator is not None else None
+
+    def hedge_s(self, peer: PeerId) -> float:
+        """Return after how long without a reply another peer is asked as well."""
+        estimator = self._quick.get(peer)
+        if estimator is not None and estimator.count >= TRUSTED_SAMPLES:
+            return estimator.hedge_s
+        # The few samples of this peer may be of the storm in which it joined: what all peers took of late says more.
+        own = (estimator or self._quick_of_all).hedge_s
+        if not self._recent:
+            return own
+        median = sorted(self._recent)[len(self._recent) // 2]
+        return min(own, max(HEDGE_MIN_S, HEDGE_MEDIANS * median))

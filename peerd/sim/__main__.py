@@ -1,0 +1,59 @@
+"""`peerd sim`: run a scenario, print what came of it. Exit status 0 where every promise was kept, 1 where not."""
+
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+from msgspec.structs import replace
+
+from peerd.errors import PeerdError, UsageError
+from peerd.sim.logs import show
+from peerd.sim.play import play
+from peerd.sim.scenario import Scenario, read_scenario
+from peerd.sim.world import HOSTS_MAX
+
+EXIT_BROKEN = 1
+LEVELS = ("debug", "info", "warning", "error")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--peers", type=click.IntRange(1, HOSTS_MAX), help="How many peers.  [the scenario's, else 100]")
+@click.option("--seed", type=int, help="All chance comes from it.  [the scenario's, else 1]")
+@click.option("--scenario", type=click.Path(path_type=Path), metavar="FILE", help="What happens to whom when (TOML).")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--log-level", type=click.Choice(LEVELS), help="Show the peers' logs, in virtual time.")
+def command(peers: int | None, seed: int | None, scenario: Path | None, *, as_json: bool, log_level: str | None) -> int:
+    """Run many simulated peers in one process; the same seed gives the same run.
+
+    Without a scenario they join, put values, and get them from each other.
+    """
+    played = read_scenario(scenario) if scenario is not None else Scenario()
+    if peers is not None:
+        played = replace(played, peers=peers)
+    if seed is None:
+        seed = played.seed if played.seed is not None else 1
+    show(log_level)
+    report = play(played, seed)
+    click.echo(msgspec.json.encode(report).decode() if as_json else report.text())
+    return 0 if report.good else EXIT_BROKEN
+
+
+def main(argv: list[str]) -> int:
+    """Run `peerd sim` with the arguments after `sim`; return its exit status.
+
+    Raises UsageError for what is wrong with them or with the scenario.
+    """
+    try:
+        result = command.main(argv, prog_name="peerd sim", standalone_mode=False)
+    except click.UsageError as error:
+        raise UsageError(error.format_message(), hint="peerd sim --help tells what there is") from error
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except PeerdError as error:
+        sys.stderr.write(f"peerd: {error.message}\n")
+        sys.exit(error.exit_code)

@@ -1,0 +1,212 @@
+"""One simulated host: its clock, chance, store and interface; a peer runs on it, crashes, is started again.
+
+What is durable on a real host stays here across the peers that run on it: the identity, the store, the clock.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar, copy_context
+from typing import Any, ParamSpec, TypeVar
+
+from peerd.config import Settings
+from peerd.errors import StoreError, WireError
+from peerd.identity import Identity, Suite
+from peerd.ids import NetworkId, PeerId, peer_id_text
+from peerd.io.environment import Environment
+from peerd.io.store.memory import MemoryStore
+from peerd.kad.contact import Address
+from peerd.node.peer import Peer
+from peerd.sim.chance import Chance
+from peerd.sim.faults import Faults
+from peerd.sim.network import DatagramSocket, Network, Receive
+from peerd.sim.streams import Accepted, Listener, Ports, SimulatedStream
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+WALL_EPOCH_S = 1_750_000_000.0
+# A monotonic clock counts from the host's start, so no two hosts share one.
+UPTIME_MAX_S = 1_000_000.0
+
+running_on: ContextVar[str] = ContextVar("running_on", default="world")
+"""On which host the present code runs, for the logs."""
+
+
+class HostClock:
+    """Time as one host has it; satisfies `Clock`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, uptime_s: float, skew_s: float) -> None:
+        self._time = loop.time
+        self._uptime_s = uptime_s
+        self.skew_s = skew_s
+
+    def monotonic(self) -> float:
+        """Seconds since the host was started."""
+        return self._time() + self._uptime_s
+
+    def wall(self) -> float:
+        """Unix seconds, as wrong as this host's clock is."""
+        return WALL_EPOCH_S + self._time() + self.skew_s
+
+
+class Host:
+    """A machine that runs at most one peer at a time."""
+
+    def __init__(
+        self,
+        index: int,
+        address: Address,
+        *,
+        network: Network,
+        ports: Ports,
+        chance: Chance,
+        faults: Faults,
+        suite: Suite,
+        overlay: NetworkId,
+        settings: Settings,
+    ) -> None:
+        self.index = index
+        self.name = f"peer {index}"
+        self.address = address
+        self.settings = settings
+        self.interface = network.attach(index, address)
+        self.tasks: dict[asyncio.Task[Any], None] = {}
+        """What runs here beside the peer's own: accepted connections, requests of its users. In order of starting."""
+        self.peer: Peer | None = None
+        self._network = network
+        self._ports = ports
+        self._chance = chance
+        rng = chance.rng("host", index)
+        loop = network.loop
+        self.clock = HostClock(
+            loop,
+            uptime_s=rng.uniform(0, UPTIME_MAX_S),
+            skew_s=rng.uniform(-faults.clock_skew_s, faults.clock_skew_s),
+        )
+        self._entropy = chance.entropy("host", index)
+        self.identity = Identity(suite.signing_key(chance.rng("identity", index).randbytes(32)), overlay, suite)
+        self.id_text = peer_id_text(self.identity.peer)
+        quota_bytes = settings.quota_bytes
+        assert quota_bytes is not None, "a simulated host has no file system to take a part of"
+        self.store = MemoryStore(quota_bytes, self._entropy, self.clock)
+        disk = chance.rng("disk", index)
+        if faults.sync_ms:
+            self.store.sync_delay = lambda: disk.expovariate(1000 / faults.sync_ms)
+        if faults.sync_failures:
+            self.store.fault = lambda operation: _fail_some(disk.random() < faults.sync_failures, operation)
+        self.interface.context = copy_context()
+        self.interface.context.run(running_on.set, self.name)
+
+    @property
+    def lives(self) -> bool:
+        """Whether a peer runs here."""
+        return self.peer is not None
+
+    def run(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run something here that nobody waits for; what it raises is a fault of the loop's."""
+        self.do(work, name).add_done_callback(self._ran)
+
+    def _ran(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            fault = {"message": f"{task.get_name()} failed", "exception": error}
+            self._network.loop.call_exception_handler(fault)
+
+    def do(self, work: Coroutine[Any, Any, R], name: str) -> asyncio.Task[R]:
+        """Run something on this host; it is cancelled when the host crashes."""
+        loop = self._network.loop
+        task = loop.create_task(work, name=f"{self.name} {name}", context=self.interface.context)
+        self.tasks[task] = None
+        task.add_done_callback(lambda done: self.tasks.pop(done, None))
+        return task
+
+    async def start(self) -> None:
+        """Start a peer, with what the last one left durable."""
+        assert self.peer is None, "a host runs one peer"
+        self.interface.start()
+        self.store.reopen()
+        self.peer = Peer(self.settings, self.identity, self._environment(), self.store)
+        await self.do(self.peer.start(), "start")
+
+    async def stop(self) -> None:
+        """Stop the peer as `peerd` does on SIGTERM."""
+        peer, self.peer = self.peer, None
+        assert peer is not None, "only what runs is stopped"
+        await self.do(peer.stop(), "stop")
+        await self._ended()
+
+    async def crash(self, *, power: bool) -> None:
+        """End the peer at once, in the middle of whatever it does; what was not synced is lost.
+
+        Without `power` the machine is dark: its connections hear nothing. With it only the process is gone, and the
+        kernel resets them.
+        """
+        peer, self.peer = self.peer, None
+        assert peer is not None, "only what runs can crash"
+        if not power:
+            self.interface.stop()
+        self._ports.open.pop(self.address, None)
+        self.store.crash()
+        await self.store.close()
+        await peer.crash()
+        await self._ended()
+
+    async def _ended(self) -> None:
+        await self.store.close()
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _environment(self) -> Environment:
+        return Environment(
+            clock=self.clock,
+            rng=self._chance.rng("peer", self.index, self.interface.boot),
+            entropy=self._entropy,
+            suite=self.identity.suite,
+            transports=HostTransports(self, self._network, self._ports),
+            offload=_at_once,
+        )
+
+
+class HostTransports:
+    """The ways out of one host; satisfies `Transports`."""
+
+    def __init__(self, host: Host, network: Network, ports: Ports) -> None:
+        self._host = host
+        self._network = network
+        self._ports = ports
+
+    async def open_datagrams(self, receive: Receive) -> DatagramSocket:
+        """Bind the overlay address."""
+        return DatagramSocket(self._network, self._host.interface, receive)
+
+    async def listen_streams(self, accepted: Accepted) -> Listener:
+        """Listen for streams on the same address."""
+
+        async def accept(stream: SimulatedStream) -> None:
+            self._host.run(_hand_over(accepted, stream), "accepted stream")
+
+        return self._ports.listen(self._host.address, self._host.identity.peer, accept)
+
+    async def connect_stream(self, peer: PeerId, address: Address) -> SimulatedStream:
+        """Connect; raises UnreachableError, or WireError where somebody else accepts."""
+        near, far, listener = await self._ports.connect(self._host.interface, address)
+        await listener.accepted(far)
+        if listener.key != peer:
+            near.close()
+            raise WireError("other_peer")
+        return near
+
+
+async def _hand_over(accepted: Accepted, stream: SimulatedStream) -> None:
+    await accepted(stream)
+
+
+async def _at_once(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Do what a real host would do in a thread; virtual time does not pass."""
+    return work(*args, **kwargs)
+
+
+def _fail_some(fails: bool, operation: str) -> None:
+    if fails:
+        raise StoreError(f"the disk failed ({operation})")

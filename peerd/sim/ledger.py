@@ -1,0 +1,79 @@
+"""The truth of a run: what was written under each name, what was acknowledged, what a read may therefore return.
+
+A read must return bytes that somebody wrote under that name, and never a version older than one whose write was
+acknowledged before the read began, unless a cut lay between (DESIGN.md 6: conflicts are the price there).
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One acknowledged write; `value` None is a delete. `holders` are those whose receipts it had."""
+
+    sequence: int
+    value: bytes | None
+    ended_at: float
+    holders: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Name:
+    """All that was tried under one name.
+
+    `tried` holds every value that may show up, acknowledged or not; `unsure_deletes` counts deletes that are under way
+    or have failed: they may have had their effect.
+    """
+
+    name: str
+    tried: dict[bytes, None] = field(default_factory=dict)
+    unsure_deletes: int = 0
+    acknowledged: list[Write] = field(default_factory=list)
+
+    @property
+    def newest(self) -> Write | None:
+        """The acknowledged write that orders last."""
+        return max(self.acknowledged, key=lambda write: write.sequence, default=None)
+
+    def newest_before(self, instant: float) -> Write | None:
+        """Return the newest write whose acknowledgement came before `instant`."""
+        return max((w for w in self.acknowledged if w.ended_at <= instant), key=lambda w: w.sequence, default=None)
+
+
+class Ledger:
+    """The names of a run, in order of first use."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Name] = {}
+
+    def name(self, text: str) -> Name:
+        """Return the entry of a name."""
+        return self.names.setdefault(text, Name(text))
+
+    def readable(self) -> list[Name]:
+        """Return the names under which a read must find a value."""
+        return [name for name in self.names.values() if _is_value(name)]
+
+
+def wrong_value(name: Name, value: bytes, sequence: int, *, known: Write | None) -> str | None:
+    """Return what is wrong with the value that a read came to, or None.
+
+    `known` is the newest write that the read must not be older than.
+    """
+    if value not in name.tried:
+        return f"wrong bytes under {name.name}: {len(value)} bytes that nobody wrote there"
+    if known is not None and sequence < known.sequence:
+        return f"{name.name} came back older than acknowledged: sequence {sequence} after {known.sequence}"
+    return None
+
+
+def wrong_absence(name: Name, *, known: Write | None) -> str | None:
+    """Return what is wrong with "not found", or None."""
+    if known is None or known.value is None or name.unsure_deletes:
+        return None
+    return f"{name.name} is denied though its write was acknowledged at {known.ended_at:.3f} s"
+
+
+def _is_value(name: Name) -> bool:
+    newest = name.newest
+    return newest is not None and newest.value is not None and not name.unsure_deletes

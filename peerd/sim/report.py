@@ -1,0 +1,139 @@
+"""What came of a run, as JSON and as text. The same seed gives the same report, but for `wall_s`."""
+
+import msgspec
+
+from peerd.sim.requests import Requests, Tally
+from peerd.sim.scenario import Scenario
+from peerd.sim.world import World
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The requests of one kind; times in virtual milliseconds, None where none succeeded."""
+
+    ok: int
+    failed: dict[str, int]
+    cancelled: int
+    p50_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+    hops: dict[str, int]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """See the module. `check` are the reads after all faults are over."""
+
+    scenario: str
+    seed: int
+    peers: int
+    living: int
+    suite: str
+    virtual_s: float
+    wall_s: float
+    turns: int
+    messages: dict[str, int]
+    sent_bytes: int
+    put: Outcome
+    get: Outcome
+    remove: Outcome
+    check: Outcome
+    contacts: dict[str, int]
+    records: int
+    violations: list[str]
+    trace: str
+
+    @property
+    def good(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.violations
+
+    def text(self) -> str:
+        """Return what people read."""
+        lines = [
+            f"{self.scenario}: {self.peers} peers, {self.living} running at the end, seed {self.seed}, "
+            f"signatures {self.suite}",
+            f"time       {self.virtual_s:.1f} s simulated in {self.wall_s:.1f} s",
+            "messages   " + ", ".join(f"{count} {what}" for what, count in sorted(self.messages.items())),
+            "contacts   " + ", ".join(f"{what} {count}" for what, count in self.contacts.items()),
+            f"records    {self.records} kept in all",
+        ]
+        for kind in ("put", "get", "remove", "check"):
+            outcome: Outcome = getattr(self, kind)
+            if outcome.ok or outcome.failed or outcome.cancelled:
+                lines.append(f"{kind:10} {_outcome_text(outcome)}")
+        lines.append(f"trace      {self.trace}")
+        lines += [f"BROKEN     {violation}" for violation in self.violations]
+        lines.append("all promises kept" if self.good else f"{len(self.violations)} promises broken")
+        return "\n".join(lines)
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """How the overlay stands: what its peers say of themselves."""
+
+    living: int
+    contacts: dict[str, int]
+    records: int
+
+
+async def view(world: World) -> View:
+    """Ask all peers that run."""
+    peers = [host.peer for host in world.living if host.peer is not None]
+    states = [await peer.status() for peer in peers]
+    contacts = sorted(state.contacts for state in states)
+    ends = {"least": contacts[0], "median": contacts[len(contacts) // 2], "most": contacts[-1]} if contacts else {}
+    return View(living=len(peers), contacts=ends, records=sum(state.records for state in states))
+
+
+def report(scenario: Scenario, seed: int, world: World, requests: Requests, seen: View, *, wall_s: float) -> Report:
+    """Return the report of a run that is over."""
+    return Report(
+        scenario=scenario.name,
+        seed=seed,
+        peers=len(world.hosts),
+        living=seen.living,
+        suite=world.suite.name,
+        virtual_s=round(world.loop.time(), 6),
+        wall_s=round(wall_s, 3),
+        turns=world.loop.turn_count,
+        messages=dict(sorted(world.network.counts.items())),
+        sent_bytes=world.network.sent_bytes,
+        put=_outcome(requests.tallies["put"]),
+        get=_outcome(requests.tallies["get"]),
+        remove=_outcome(requests.tallies["remove"]),
+        check=_outcome(requests.tallies["check"]),
+        contacts=seen.contacts,
+        records=seen.records,
+        violations=requests.violations,
+        trace=world.network.trace_hash,
+    )
+
+
+def _outcome(tally: Tally) -> Outcome:
+    took_ms = sorted(took_s * 1000 for took_s in tally.took_s)
+    return Outcome(
+        ok=tally.ok,
+        failed=dict(sorted(tally.failed.items())),
+        cancelled=tally.cancelled,
+        p50_ms=_quantile(took_ms, 0.5),
+        p99_ms=_quantile(took_ms, 0.99),
+        max_ms=_quantile(took_ms, 1.0),
+        hops={str(hops): count for hops, count in sorted(tally.hops.items())},
+    )
+
+
+def _quantile(ordered: list[float], share: float) -> float | None:
+    """Return the nearest-rank quantile."""
+    if not ordered:
+        return None
+    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)
+
+
+def _outcome_text(outcome: Outcome) -> str:
+    failed = ", ".join(f"{count} {code}" for code, count in outcome.failed.items())
+    words = [f"{outcome.ok} ok"] + ([f"failed: {failed}"] if failed else [])
+    if outcome.cancelled:
+        words.append(f"{outcome.cancelled} cancelled")
+    if outcome.ok:
+        words.append(f"p50 {outcome.p50_ms} ms, p99 {outcome.p99_ms} ms, at most {outcome.max_ms} ms")
+    if outcome.hops:
+        words.append("hops " + ", ".join(f"{hops}: {count}" for hops, count in outcome.hops.items()))
+    return "; ".join(words)

@@ -1,0 +1,185 @@
+"""The requests of a run's users: put, get, remove on some host; each ends answered, failed or cancelled, and is judged.
+
+Not here: when who asks for what (play), and the books by which answers are judged (ledger).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from peerd.errors import NotFoundError, PeerdError
+from peerd.node.results import Consistency, GetOptions, PutOptions
+from peerd.sim.host import Host
+from peerd.sim.ledger import Ledger, Name, Write, wrong_absence, wrong_value
+from peerd.sim.logs import raised_at
+from peerd.sim.loop import where
+from peerd.sim.world import World
+
+R = TypeVar("R")
+
+# In virtual time. A request has its own deadlines, far below this; who is still waiting then hangs.
+HUNG_AFTER_S = 120.0
+VIOLATIONS_MAX = 100
+
+
+@dataclass(slots=True)
+class Tally:
+    """How the requests of one kind ended; times in virtual seconds."""
+
+    ok: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    cancelled: int = 0
+    took_s: list[float] = field(default_factory=list)
+    hops: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def count(self) -> int:
+        """How many came to an end of their own."""
+        return self.ok + self.failed.total()
+
+    def share_ok(self) -> float:
+        """The share of them that succeeded."""
+        return self.ok / self.count if self.count else 1.0
+
+
+class Requests:
+    """Asks, waits, judges and counts."""
+
+    def __init__(self, world: World) -> None:
+        self.ledger = Ledger()
+        self.tallies = {kind: Tally() for kind in ("put", "get", "remove", "check")}
+        self.violations: list[str] = []
+        self.healed_at = 0.0
+        """When the last cut was undone."""
+        self._world = world
+        self._values = world.chance.rng("values")
+
+    def violate(self, what: str) -> None:
+        """Note that a promise was broken."""
+        if len(self.violations) < VIOLATIONS_MAX:
+            self.violations.append(f"{self._world.loop.time():.3f} s: {what}")
+
+    # The three requests.
+
+    async def put(self, host: Host, text: str, size: int, consistency: Consistency) -> None:
+        """Write a new value under a name."""
+        assert host.peer is not None, "only a running peer is asked"
+        name = self.ledger.name(text)
+        value = f"{text} {len(name.tried)} ".encode()[:size]
+        value += self._values.randbytes(size - len(value))
+        name.tried[value] = None
+        options = PutOptions(consistency=consistency)
+        result = await self._ask(host, "put", text, host.peer.put(text, _once(value), form="file", options=options))
+        if result is not None:
+            assert isinstance(result.version, str), "a named put has a version"
+            self._acknowledge(name, value, result.version, result.holders)
+
+    async def remove(self, host: Host, text: str) -> None:
+        """Delete a name."""
+        assert host.peer is not None, "only a running peer is asked"
+        name = self.ledger.name(text)
+        name.unsure_deletes += 1
+        result = await self._ask(host, "remove", text, host.peer.remove(text, PutOptions()))
+        if result is not None:
+            assert isinstance(result.version, str), "a named delete has a version"
+            name.unsure_deletes -= 1
+            self._acknowledge(name, None, result.version, result.holders)
+
+    async def get(self, host: Host, name: Name, consistency: Consistency, *, final: bool = False) -> None:
+        """Read a name; what comes is held against the ledger. `final`: after all faults are over."""
+        began_at = self._world.loop.time()
+        absent = False
+
+        async def read() -> tuple[bytes, str, int]:
+            nonlocal absent
+            assert host.peer is not None, "only a running peer is asked"
+            try:
+                opened = await host.peer.open(name.name, GetOptions(consistency=consistency))
+            except NotFoundError:
+                absent = True
+                raise
+            value = b"".join([piece async for piece in opened.body()])
+            assert isinstance(opened.info.version, str), "what has a name has a version"
+            return value, opened.info.version, opened.info.hops
+
+        kind = "check" if final else "get"
+        result = await self._ask(host, kind, name.name, read())
+        known = self._known(name, began_at, consistency, final=final)
+        if result is not None:
+            value, version, hops = result
+            self.tallies[kind].hops[hops] += 1
+            wrong = wrong_value(name, value, _sequence(version), known=known)
+        elif absent:
+            wrong = wrong_absence(name, known=known)
+        else:
+            wrong = f"{name.name} cannot be read" if final and known is not None else None
+        if wrong is not None:
+            self.violate(f"{wrong} (asked on {host.name}, holders {self._where(name)})")
+
+    # Asking.
+
+    async def _ask(self, host: Host, kind: str, what: str, work: Coroutine[Any, Any, R]) -> R | None:
+        """Return the answer; None where there is none, which is then counted."""
+        loop, tally = self._world.loop, self.tallies[kind]
+        began_at = loop.time()
+        task = host.do(work, f"{kind} {what}")
+        done, _ = await asyncio.wait({task}, timeout=HUNG_AFTER_S)
+        if not done:
+            self.violate(f"{kind} of {what} on {host.name} hangs at {where(task)}")
+            task.cancel()
+            await asyncio.wait({task})
+        if task.cancelled():
+            tally.cancelled += 1
+            return None
+        error = task.exception()
+        if error is None:
+            tally.ok += 1
+            tally.took_s.append(loop.time() - began_at)
+            return task.result()
+        if not isinstance(error, PeerdError):
+            self.violate(f"{kind} of {what} on {host.name}: {type(error).__name__}: {error} {raised_at(error)}")
+        tally.failed[getattr(error, "code", "fault")] += 1
+        return None
+
+    # Judging.
+
+    def _acknowledge(self, name: Name, value: bytes | None, version: str, holders: list[str]) -> None:
+        write = Write(_sequence(version), value, self._world.loop.time(), tuple(holders))
+        name.acknowledged.append(write)
+        if not holders:
+            self.violate(f"{name.name} was acknowledged by nobody")
+
+    def _known(self, name: Name, began_at: float, consistency: Consistency, *, final: bool) -> Write | None:
+        """Return the newest write that a read begun at `began_at` has to know of, None where it may know nothing.
+
+        With `one` any version will do; nor is there a promise across a cut, or when most that acknowledged are gone
+        (in the end: all of them).
+        """
+        if consistency == "one":
+            return None
+        known = name.newest if final else name.newest_before(began_at)
+        if known is None:
+            return None
+        living = {host.id_text for host in self._world.living}
+        alive = sum(holder in living for holder in known.holders)
+        if final:
+            return known if alive else None
+        parted = self._world.network.parted or self.healed_at >= known.ended_at
+        return None if parted or 2 * alive <= len(known.holders) else known
+
+    def _where(self, name: Name) -> str:
+        """Return on which hosts the name's newest write was acknowledged, and which of those are down."""
+        newest = name.newest
+        by_id = {host.id_text: host for host in self._world.hosts}
+        hosts = [by_id[holder] for holder in newest.holders] if newest is not None else []
+        return ", ".join(f"{host.index}{'' if host.lives else ' (down)'}" for host in hosts)
+
+
+async def _once(value: bytes) -> AsyncIterator[bytes]:
+    yield value
+
+
+def _sequence(version: str) -> int:
+    return int(version.partition("-")[0])

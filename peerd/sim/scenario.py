@@ -1,0 +1,177 @@
+"""A scenario: how many peers, what their world is like, what happens to them when; a TOML file or made in code.
+
+    name = "a partition heals"
+    peers = 10
+    [faults]                # see faults.py
+    loss = 0.05
+    [settings]              # any settings of peerd, for all peers
+    probe_interval_s = 0.5
+    [[step]]
+    do = "join"             # see the steps below
+    at_s = 0
+    over_s = 2
+
+Steps begin at their `at_s` whether or not those before are over; what a step does many times it spreads over `over_s`.
+After the last one the world settles for `settle_s` and every acknowledged record is read again (checks.py).
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from peerd.config import Settings
+from peerd.errors import UsageError
+from peerd.sim.faults import Faults, Share
+from peerd.sim.world import HOSTS_MAX
+
+Instant = Annotated[float, msgspec.Meta(ge=0)]
+Number = Annotated[int, msgspec.Meta(ge=1)]
+Consistency = Literal["one", "quorum"]
+
+DEFAULT_PEERS = 100
+DEFAULT_KEYS = 100
+DEFAULT_GETS = 300
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do"):
+    """Something that begins at `at_s` and is spread evenly, jittered, over `over_s`."""
+
+    at_s: Instant
+    over_s: Instant = 0.0
+
+
+class Join(Step, frozen=True, kw_only=True, tag="join"):
+    """New peers; all of the scenario's where no number is given."""
+
+    count: Number | None = None
+
+
+class Put(Step, frozen=True, kw_only=True, tag="put"):
+    """Values under `keys` names, each from a random peer; again to write a key anew. Above 1 KiB it is content."""
+
+    keys: Number
+    first: int = 0
+    value_bytes: Annotated[int, msgspec.Meta(ge=0, le=64 * 2**20)] = 200
+    consistency: Consistency = "quorum"
+
+
+class Get(Step, frozen=True, kw_only=True, tag="get"):
+    """Reads of random keys that were acknowledged before, each at a random peer."""
+
+    count: Number
+    consistency: Consistency = "quorum"
+
+
+class Remove(Step, frozen=True, kw_only=True, tag="remove"):
+    """Deletes `keys` names."""
+
+    keys: Number
+    first: int = 0
+
+
+class Leave(Step, frozen=True, kw_only=True, tag="leave"):
+    """Random peers stop and say goodbye."""
+
+    count: Number
+
+
+class Crash(Step, frozen=True, kw_only=True, tag="crash"):
+    """Peers end at once, and lose what was not synced: random ones, or `count` holders of key number `holders_of`.
+
+    With `power` the kernel lives on and resets their connections, as with kill -9; without, their machine is dark.
+    """
+
+    count: Number
+    holders_of: int | None = None
+    power: bool = False
+
+
+class Restart(Step, frozen=True, kw_only=True, tag="restart"):
+    """Peers that stopped or crashed start again on their stores, the longest down first; all without a number."""
+
+    count: Number | None = None
+
+
+class Partition(Step, frozen=True, kw_only=True, tag="partition"):
+    """Cuts the network into islands of these sizes, drawn at random; who is left over is in the first."""
+
+    islands: Annotated[list[Number], msgspec.Meta(min_length=2)]
+
+
+class Cut(Step, frozen=True, kw_only=True, tag="cut"):
+    """Cuts random links, one way only."""
+
+    links: Number
+
+
+class Heal(Step, frozen=True, kw_only=True, tag="heal"):
+    """Undoes all cuts."""
+
+
+class Change(Step, frozen=True, kw_only=True, tag="faults"):
+    """Changes some of the network's faults from then on."""
+
+    faults: dict[str, float | None]
+
+
+AnyStep = Join | Put | Get | Remove | Leave | Crash | Restart | Partition | Cut | Heal | Change
+
+
+class Expect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Shares of requests that must succeed; the checks hold whatever stands here."""
+
+    puts_ok: Share = 1.0
+    gets_ok: Share = 1.0
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """See the module; without steps, the plain one of `plain_steps`."""
+
+    name: str = "join, put, get"
+    peers: Annotated[int, msgspec.Meta(ge=1, le=HOSTS_MAX)] = DEFAULT_PEERS
+    seed: int | None = None
+    settle_s: Instant = 5.0
+    faults: Faults = Faults()
+    settings: dict[str, Any] = {}
+    step: list[AnyStep] = []
+    expect: Expect = Expect()
+
+
+def plain_steps(peers: int) -> list[AnyStep]:
+    """Return the steps of a run without a file: all join, values are put, and read from anywhere."""
+    joined_s = max(1.0, peers / 50)
+    put_at_s = joined_s + 5
+    return [
+        Join(at_s=0, over_s=joined_s),
+        Put(at_s=put_at_s, over_s=5, keys=DEFAULT_KEYS),
+        Get(at_s=put_at_s + 6, over_s=5, count=DEFAULT_GETS),
+    ]
+
+
+def read_scenario(path: Path) -> Scenario:
+    """Return the scenario in a file; raises UsageError."""
+    try:
+        return check(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(f"cannot read the scenario {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+
+
+def check(content: dict[str, Any]) -> Scenario:
+    """Return the scenario that a table describes; raises UsageError."""
+    try:
+        scenario = msgspec.convert(content, Scenario)
+        msgspec.convert({"data": ".", **scenario.settings}, Settings, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"scenario: {error}") from error
+    unknown = sorted(set(scenario.settings) - set(Settings.__struct_fields__))
+    if unknown:
+        raise UsageError(f"scenario: no such setting: {unknown[0]}", hint="docs/SETTINGS.md lists them")
+    return scenario
+
+
+def _decode(kind: type, value: object) -> object:
+    return kind(value)

@@ -1,0 +1,104 @@
+"""A simulated world: hosts, the network between them, and who of them runs.
+
+Above SIGNED_MAX peers signatures are the stand-in of `identity`, which every report names.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from peerd.config import HostPort, Settings
+from peerd.identity import ED25519, STAND_IN, Suite
+from peerd.ids import network_id
+from peerd.sim.chance import Chance
+from peerd.sim.faults import Faults
+from peerd.sim.host import Host
+from peerd.sim.loop import VirtualLoop, waiting_tasks
+from peerd.sim.network import Network
+from peerd.sim.streams import Ports
+
+SIGNED_MAX = 500
+PORT = 7433
+OVERLAY = "simulation"
+# Through how many of the first hosts the others join, and how many of those each is told.
+BOOTSTRAP_HOSTS = 5
+BOOTSTRAP_TOLD = 2
+QUOTA_BYTES = 2**30
+HOSTS_MAX = 60_000
+
+
+class World:
+    """Everything that is simulated, from one seed."""
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        *,
+        seed: int,
+        expected: int,
+        faults: Faults | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        self.loop = loop
+        self.chance = Chance(seed)
+        self.faults = faults or Faults()
+        self.suite: Suite = ED25519 if expected <= SIGNED_MAX else STAND_IN
+        self.network = Network(loop, self.chance, self.faults)
+        self.hosts: list[Host] = []
+        self._ports = Ports(self.network)
+        self._overlay = network_id(OVERLAY)
+        self._rng = self.chance.rng("world")
+        self._settings = Settings(
+            **{"data": Path("data"), "mdns": False, "quota_bytes": QUOTA_BYTES, **(settings or {})}
+        )
+
+    @property
+    def living(self) -> list[Host]:
+        """The hosts on which a peer runs, in order."""
+        return [host for host in self.hosts if host.lives]
+
+    def add(self) -> Host:
+        """Return a new host, on which nothing runs yet."""
+        index = len(self.hosts)
+        assert index < HOSTS_MAX, "addresses run out"
+        address = (f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}", PORT)
+        told = self.hosts[:BOOTSTRAP_HOSTS]
+        if len(told) > BOOTSTRAP_TOLD:
+            told = self._rng.sample(told, BOOTSTRAP_TOLD)
+        host = Host(
+            index,
+            address,
+            network=self.network,
+            ports=self._ports,
+            chance=self.chance,
+            faults=self.faults,
+            suite=self.suite,
+            overlay=self._overlay,
+            settings=replace(
+                self._settings, listen=HostPort(*address), bootstrap=tuple(HostPort(*each.address) for each in told)
+            ),
+        )
+        self.hosts.append(host)
+        return host
+
+    async def join(self) -> Host:
+        """Add a host and start a peer on it."""
+        host = self.add()
+        await host.start()
+        return host
+
+    def set_faults(self, faults: Faults) -> None:
+        """Change what the network does from now on; disks and clocks stay as they were made."""
+        self.faults = self.network.faults = faults
+
+    async def lights_out(self) -> list[str]:
+        """End everything at once, unseen by anybody; return what still runs then, though it should not."""
+        living = self.living
+        for host in self.hosts:
+            host.interface.stop()
+        for host in living:
+            await host.crash(power=False)
+        await asyncio.sleep(0)
+        return waiting_tasks(self.loop, but=asyncio.current_task())
