@@ -90,10 +90,9 @@ def _check(words: list[str]) -> None:
 
 
 def _check_lab(words: list[str]) -> None:
-    context = lab_program.make_context("lab", words)
-    _, verb, rest = lab_program.resolve_command(context, [*context._protected_args, *context.args])
-    assert verb is not None
-    made = verb.make_context(verb.name, rest, parent=context)
+    while words[0].startswith("-"):
+        words = words[2 if words[0] == "--dir" else 1 :]
+    made = lab_program.commands[words[0]].make_context(words[0], words[1:])
     command = [word for word in made.params.get("command", ()) if word != "--"]
     if command:
         _check(command)
