@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from peerd.errors import PeerdError, UsageError
 from peerd.sim.logs import show
+from peerd.sim.loop import DeadlockError, LivelockError
 from peerd.sim.play import play
 from peerd.sim.scenario import Scenario, read_scenario
 from peerd.sim.world import HOSTS_MAX
@@ -34,7 +35,11 @@ def command(peers: int | None, seed: int | None, scenario: Path | None, *, as_js
     if seed is None:
         seed = played.seed if played.seed is not None else 1
     show(log_level)
-    report = play(played, seed)
+    try:
+        report = play(played, seed)
+    except (DeadlockError, LivelockError) as error:
+        click.echo(error, err=True)
+        return EXIT_BROKEN
     click.echo(msgspec.json.encode(report).decode() if as_json else report.text())
     return 0 if report.good else EXIT_BROKEN
 

@@ -18,6 +18,7 @@ from peerd.kad.contact import Address
 from peerd.node.peer import Peer
 from peerd.sim.chance import Chance
 from peerd.sim.faults import Faults
+from peerd.sim.loop import on_tick
 from peerd.sim.network import DatagramSocket, Network, Receive
 from peerd.sim.streams import Accepted, Listener, Ports, SimulatedStream
 
@@ -80,7 +81,7 @@ class Host:
         loop = network.loop
         self.clock = HostClock(
             loop,
-            uptime_s=rng.uniform(0, UPTIME_MAX_S),
+            uptime_s=on_tick(rng.uniform(0, UPTIME_MAX_S)),
             skew_s=rng.uniform(-faults.clock_skew_s, faults.clock_skew_s),
         )
         self._entropy = chance.entropy("host", index)

@@ -39,6 +39,12 @@ class Name:
         """Return the newest write whose acknowledgement came before `instant`."""
         return max((w for w in self.acknowledged if w.ended_at <= instant), key=lambda w: w.sequence, default=None)
 
+    def may_be_deleted(self, since: Write) -> bool:
+        """Return whether a delete may order after `since`; of one sequence, only the peers know who comes first."""
+        return self.unsure_deletes > 0 or any(
+            write.value is None and write.sequence >= since.sequence for write in self.acknowledged
+        )
+
 
 class Ledger:
     """The names of a run, in order of first use."""
@@ -52,7 +58,8 @@ class Ledger:
 
     def readable(self) -> list[Name]:
         """Return the names under which a read must find a value."""
-        return [name for name in self.names.values() if _is_value(name)]
+        written = ((name, name.newest) for name in self.names.values())
+        return [name for name, newest in written if newest is not None and not name.may_be_deleted(newest)]
 
 
 def wrong_value(name: Name, value: bytes, sequence: int, *, known: Write | None) -> str | None:
@@ -69,11 +76,6 @@ def wrong_value(name: Name, value: bytes, sequence: int, *, known: Write | None)
 
 def wrong_absence(name: Name, *, known: Write | None) -> str | None:
     """Return what is wrong with "not found", or None."""
-    if known is None or known.value is None or name.unsure_deletes:
+    if known is None or name.may_be_deleted(known):
         return None
     return f"{name.name} is denied though its write was acknowledged at {known.ended_at:.3f} s"
-
-
-def _is_value(name: Name) -> bool:
-    newest = name.newest
-    return newest is not None and newest.value is not None and not name.unsure_deletes

@@ -1,17 +1,25 @@
 """An asyncio event loop whose clock is virtual: nothing is waited for, the clock goes to whatever comes next.
 
 It has no selector, no sockets and no threads: besides timers there are only arrivals, which the simulated network puts
-in. Where somebody waits and nothing will ever come, that is a deadlock, reported with the tasks that wait.
+in. Where somebody waits and nothing will ever come, that is a deadlock, reported with the tasks that wait; where
+something goes on for ever without any time passing, a livelock, reported with what goes on.
 """
 
 import asyncio
 import heapq
 from collections.abc import Callable
 from contextvars import Context
+from math import ceil, inf
 from types import CoroutineType, GeneratorType
 from typing import Any
 
 Arrival = tuple[float, int, Context | None, Callable[..., object], tuple[Any, ...]]
+
+# The clock moves in whole ticks of a power of two, so that sums and differences of instants are exact (for 48 days, a
+# host's uptime included): who waits for what is left of an interval would else wait for a rounding error, for ever.
+TICKS_PER_S = 2**30
+# Turns of the loop in one instant, beyond any honest work.
+TURNS_AT_ONCE_MAX = 200_000
 
 SHOWN_TASKS_MAX = 20
 SHOWN_FUNCTIONS_MAX = 5
@@ -27,15 +35,29 @@ class DeadlockError(Exception):
         self.waiting = waiting
 
 
+class LivelockError(Exception):
+    """The loop turns and turns while no time passes; `running` says what there is, some of it busy."""
+
+    def __init__(self, running: list[str]) -> None:
+        super().__init__("\n  ".join(["livelock: no time passes, and some of these are busy:", *running]))
+        self.running = running
+
+
+def on_tick(instant: float) -> float:
+    """Return the first tick at or after an instant."""
+    return ceil(instant * TICKS_PER_S) / TICKS_PER_S
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs callbacks at once, timers and arrivals in the order of their instants; equal instants in order of making."""
 
     def __init__(self, start_s: float = 0.0) -> None:
         super().__init__()
-        self._now = start_s
+        self._now = on_tick(start_s)
         self._arrivals: list[Arrival] = []
         self._arrival_count = 0
         self.turn_count = 0
+        self._still_count = 0
         # The base class asks its selector how long nothing comes in, and hands over what did.
         self._selector = self
 
@@ -55,20 +77,30 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Move the clock by `timeout`, or only to the first arrival where that is sooner; return what arrives then."""
         self.turn_count += 1
         arrivals = self._arrivals
-        if not arrivals:
-            if timeout is None:
-                raise DeadlockError(waiting_tasks(self))
-            self._now += timeout
-            return []
-        first = arrivals[0][0]
-        if timeout is not None and first > self._now + timeout:
-            self._now += timeout
-            return []
-        self._now = max(self._now, first)
+        before = self._now
+        if timeout is not None:
+            until = before if timeout == 0 else on_tick(before + timeout)
+        elif arrivals:
+            until = inf
+        else:
+            raise DeadlockError(waiting_tasks(self))
+        if arrivals and arrivals[0][0] < until:
+            until = max(before, on_tick(arrivals[0][0]))
+        self._note_progress(until)
         due = []
-        while arrivals and arrivals[0][0] <= self._now:
+        while arrivals and arrivals[0][0] <= until:
             due.append(heapq.heappop(arrivals))
         return due
+
+    def _note_progress(self, until: float) -> None:
+        if until > self._now:
+            self._now = until
+            self._still_count = 0
+            return
+        self._still_count += 1
+        if self._still_count > TURNS_AT_ONCE_MAX:
+            self._still_count = 0
+            raise LivelockError(waiting_tasks(self))
 
     def _process_events(self, event_list: list[Arrival]) -> None:
         for _, _, context, callback, args in event_list:

@@ -42,6 +42,7 @@ class SimulatedStream:
         self._server_key = server_key
         self._peer: SimulatedStream | None = None
         self._unread = bytearray()
+        self._wanted = 0
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._flying: deque[tuple[float, bytes | None]] = deque()
@@ -67,18 +68,20 @@ class SimulatedStream:
 
     async def read_exactly(self, count: int) -> bytes:
         """Return `count` bytes; raises UnreachableError where the stream ends before."""
-        while len(self._unread) < count:
-            if self._closed or self._ended:
-                raise UnreachableError("the connection ended")
-            self._reader = self._loop.create_future()
-            try:
+        self._wanted = count
+        try:
+            while len(self._unread) < count:
+                if self._closed or self._ended:
+                    raise UnreachableError("the connection ended")
+                self._other_end.room()
+                self._reader = self._loop.create_future()
                 await self._reader
-            finally:
-                self._reader = None
+        finally:
+            self._reader = None
+            self._wanted = 0
         data = bytes(self._unread[:count])
         del self._unread[:count]
-        if self._peer is not None:
-            self._peer.room()
+        self._other_end.room()
         return data
 
     async def write(self, data: bytes) -> None:
@@ -86,7 +89,7 @@ class SimulatedStream:
         view = memoryview(data)
         for at in range(0, len(view), PIECE_BYTES):
             piece = bytes(view[at : at + PIECE_BYTES])
-            while not self._broken and self._flying_bytes + self._unread_there + len(piece) > WINDOW_BYTES:
+            while not self._broken and self._flying_bytes + self._other_end.backlog_bytes >= WINDOW_BYTES:
                 self._writer = self._loop.create_future()
                 try:
                     await self._writer
@@ -105,8 +108,13 @@ class SimulatedStream:
         self._closed = True
         self._wake()
 
+    @property
+    def backlog_bytes(self) -> int:
+        """What has arrived here and is neither read nor waited for."""
+        return max(0, len(self._unread) - self._wanted)
+
     def room(self) -> None:
-        """Let a writer see that the other end has read."""
+        """Let a writer see that the other end reads."""
         if self._writer is not None and not self._writer.done():
             self._writer.set_result(None)
 
@@ -122,8 +130,9 @@ class SimulatedStream:
         return self._closed or self._ended
 
     @property
-    def _unread_there(self) -> int:
-        return len(self._peer._unread) if self._peer is not None else 0
+    def _other_end(self) -> "SimulatedStream":
+        assert self._peer is not None, "a stream has two ends"
+        return self._peer
 
     def _wake(self) -> None:
         for waiter in (self._reader, self._writer):
@@ -146,19 +155,17 @@ class SimulatedStream:
         self._loop.arrive_at(max(when, self._loop.time()), self._arrive, context=self._other.context)
 
     def _arrive(self) -> None:
-        if not self._flying or self._peer is None:
-            return
-        if not self._way_open():
+        if not self._flying or not self._way_open():
             return
         self._failures = 0
         _, piece = self._flying.popleft()
         if piece is None:
-            self._peer.end()
+            self._other_end.end()
         else:
             self._flying_bytes -= len(piece)
             self._network.counts["delivered_pieces"] += 1
             self._network.note(self._own, self._other, piece)
-            self._peer.take(piece)
+            self._other_end.take(piece)
         if self._flying:
             self._arrive_at(self._flying[0][0])
 
