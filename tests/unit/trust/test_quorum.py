@@ -1,0 +1,184 @@
+"""What majorities promise, for every set of holders that answer, every order of answers, and some liars.
+
+Small enough to try all of them. Single cases of the rules stand beside the node's tests.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, combinations, permutations, product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peerd.ids import PeerId
+from peerd.records.record import Record
+from peerd.records.version import Version
+from peerd.trust.quorum import ReadQuorum, WriteQuorum, majority
+from tests.vectors.cast import identity
+from tests.vectors.make import record_body
+
+PEERS = [PeerId(bytes([n]) * 32) for n in range(8)]
+BODY = record_body(identity("alice"))
+
+
+def version(sequence: int) -> Record:
+    return Record(b"", BODY, Version(sequence, b"", b"", b""))
+
+
+OLD, NEW = version(1), version(2)
+
+
+def subsets(peers: Sequence[PeerId]) -> Iterator[frozenset[PeerId]]:
+    found = chain.from_iterable(combinations(peers, size) for size in range(len(peers) + 1))
+    return (frozenset(each) for each in found)
+
+
+def written(asked: Sequence[PeerId], by: frozenset[PeerId], silent: frozenset[PeerId]) -> bool:
+    """Whether a write is acknowledged when `by` have given receipts, `silent` are left out, the rest still to come."""
+    quorum = WriteQuorum(asked)
+    for peer in silent:
+        quorum.on_left_out(peer)
+    for peer in by:
+        quorum.on_receipt(peer, b"receipt")
+    return quorum.acknowledged
+
+
+def reading(asked: Sequence[PeerId], answers: dict[PeerId, Record | None], silent: frozenset[PeerId]) -> ReadQuorum:
+    """A read to which some have answered, and some are left out."""
+    quorum = ReadQuorum(asked)
+    for peer in silent:
+        quorum.on_left_out(peer)
+    for peer, record in answers.items():
+        quorum.on_answer(peer, record)
+    return quorum
+
+
+@pytest.mark.parametrize("count", range(1, 50))
+def test_two_majorities_always_meet_and_a_half_is_none(count: int) -> None:
+    assert 2 * majority(count) > count
+    assert 2 * (majority(count) - 1) <= count
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_a_read_sees_the_last_acknowledged_write_while_the_same_holders_answer(count: int) -> None:
+    """All sets of dead holders, of holders that took the write, and of holders that answered the read so far."""
+    holders, tried = PEERS[:count], 0
+    for dead in subsets(holders):
+        living = [peer for peer in holders if peer not in dead]
+        for took in subsets(living):
+            if not written(holders, took, dead):
+                continue
+            for answered in subsets(living):
+                quorum = reading(holders, {peer: NEW if peer in took else OLD for peer in answered}, dead)
+                if quorum.decided:
+                    tried += 1
+                    assert quorum.newest is NEW
+    assert tried > 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_after_a_settled_read_no_later_read_returns_less(count: int) -> None:
+    """A write may have reached any holders and be acknowledged by none: once it was read it stays."""
+    holders = PEERS[:count]
+    for have in subsets(holders):
+        state = {peer: NEW if peer in have else OLD for peer in holders}
+        for first in subsets(holders):
+            quorum = reading(holders, {peer: state[peer] for peer in first}, frozenset())
+            if not (quorum.decided and quorum.newest is NEW):
+                continue
+            for peer in list(quorum.stale):
+                if quorum.settled:
+                    break
+                quorum.on_answer(peer, NEW)  # it was given the newest, and has it
+            assert quorum.settled == (len(quorum.agreeing) >= majority(count))
+            if not quorum.settled:
+                continue
+            now_have = have | set(quorum.agreeing)
+            for second in subsets(holders):
+                later = reading(holders, {peer: NEW if peer in now_have else OLD for peer in second}, frozenset())
+                assert not later.decided or later.newest is NEW
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_nothing_is_said_to_be_absent_that_a_majority_of_its_holders_has(count: int) -> None:
+    holders = PEERS[:count]
+    for have, answered in product(subsets(holders), repeat=2):
+        if len(have) < majority(count):
+            continue
+        silent = frozenset(holders) - answered
+        quorum = reading(holders, {peer: NEW if peer in have else None for peer in answered}, silent)
+        assert not quorum.absent(holders)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_absent_needs_a_majority_of_all_that_should_have_it_the_silent_counted(count: int) -> None:
+    holders = PEERS[:count]
+    for denying in subsets(holders):
+        quorum = reading(holders, dict.fromkeys(denying), frozenset(holders) - denying)
+        assert quorum.absent(holders) == (2 * len(denying) > count)
+    assert not reading(holders, dict.fromkeys(holders), frozenset()).absent([])
+
+
+@pytest.mark.parametrize("liars", [1, 2])
+def test_liars_among_eight_holders_cannot_hide_a_write_that_enough_hold(liars: int) -> None:
+    """Malkhi and Reiter: f liars of n, a write on ceil((n + f + 1) / 2). By symmetry it is on the first ones."""
+    took = set(PEERS[: -(-(8 + liars + 1) // 2)])
+    for lying in combinations(PEERS, liars):
+        for answered in combinations(PEERS, majority(8)):
+            told = {peer: NEW if peer in took and peer not in lying else OLD for peer in answered}
+            quorum = reading(PEERS, told, frozenset())
+            assert quorum.decided and quorum.newest is NEW
+
+
+def test_the_order_of_answers_changes_nothing() -> None:
+    answers = {PEERS[0]: OLD, PEERS[1]: NEW, PEERS[2]: None, PEERS[3]: NEW}
+    outcomes = set()
+    for order in permutations(answers):
+        quorum = reading(PEERS[:5], {peer: answers[peer] for peer in order}, frozenset([PEERS[4]]))
+        outcomes.add(
+            (quorum.newest, quorum.decided, quorum.settled, frozenset(quorum.agreeing), frozenset(quorum.stale))
+        )
+    assert len(outcomes) == 1
+
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(["ask", "answer", "nothing", "left out"]), st.sampled_from(PEERS[:5])), max_size=30
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(EVENTS)
+def test_a_holder_counts_once_whatever_it_does(events: list[tuple[str, PeerId]]) -> None:
+    read, write = ReadQuorum(PEERS[:5]), WriteQuorum(PEERS[:5])
+    answered: set[PeerId] = set()
+    for what, peer in events:
+        if what == "ask":
+            read.on_asked(peer)
+            write.on_asked(peer)
+        elif what == "left out":
+            read.on_left_out(peer)
+            write.on_left_out(peer)
+        else:
+            read.on_answer(peer, NEW if what == "answer" else None)
+            write.on_receipt(peer, b"receipt")
+            answered.add(peer)
+    assert set(read.agreeing) | set(read.stale) == answered == set(write.receipts)
+    assert not answered & read.waiting and not answered & write.waiting and not answered & write.failed
+    assert len(read.agreeing) + len(read.stale) == len(answered)
+    expected = 0 < len(answered) >= majority(len(answered) + len(read.waiting))
+    assert read.decided == write.acknowledged == expected
+
+
+def test_nobody_is_decided_by_nobody() -> None:
+    for silent in (frozenset[PeerId](), frozenset(PEERS[:3])):
+        quorum = reading(PEERS[:3], {}, silent)
+        assert not quorum.decided and not quorum.settled and not quorum.denied and not quorum.absent(PEERS[:3])
+        assert not written(PEERS[:3], frozenset(), silent)
+
+
+@pytest.mark.parametrize("required", [1, 3, 5])
+def test_copies_that_were_asked_for_are_waited_for(required: int) -> None:
+    quorum = WriteQuorum(PEERS[:5], required=required)
+    for count, peer in enumerate(PEERS[:5], 1):
+        quorum.on_receipt(peer, b"receipt")
+        assert quorum.acknowledged == (count >= max(required, 3))
