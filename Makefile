@@ -43,7 +43,7 @@ $(INSTALLED_BENCH): $(INSTALLED) $(shell find peerd cli -name '*.py' 2>/dev/null
 		|| echo "make: without libtorrent: there is none for this Python" >&2
 	@touch $@
 
-demo: $(INSTALLED)  ## three peers on this machine: put on one, get from another
+demo: $(INSTALLED)  ## five peers on this machine: put on one, get from another
 	@$(BIN)/python -m peerd.lab.demo
 
 lint: $(INSTALLED)  ## format, style, types and layers

@@ -22,7 +22,9 @@ def rm(invocation: Invocation) -> None:
     if invocation.flag("json"):
         output.write(answer + b"\n")
     elif not invocation.flag("quiet"):
-        output.say(f"removed {safe(name)} {on_copies(client.understand(answer))}")
+        removed = client.understand(answer)
+        said = f"removed {safe(name)} {on_copies(removed)}" if "version" in removed else f"withdrawn {safe(name)}"
+        output.say(said)
 
 
 def history(invocation: Invocation) -> None:

@@ -11,7 +11,7 @@ import shutil
 import signal
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from loguru import logger
@@ -26,6 +26,7 @@ from peerd.ids import NetworkId, PeerId, network_id
 from peerd.io import tls, udp
 from peerd.io.datadir import TOKEN_NAME, DataDirectory, load_or_create_secret
 from peerd.io.environment import Environment, Stream, StreamListener
+from peerd.io.interfaces import choose, read_interfaces
 from peerd.io.store.interface import Store
 from peerd.io.store.memory import MemoryStore
 from peerd.io.store.sqlite import SqliteStore
@@ -148,12 +149,13 @@ async def _running(
     )
     peer = Peer(settings, Identity(ED25519.signing_key(seed), network, ED25519), environment, store)
     await peer.start()
+    for interface in choose(read_interfaces(), settings.interfaces):
+        for each in interface.addresses:
+            peer.own_address((str(each.ip), peer.addresses[0][1]))
     try:
         yield peer
     finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(settings.leave_timeout_s):
-                await peer.stop()
+        await peer.stop()
         offload.close()
 
 
@@ -180,6 +182,7 @@ async def _discover(settings: Settings, peer: Peer, stack: AsyncExitStack) -> No
     )
     await discovery.start()
     stack.push_async_callback(discovery.stop)
+    peer.watched.append(lambda: discovery.problem)
 
 
 def _only_address(settings: Settings) -> tuple[str, ...]:

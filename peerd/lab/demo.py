@@ -65,26 +65,28 @@ def _demonstrate(lab: Lab, scratch: Path) -> None:
     _put(lab.peer(0), TREE, tree, f"a tree of {_count(tree)} entries")
     _put(lab.peer(0), FILE, file, f"a file of {file.stat().st_size / 2**20:.1f} MiB")
     _put(lab.peer(1), NOTE, b"a short value rides in its record", "a short value")
-    _crash_a_holder(lab)
+    victim = _crash_a_holder(lab)
     _get_and_compare(lab, scratch, tree, file)
-    _come_back(lab)
+    _come_back(lab, victim)
     _delete(lab)
 
 
-def _crash_a_holder(lab: Lab) -> None:
-    """Kill one of those that have the file, the one that it was put on."""
+def _crash_a_holder(lab: Lab) -> int:
+    """Kill one of those that have the file, and return which."""
     holders = _holders(lab, lab.peer(1))
     _say(f"the file is on peers {', '.join(str(index) for index in holders)}")
-    _check(0 in holders and len(holders) >= 2, "a file that was put is on the peer it was put on, and on others")
-    with _step("kill -9 of peer 0, which has everything"):
-        lab.kill(0)
-    _check(not lab.peer(0).alive, "a killed peer does not run")
+    _check(len(holders) >= 3, "a file that was put is on three peers")
+    victim = holders[0]
+    with _step(f"kill -9 of peer {victim}, a holder of it"):
+        lab.kill(victim)
+    _check(not lab.peer(victim).alive, "a killed peer does not run")
+    return victim
 
 
 def _get_and_compare(lab: Lab, scratch: Path, tree: Path, file: Path) -> None:
     """Fetch everything at once from the peer that was not asked to keep it, where there is one."""
-    holders = _holders(lab, lab.peer(1))
-    reader = next((peer for peer in lab.peers if peer.alive and peer.index not in holders), lab.peer(PEERS - 1))
+    holders = _holders(lab, next(peer for peer in lab.peers if peer.alive))
+    reader = next((peer for peer in lab.peers if peer.alive and peer.index not in (0, *holders)), lab.peers[-1])
     fetched_tree, fetched_file = scratch / "fetched", scratch / "fetched.tar"
     with _step(f"peer {reader.index} gets the tree"):
         _run(reader, ["get", TREE, "-o", str(fetched_tree)])
@@ -98,11 +100,11 @@ def _get_and_compare(lab: Lab, scratch: Path, tree: Path, file: Path) -> None:
     _say("  compared byte by byte: the same files, the same links, the empty file too")
 
 
-def _come_back(lab: Lab) -> None:
-    with _step("peer 0 comes back with its data and its address"):
-        lab.start(0)
-    with _step("peer 0 gets what was put through peer 1"):
-        note = _run(lab.peer(0), ["get", NOTE])
+def _come_back(lab: Lab, victim: int) -> None:
+    with _step(f"peer {victim} comes back with its data and its address"):
+        lab.start(victim)
+    with _step(f"peer {victim} gets the short value"):
+        note = _run(lab.peer(victim), ["get", NOTE])
     _check(note == b"a short value rides in its record", "a peer that came back answers as before")
 
 

@@ -6,10 +6,13 @@ from contextlib import asynccontextmanager
 
 from peerd.content.block import Block
 from peerd.content.cid import Cid
+from peerd.errors import NoRoomError
 from peerd.io.store.interface import Store
 
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_BLOCKS_MAX = 512
+# Freed at a time when room is needed, so that not every batch has to ask.
+EVICT_BYTES = 32 * 1024 * 1024
 
 
 class BlockWriter:
@@ -63,7 +66,17 @@ class BlockWriter:
     async def _write(self, batch: list[Block]) -> None:
         if self._root is not None:
             await self._store.link_blocks(self._root, [block.cid.to_bytes() for block in batch])
-        await self._store.put_blocks(batch)
+        await put_making_room(self._store, batch)
+
+
+async def put_making_room(store: Store, blocks: list[Block]) -> None:
+    """Put blocks, letting cached copies go where the quota needs it; raises NoRoomError where that is not enough."""
+    try:
+        await store.put_blocks(blocks)
+    except NoRoomError:
+        if not await store.evict_cache(max(EVICT_BYTES, sum(len(block.data) for block in blocks))):
+            raise
+        await store.put_blocks(blocks)
 
 
 class Intake:

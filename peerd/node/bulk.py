@@ -31,9 +31,14 @@ NONCE_BYTES = 32
 # Requests of the other end that may wait here at a time; who sends more does not follow the protocol.
 QUEUED_MAX = 64
 HOLDS_MAX = 8
+# Requests of ours under way at a time, by kind: below what the other end lets wait.
+ASKED_MAX = {frames.WANT: 32, frames.VERSIONS: 8, frames.HOLD: HOLDS_MAX}
 OPENING_TIMEOUT_S = 5.0
 IDLE_CLOSE_S = 60.0
 PROGRESS_INTERVAL_S = 1.0
+PIECE_BYTES = 256 * 1024
+# Accepted connections that one peer may have open: crossing ones, and one whose end it has not noticed.
+ACCEPTED_PER_PEER_MAX = 3
 
 Deliver = Callable[[bytes, bytes | None], None]
 
@@ -68,6 +73,8 @@ class BulkConnection:
         self.peer = peer
         self.used_at = asyncio.get_running_loop().time()
         self.closed = False
+        self._heard_at = 0.0
+        """When any part of any answer came: the other end answers one request after the other."""
         self._stream = stream
         self._handler = handler
         self._tasks = tasks
@@ -77,6 +84,7 @@ class BulkConnection:
         self._holds = 0
         self._queue: asyncio.Queue[tuple[int, int, bytes]] = asyncio.Queue(QUEUED_MAX)
         self._writing = asyncio.Lock()
+        self._room = {kind: asyncio.Semaphore(count) for kind, count in ASKED_MAX.items()}
 
     @property
     def busy(self) -> bool:
@@ -106,6 +114,10 @@ class BulkConnection:
     async def _ask(
         self, kind: int, payload: bytes, *, deliver: Deliver | None = None, left: set[bytes] | None = None
     ) -> bytes:
+        async with self._room[kind]:
+            return await self._ask_now(kind, payload, deliver=deliver, left=left)
+
+    async def _ask_now(self, kind: int, payload: bytes, *, deliver: Deliver | None, left: set[bytes] | None) -> bytes:
         if self.closed:
             raise UnreachableError("the connection is closed")
         loop = asyncio.get_running_loop()
@@ -116,7 +128,7 @@ class BulkConnection:
         try:
             await self._send(kind, rid, payload)
             while True:
-                quiet_s = loop.time() - ask.heard_at
+                quiet_s = loop.time() - max(ask.heard_at, self._heard_at)
                 if quiet_s >= self._stall_s:
                     raise UnreachableError("the peer stands still")
                 done, _ = await asyncio.wait({ask.future}, timeout=self._stall_s - quiet_s)
@@ -165,7 +177,7 @@ class BulkConnection:
         while True:
             header = await self._stream.read_exactly(frames.HEADER_BYTES)
             length, kind, rid = frames.unpack_header(header)
-            payload = await self._stream.read_exactly(length) if length else b""
+            payload = await self._payload(length, kind)
             self.used_at = asyncio.get_running_loop().time()
             if kind in frames.ANSWERS:
                 self._on_answer(kind, rid, payload)
@@ -177,6 +189,17 @@ class BulkConnection:
                 self._queue.put_nowait((kind, rid, payload))
             else:
                 raise WireError("frame_kind")
+
+    async def _payload(self, length: int, kind: int) -> bytes:
+        """Read a payload piece by piece, so that a slow link is seen to deliver."""
+        pieces = []
+        while length:
+            piece = await self._stream.read_exactly(min(length, PIECE_BYTES))
+            length -= len(piece)
+            pieces.append(piece)
+            if kind in frames.ANSWERS:
+                self._heard_at = asyncio.get_running_loop().time()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _on_answer(self, kind: int, rid: int, payload: bytes) -> None:
         ask = self._asks.get(rid)
@@ -292,6 +315,9 @@ class BulkPool:
         """Stop accepting and cut all."""
         if self._listener is not None:
             await self._listener.close()
+        for opening in list(self._opening.values()):
+            opening.cancel()
+        await asyncio.gather(*self._opening.values(), return_exceptions=True)
         for connection in self._open_ones:
             connection.close()
 
@@ -353,6 +379,8 @@ class BulkPool:
                 peer = await self._check_caller(stream)
             if self.cut(peer):
                 raise WireError("cut_off")
+            if sum(each.peer == peer and not each.closed for each in self._open_ones) >= ACCEPTED_PER_PEER_MAX:
+                raise WireError("too_many_connections")
             connection = self._started(stream, peer, run=False)
             await connection.run()
         except (TimeoutError, UnreachableError, WireError) as error:
@@ -376,6 +404,8 @@ class BulkPool:
         self._open_ones = {each for each in self._open_ones if not each.closed} | {connection}
         known = self._connections.get(peer)
         if known is None or known.closed or not known.busy:
+            if known is not None:
+                known.close()
             self._connections[peer] = connection
         if run and not self._tasks.spawn(connection.run(), "bulk connection"):
             connection.close()
@@ -385,9 +415,12 @@ class BulkPool:
         while True:
             await asyncio.sleep(IDLE_CLOSE_S / 4)
             limit = asyncio.get_running_loop().time() - IDLE_CLOSE_S
-            for peer, connection in list(self._connections.items()):
+            for connection in list(self._open_ones):
                 if connection.closed or (not connection.busy and connection.used_at < limit):
-                    self.drop(peer)
+                    connection.close()
+                    self._open_ones.discard(connection)
+                    if self._connections.get(connection.peer) is connection:
+                        del self._connections[connection.peer]
 
 
 async def _expect(stream: Stream, kind: int) -> bytes:

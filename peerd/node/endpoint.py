@@ -6,7 +6,7 @@ from the peer that was asked, in its session. Retransmission follows the measure
 
 import asyncio
 import inspect
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,19 +20,16 @@ from peerd.ids import PeerId
 from peerd.io.environment import Datagrams, Environment
 from peerd.kad.contact import Address, Contact
 from peerd.logs import short
+from peerd.node.handshakes import HANDSHAKE_TIMEOUT_S, Handshakes
 from peerd.node.roundtrips import RoundTrips
 from peerd.node.sessions import SessionTable
 from peerd.node.tasks import Tasks
-from peerd.wire import envelope, limits, messages
-from peerd.wire.handshake import Established, Initiator, Responder
+from peerd.wire import envelope, messages
+from peerd.wire.handshake import Established
 from peerd.wire.messages import Pong, Refused, Reply, Request
 from peerd.wire.session import Session
 
-HELLO_RETRY_S = 0.1
-HANDSHAKE_TIMEOUT_S = 4.0
 REQUEST_TIMEOUT_S = 4.0
-# A simultaneous hello of the other is ignored while ours, the lower, was sent so few times; then a way may be cut.
-SIMULTANEOUS_TRIES = 3
 
 # A timer that fires later than this says that this process stood still; then the others get a little more time.
 LAG_MAX_S = 0.005
@@ -42,10 +39,7 @@ LAG_GRACE_S = 0.01
 LEAVE_LINGER_S = 1.0
 
 # Bounds on memory: strangers can fill none of these without proving an address and a key.
-SESSIONS_MAX = 4096
-ATTEMPTS_MAX = 1024
 PENDING_MAX = 16384
-ACCEPTS_MAX = 512
 
 # Requests that are answered when something is on the other's disk.
 _DURABLE = frozenset({messages.Store, messages.AddProvider, messages.Release})
@@ -68,20 +62,6 @@ class _Pending:
     due: float = 0.0
     tries: int = 0
     timer: asyncio.TimerHandle | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Attempt:
-    """One handshake that we began."""
-
-    initiator: Initiator
-    address: Address
-    deadline: float
-    future: asyncio.Future[PeerId]
-    tries: int = 0
-    last: bytes = b""
-    timer: asyncio.TimerHandle | None = None
-    challenged: bool = False
 
 
 @dataclass(slots=True)
@@ -108,29 +88,32 @@ class Endpoint:
         heard: Callable[[PeerId], None],
         unanswered: Callable[[PeerId], None],
         digest: Callable[[], bytes],
+        sessions_max: int,
     ) -> None:
-        self._identity = identity
         self._clock = environment.clock
-        self._entropy = environment.entropy
-        self._rng = environment.rng
         self._tasks = tasks
         self._handler = handler
         self._proven = proven
         self._heard = heard
         self._unanswered = unanswered
-        self.digest = digest
         self.doubted: set[PeerId] = set()
-        self._responder = Responder(identity, environment.entropy)
         self._datagrams: Datagrams | None = None
         self._loop = asyncio.get_running_loop()
-        self.sessions = SessionTable(SESSIONS_MAX)
+        self.sessions = SessionTable(sessions_max)
         self.roundtrips = RoundTrips()
-        self._attempts: dict[Address, _Attempt] = {}
-        self._attempt_ids: dict[bytes, _Attempt] = {}
-        self._accepts: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
         self._pending: dict[int, _Pending] = {}
         self._next_rid = int.from_bytes(environment.entropy(4), "big")
         self.counts = Counts()
+        self._handshakes = Handshakes(
+            identity,
+            environment,
+            self.sessions,
+            send=self._send,
+            established=self._established,
+            flush=self._flush,
+            unreachable=self._unreachable,
+            greeting=lambda: messages.encode(Pong(0, digest())),
+        )
         self.drop_list: frozenset[Address] = frozenset()
 
     def attach(self, datagrams: Datagrams) -> None:
@@ -142,8 +125,7 @@ class Endpoint:
         for pending in list(self._pending.values()):
             self._finish_pending(pending, UnreachableError("this peer is stopping"))
         self._pending.clear()
-        for attempt in list(self._attempts.values()):
-            self._end_attempt(attempt, UnreachableError("this peer is stopping"))
+        self._handshakes.close()
         if self._datagrams is not None:
             self._datagrams.close()
             self._datagrams = None
@@ -176,9 +158,7 @@ class Endpoint:
 
         Raises UnreachableError where nobody answers in time.
         """
-        attempt = self._attempts.get(address)
-        if attempt is None:
-            attempt = self._begin(address, expected, timeout_s)
+        attempt = self._handshakes.begin(address, expected, timeout_s=timeout_s)
         return await asyncio.shield(attempt.future)
 
     def drop_session_later(self, peer: PeerId) -> None:
@@ -197,11 +177,12 @@ class Endpoint:
         pending.tries += 1
         if session is not None:
             pending.sent_at = now
+            if session.worn:  # it goes on until the new one is there
+                self._handshakes.begin(session.address, peer)
             self._send(session.seal(pending.plaintext), session.address)
             wait_s = self.roundtrips.rto_s(peer, durable=pending.durable) * (1 << min(pending.tries - 1, 6))
         else:
-            if pending.contact.address not in self._attempts:
-                self._begin(pending.contact.address, peer, pending.deadline - now)
+            self._handshakes.begin(pending.contact.address, peer, timeout_s=pending.deadline - now)
             wait_s = HANDSHAKE_TIMEOUT_S
         self._arm(pending, max(0.0, min(wait_s, pending.deadline - now)))
 
@@ -239,51 +220,6 @@ class Endpoint:
         else:
             pending.future.set_result(outcome)
 
-    # Handshakes that we begin.
-
-    def _begin(self, address: Address, expected: PeerId | None, timeout_s: float) -> _Attempt:
-        future: asyncio.Future[PeerId] = self._loop.create_future()
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        initiator = Initiator(self._identity, self._entropy, expected=expected)
-        deadline = self._clock.monotonic() + min(timeout_s, HANDSHAKE_TIMEOUT_S)
-        attempt = _Attempt(initiator, address, deadline, future, last=initiator.hello_bytes())
-        if len(self._attempts) >= ATTEMPTS_MAX:
-            future.set_exception(UnreachableError("too many handshakes under way"))
-            return attempt
-        self._attempts[address] = attempt
-        self._attempt_ids[initiator.session_id] = attempt
-        self._send_attempt(attempt)
-        return attempt
-
-    def _send_attempt(self, attempt: _Attempt) -> None:
-        now = self._clock.monotonic()
-        if now >= attempt.deadline - 1e-6:
-            self._end_attempt(attempt, UnreachableError("no answer to the handshake"))
-            return
-        attempt.tries += 1
-        self._send(attempt.last, attempt.address)
-        wait_s = HELLO_RETRY_S * (1 << min(attempt.tries - 1, 5)) * self._rng.uniform(0.9, 1.1)
-        delay_s = min(wait_s, attempt.deadline - now)
-        attempt.timer = self._loop.call_later(delay_s, self._send_attempt, attempt)
-
-    def _end_attempt(self, attempt: _Attempt, outcome: PeerId | Exception) -> None:
-        if attempt.timer is not None:
-            attempt.timer.cancel()
-        self._attempt_ids.pop(attempt.initiator.session_id, None)
-        if self._attempts.get(attempt.address) is attempt:
-            del self._attempts[attempt.address]
-        if attempt.future.done():
-            return
-        if isinstance(outcome, Exception):
-            attempt.future.set_exception(outcome)
-            expected = attempt.initiator.expected
-            for pending in list(self._pending.values()):
-                waits = pending.contact.address == attempt.address and pending.contact.peer not in self.sessions
-                if waits and (expected is None or pending.contact.peer == expected):
-                    self._finish_pending(pending, UnreachableError("no answer to the handshake"))
-        else:
-            attempt.future.set_result(outcome)
-
     # Receiving.
 
     def receive(self, data: bytes, address: Address) -> None:
@@ -295,24 +231,15 @@ class Endpoint:
             kind = envelope.kind_of(data)
             if kind == envelope.SEALED:
                 self._on_sealed(data, address)
-            elif kind == envelope.HELLO:
-                self._on_hello(data, address)
-            elif kind == envelope.CHALLENGE:
-                self._on_challenge(data, address)
-            elif kind == envelope.FINISH:
-                self._on_finish(data, address)
-            elif kind == envelope.ACCEPT:
-                self._on_accept(data, address)
             else:
-                raise WireError("kind")
+                self._handshakes.receive(kind, data, address)
         except WireError as error:
             self.counts.rejected[error.reason] += 1
 
     def _on_sealed(self, data: bytes, address: Address) -> None:
         session = self.sessions.by_id(data[3:11])
         if session is None:
-            if data[3:11] not in self._attempt_ids and len(data) > len(envelope.SEALED_HEADER) + 40:
-                self._send(self._responder.challenge(data[3:11], address, self._clock.monotonic()), address)
+            self._handshakes.unknown_session(data, address)
             raise WireError("unknown_session")
         plaintext = session.open(data)
         now = session.heard_at = self._clock.monotonic()
@@ -320,12 +247,13 @@ class Endpoint:
             self._heard(session.peer)
         self.sessions.heard_in(session)
         message = messages.decode(plaintext)
-        if address != session.address and address not in self._attempts:
-            self._begin(address, session.peer, HANDSHAKE_TIMEOUT_S)  # moved: proven by a handshake before it counts
+        if address != session.address:
+            # Moved: proven by a handshake before it counts. One hello only, for this may be somebody else's address.
+            self._handshakes.begin(address, session.peer, tries_max=1)
         if isinstance(message, Reply):
             self._on_reply(session.peer, message, now)
         else:
-            self._on_request(session, message, address)
+            self._on_request(session, message)
 
     def _on_reply(self, peer: PeerId, reply: Reply, now: float) -> None:
         pending = self._pending.get(reply.rid)
@@ -338,103 +266,38 @@ class Endpoint:
         else:
             self._finish_pending(pending, reply)
 
-    def _on_request(self, session: Session, request: Request, address: Address) -> None:
-        answer = self._handler(session.peer, address, request)
+    def _on_request(self, session: Session, request: Request) -> None:
+        """Answer at the address that was proven, wherever the request seems to come from."""
+        answer = self._handler(session.peer, session.address, request)
         if answer is None:
             return
         if inspect.isawaitable(answer):
-            self._tasks.spawn(self._answer_later(session, answer, address), "answer")
+            self._tasks.spawn(self._answer_later(session, answer), "answer")
         else:
-            self._send(session.seal(messages.encode(answer)), address)
+            self._send(session.seal(messages.encode(answer)), session.address)
 
-    async def _answer_later(self, session: Session, answer: Awaitable[Reply], address: Address) -> None:
+    async def _answer_later(self, session: Session, answer: Awaitable[Reply]) -> None:
         reply = await answer
-        self._send(session.seal(messages.encode(reply)), address)
+        self._send(session.seal(messages.encode(reply)), session.address)
 
-    def _on_hello(self, data: bytes, address: Address) -> None:
-        now = self._clock.monotonic()
-        hello, challenge = self._responder.on_hello(data, address, now)
-        ours = self._attempts.get(address)
-        waits = ours is not None and ours.tries <= SIMULTANEOUS_TRIES
-        if ours is not None and waits and (ours.challenged or ours.initiator.hello.ephemeral < hello.ephemeral):
-            return
-        self._send(challenge, address)
+    # Handshakes.
 
-    def _on_challenge(self, data: bytes, address: Address) -> None:
-        challenge = envelope.parse_challenge(data)
-        attempt = self._attempt_ids.get(challenge.echo)
-        if attempt is None:
-            attempt = self._reopen(challenge.echo, address)
-        if attempt.address != address:
-            raise WireError("unasked")
-        if attempt.challenged:
-            return  # a repeated hello was answered twice: the first finish is under way
-        attempt.challenged = True
-        attempt.last = attempt.initiator.on_challenge(challenge)
-        attempt.tries = 0
-        if attempt.timer is not None:
-            attempt.timer.cancel()
-        self._send_attempt(attempt)
-
-    def _reopen(self, remote_id: bytes, address: Address) -> _Attempt:
-        """Return a handshake with the peer that has forgotten our session (it restarted)."""
-        session = self.sessions.by_remote(address, remote_id)
-        if session is None:
-            raise WireError("unasked")
-        if address in self._attempts:
-            return self._attempts[address]
-        attempt = self._begin(address, session.peer, HANDSHAKE_TIMEOUT_S)
-        if attempt.future.done():
-            raise WireError("busy")
-        return attempt
-
-    def _on_finish(self, data: bytes, address: Address) -> None:
-        now = self._clock.monotonic()
-        known = self._accepts.get(data)
-        if known is not None:
-            self._send(known[1], address)
-            return
-        first = messages.encode(Pong(0, self.digest()))
-        established, accept = self._responder.on_finish(data, address, now, first=first)
-        self._accepts[data] = (now, accept)
-        while self._accepts and (
-            len(self._accepts) > ACCEPTS_MAX or next(iter(self._accepts.values()))[0] < now - limits.COOKIE_LIFE_S
-        ):
-            self._accepts.popitem(last=False)
-        self._install(established, address, now, sending=established.session.peer not in self.sessions)
-        self._send(accept, address)
-        self._proven(established.session.peer, address, False)
-        ours = self._attempts.get(address)
-        if ours is not None and ours.initiator.expected in (None, established.session.peer):
-            self._end_attempt(ours, established.session.peer)
-        self._flush(established.session.peer)
-
-    def _on_accept(self, data: bytes, address: Address) -> None:
-        accept = envelope.parse_accept(data)
-        attempt = self._attempt_ids.get(accept.echo)
-        if attempt is None or attempt.address != address:
-            raise WireError("unasked")
-        try:
-            established = attempt.initiator.on_accept(accept)
-        except WireError as error:
-            if error.reason in ("other_peer", "ourselves"):
-                self._end_attempt(attempt, UnreachableError("another peer lives at that address"))
-            raise
-        peer = established.session.peer
-        now = self._clock.monotonic()
-        self._install(established, address, now, sending=True)
-        self._proven(peer, address, True)
-        self._end_attempt(attempt, peer)
-        self._flush(peer)
-
-    # Sessions.
-
-    def _install(self, established: Established, address: Address, now: float, *, sending: bool) -> None:
+    def _established(self, established: Established, address: Address, initiated: bool) -> None:
         session = established.session
+        now = self._clock.monotonic()
         session.address = address
         session.established_at = session.heard_at = now
-        self.sessions.install(session, sending=sending)
+        self.sessions.install(session, sending=initiated or session.peer not in self.sessions)
         logger.debug("session established", peer=short(session.peer), address=HostPort(*address).text)
+        self._proven(session.peer, address, initiated)
+
+    def _unreachable(self, address: Address, expected: PeerId | None) -> None:
+        """Nobody answered the handshake: fail what waited for it."""
+        for pending in list(self._pending.values()):
+            peer = pending.contact.peer
+            waits = pending.contact.address == address and peer not in self.sessions
+            if waits and (expected is None or peer == expected):
+                self._finish_pending(pending, UnreachableError("no answer to the handshake"))
 
     def _flush(self, peer: PeerId) -> None:
         """Send again what waited for a session with `peer`."""

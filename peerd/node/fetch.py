@@ -5,6 +5,7 @@ named, counted and dropped. Nothing unchecked is ever handed on or written.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from loguru import logger
@@ -39,6 +40,8 @@ class Fetcher:
         self._finding: asyncio.Task[None] | None = None
         self._tried: set[PeerId] = set()
         self._first = connection
+        self._waiters: Counter[bytes] = Counter()
+        self._error: PeerdError | None = None
         self.lied = False
         self.from_local_count = 0
         self.from_peers_count = 0
@@ -73,22 +76,27 @@ class Fetcher:
                 self._finding = asyncio.get_running_loop().create_task(self._find())
             elif self._finding.done() and not self._workers:
                 self._give_up()
+        self._waiters[raw] += 1
         try:
             data = await asyncio.shield(future)
-        except asyncio.CancelledError:
-            if not future.done():
+        finally:
+            self._waiters[raw] -= 1
+            if not self._waiters[raw]:
+                del self._waiters[raw]
                 self._schedule.forget(raw)
-                self._futures.pop(raw, None)
-            raise
-        self._futures.pop(raw, None)
+                if self._futures.get(raw) is future:
+                    del self._futures[raw]
         self.from_peers_count += 1
         return data
 
     async def _find(self) -> None:
-        if self._first is not None:
-            self._add(self._first)
-        else:
-            await self._add_found()
+        try:
+            if self._first is not None:
+                self._add(self._first)
+            else:
+                await self._add_found()
+        except PeerdError as error:
+            self._error = error
         if not self._workers:
             self._give_up()
 
@@ -180,7 +188,9 @@ class Fetcher:
         future = self._futures.pop(raw, None)
         if future is None or future.done():
             return
-        if self.lied:
+        if self._error is not None:
+            future.set_exception(self._error)
+        elif self.lied:
             future.set_exception(IntegrityError("every peer that answered sent something else than what was asked for"))
         else:
             future.set_exception(TimedOutError("no peer that can be reached now has all of the content"))

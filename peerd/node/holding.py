@@ -20,7 +20,8 @@ class Kept:
     """The record is on our disk (or was); the receipt says so."""
 
     receipt: bytes
-    changed: bool
+    lost: Record | None = None
+    """What was here and lost a tie against it: others want to know of the conflict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,12 @@ class Outdone:
 async def keep_record(core: Core, record: Record, left_s: int | None) -> Kept | Outdone:
     """Keep a verified record unless we have a newer one.
 
-    Raises WireError (`sequence_jump`) for a version out of reach, NoRoomError, StoreError.
+    Raises WireError: `sequence_jump` for a version out of reach, `life` for one said to live longer than its writer
+    gave it, or to end where it gave no end. NoRoomError, StoreError.
     """
+    if left_s is not None and (record.body.ttl_s is None or left_s > record.body.ttl_s):
+        raise WireError("life")
+    lost: Record | None = None
     async with core.locks.hold(record.key):
         raw = await core.store.record(record.key)
         present = read_record(raw) if raw is not None else None
@@ -50,8 +55,9 @@ async def keep_record(core: Core, record: Record, left_s: int | None) -> Kept | 
                 raise StoreError("the record changed under its lock")
             if present is not None and present.body.sequence == record.body.sequence:
                 await core.store.add_history(record.key, row_of(core, present, None), conflict=True)
+                lost = present
             core.events.emit("record", name=record.body.name, version=record.version.text, deleted=record.deleted)
-    return Kept(record_receipt(core, record), changed)
+    return Kept(record_receipt(core, record), lost)
 
 
 async def _outdone(core: Core, present: Record, record: Record) -> Outdone:
@@ -94,7 +100,7 @@ def row_of(core: Core, record: Record, left_s: int | None) -> RecordRow:
     """Return the metadata that the store keeps beside a record."""
     body = record.body
     wall = core.environment.clock.wall()
-    life_s = left_s if left_s is not None else body.ttl_s
+    life_s = min(left_s, body.ttl_s) if left_s is not None and body.ttl_s is not None else body.ttl_s
     return RecordRow(
         name=body.name,
         owner=body.owner,

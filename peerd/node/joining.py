@@ -104,6 +104,11 @@ class Joining:
                 self._tried.popitem(last=False)
             self._start()
 
+    @property
+    def has_own_address(self) -> bool:
+        """Whether an address of our own was noted."""
+        return bool(self._ours)
+
     def ourselves(self, address: Address) -> None:
         """Note that an address is our own: it is never tried again."""
         if len(self._ours) < 64:

@@ -10,17 +10,17 @@ from loguru import logger
 
 from peerd.content.cid import Cid
 from peerd.errors import PeerdError, RemoteError, UnreachableError
-from peerd.ids import PeerId, distance, peer_id_text
+from peerd.ids import Key, PeerId, distance, peer_id_text
 from peerd.io.store.interface import Root
 from peerd.kad.contact import Contact
 from peerd.logs import short
 from peerd.node.asking import Asking
-from peerd.node.claims import PINNED
+from peerd.node.claims import PINNED, read_name_claim
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.holding import left_s
 from peerd.node.joining import Candidate, Joining
 from peerd.node.nearest import search
-from peerd.node.placing import Content, place
+from peerd.node.placing import Content, hand_over, place
 from peerd.node.providing import CACHE, REPLICA, announce, find_providers
 from peerd.records.record import read_record
 from peerd.wire.messages import FindNode, Ping, Pong, Store
@@ -32,6 +32,7 @@ SETTLE_S = 1.0
 REMEMBER_INTERVAL_S = 30.0
 EXPIRY_INTERVAL_S = 10.0
 PLACED_MAX = 200_000
+HANDED_OVER_AT_ONCE = 8
 
 
 class Maintaining:
@@ -249,12 +250,48 @@ class Maintaining:
         claims = [claim for claim in await core.store.claims(root.cid) if claim != PINNED]
         if not claims and root.class_ != "own":
             return
-        key = next((claim[5:] for claim in claims if claim.startswith(b"name:")), None)
-        content = Content(cid, root.kind, root.size, max(root.copies, 1), key, root.name)  # type: ignore[arg-type]
-        placed = await place(core, content)
+        placed = await place(core, self._content(root, claims))
         if len(placed.holders) >= wanted:
             core.missing_since.pop(root.cid, None)
             logger.info("copies were restored", cid=cid.text, copies=len(placed.holders))
+
+    @staticmethod
+    def _content(root: Root, claims: list[bytes]) -> Content:
+        """Return what is to be held, with the newest claim of a name where there is one."""
+        named = max((n for n in map(read_name_claim, claims) if n is not None), key=lambda n: n[1], default=None)
+        key, sequence = named if named is not None else (None, 0)
+        return Content(Cid.from_bytes(root.cid), root.kind, root.size, max(root.copies, 1), key, sequence, root.name)
+
+    async def hand_over(self) -> None:
+        """Before this peer goes: see that others hold what it holds, as if it were gone already."""
+        core = self._core
+        if core.members.alive_count() == 0:
+            return
+        after = None
+        while page := await core.store.records(after, PAGE):
+            await self._hand_over_records(page)
+            after = page[-1][0]
+        root_after = None
+        while roots := await core.store.roots(root_after, PAGE):
+            owed = [root for root in roots if root.complete and root.class_ in ("own", "replica")]
+            for at in range(0, len(owed), HANDED_OVER_AT_ONCE):
+                async with asyncio.TaskGroup() as group:
+                    for root in owed[at : at + HANDED_OVER_AT_ONCE]:
+                        content = self._content(root, await core.store.claims(root.cid))
+                        group.create_task(hand_over(core, content))
+            root_after = roots[-1].cid
+
+    async def _hand_over_records(self, page: list[tuple[Key, bytes]]) -> None:
+        core = self._core
+        with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
+            for key, raw in page:
+                record = read_record(raw)
+                life_s = await left_s(core, record)
+                heirs = core.members.closest(key, RECORD_HOLDERS)[RECORD_HOLDERS - 1 :]
+                for contact in heirs if life_s != 0 else ():
+                    asking.ask(contact, Store, record.raw, life_s, silent_after_s=0)
+            while await asking.next() is not None:
+                pass
 
     def _place_of(self, peer: PeerId) -> bytes:
         if peer == self._core.peer:

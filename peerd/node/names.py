@@ -43,6 +43,7 @@ def target_of(core: Core, target: str, *, own: bool = False) -> Name | Cid:
         return shared_name(core, target)
     if not rest:
         raise UsageError("a peer's own name is PEER/KEY, and the key is missing")
+    _check_text(rest)
     return Name(name_key(core.identity.network, rest, owner), rest, owner)
 
 
@@ -83,7 +84,14 @@ def own_name(core: Core, name: str) -> Name:
     """Return a name of this peer's own."""
     prefix = peer_id_text(core.peer) + "/"
     text = name[len(prefix) :] if len(name) > PEER_ID_TEXT_LENGTH + 1 and name.startswith(prefix) else name
+    _check_text(text)
     return Name(name_key(core.identity.network, text, core.peer), text, core.peer)
+
+
+def _check_text(text: str) -> None:
+    """Raise UsageError where the name without its owner is too long for a record."""
+    if len(text.encode()) > NAME_MAX_BYTES:
+        raise UsageError(f"a key is 1 to {NAME_MAX_BYTES} bytes, this one has {len(text.encode())}")
 
 
 def _check_length(name: str) -> None:

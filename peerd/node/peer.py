@@ -10,8 +10,7 @@
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from loguru import logger
@@ -46,7 +45,7 @@ from peerd.records.statement import Verifier
 from peerd.wire.messages import Leave
 
 REMEMBERED_ASKED_MAX = 256
-GOODBYE_TIMEOUT_S = 1.0
+GOODBYE_TIMEOUT_S = 0.5
 
 __all__ = ["Opened", "Peer"]
 
@@ -73,8 +72,8 @@ class Peer:
         self._maintaining = Maintaining(self._core, self._joining)
         self._datagrams: Datagrams | None = None
         self._started_at = 0.0
-        self.degraded: set[str] = set()
-        """Reasons why something does not work as it should, from whoever notices them."""
+        self.watched: list[Callable[[], str | None]] = []
+        """Each says why something outside this peer does not work as it should, None while it does."""
 
     # Life.
 
@@ -91,13 +90,14 @@ class Peer:
             heard=core.members.heard,
             unanswered=core.members.unanswered,
             digest=core.members.digest,
+            sessions_max=core.settings.sessions_max,
         )
         core.endpoint.doubted = core.members.doubted
         core.bulk = BulkPool(core.identity, self._environment, core.settings, self._tasks, Holding(core))
         core.bulk.cut = self._is_cut
         self._datagrams = await self._environment.transports.open_datagrams(core.endpoint.receive)
         core.endpoint.attach(self._datagrams)
-        core.own_address = self.listen_text
+        core.own_address = core.own_address or self.listen_text
         try:
             await core.bulk.listen()
         except BaseException:
@@ -110,9 +110,13 @@ class Peer:
         await self._offer_bootstrap()
 
     async def stop(self) -> None:
-        """Say goodbye to all members and end."""
-        with suppress(PeerdError):
-            await self._maintaining.remember()
+        """Hand over what others should hold now, say goodbye to all members, and end."""
+        try:
+            async with asyncio.timeout(self._core.settings.leave_timeout_s):
+                await self._maintaining.remember()
+                await self._maintaining.hand_over()
+        except (PeerdError, TimeoutError) as error:
+            logger.warning("not everything was handed over", reason=str(error) or "no time")
         await self._say_goodbye()
         await self._end()
 
@@ -174,7 +178,9 @@ class Peer:
         self._joining.offer(Candidate(address, peer, source))
 
     def own_address(self, address: Address) -> None:
-        """Note an address of our own, so that it is never tried."""
+        """Note an address of our own: the first is shown to people, none is ever tried."""
+        if not self._joining.has_own_address:
+            self._core.own_address = HostPort(*address).text
         self._joining.ourselves(address)
 
     def set_drop_list(self, addresses: list[str]) -> None:
@@ -284,7 +290,7 @@ class Peer:
             cache=results.CacheCounts(hits=core.counts.cache_hits, misses=core.counts.cache_misses),
             repair=results.Repair(missing_copies=missing, lag_s=round(lag_s, 3)),
             rejected=dict(rejected),
-            degraded=sorted(self.degraded),
+            degraded=[*self.degraded],
             health=self._health(missing),
             coordinators=[],
         )
@@ -293,9 +299,14 @@ class Peer:
         """Yield what happens from now on."""
         return self._core.events.listen()
 
+    @property
+    def degraded(self) -> Sequence[str]:
+        """Return why something does not work as it should; empty where all is well."""
+        return [reason for reason in (watch() for watch in self.watched) if reason is not None]
+
     def _health(self, missing: int) -> str:
         if self.degraded:
-            return "degraded: " + "; ".join(sorted(self.degraded))
+            return "degraded: " + "; ".join(self.degraded)
         others = self._core.members.alive_count()
         if others == 0:
             return "alone: what is put here has 1 copy until another peer is found"

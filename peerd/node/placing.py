@@ -5,11 +5,12 @@ a receipt. The asker counts receipts; where a peer fails or is full the next nea
 """
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, replace
 
 from loguru import logger
 
-from peerd.content.block import Block
+from peerd.content.block import BLOCK_MAX_BYTES, Block
 from peerd.content.cid import Cid
 from peerd.content.read import DagWalk
 from peerd.errors import NoRoomError, PeerdError, StoreError, WireError
@@ -24,33 +25,42 @@ from peerd.node.claims import added_claim, name_claim
 from peerd.node.core import Core
 from peerd.node.fetch import Fetcher
 from peerd.node.nearest import holders_of
-from peerd.node.providing import CACHE, REPLICA, announce, sources_of
+from peerd.node.providing import CACHE, REPLICA, announce, find_providers, sources_of
 from peerd.records.receipt import OF_CONTENT, RECEIPT_LIFE_S, Receipt, receipts
 from peerd.records.record import INLINE, read_record
 from peerd.wire.frames import HoldBody, VersionBody
+from peerd.wire.messages import Ping
 
 KINDS: tuple[RootKind, ...] = ("raw", "file", "directory")
 
 # Blocks under way at a time while a DAG is copied: so many bytes of them, by the size of those that came so far.
 AHEAD_BYTES = 12 * 1024 * 1024
 AHEAD_MIN, AHEAD_MAX = 8, 256
+SIZES_REMEMBERED = 32
 SPARES_MAX = 8
+# How long a peer may take to say that it is there, before the next nearest takes its share.
+PATIENCE_MIN_S = 0.2
+PATIENCE_RTOS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Some content and why it is to be kept; `key` is the name's that claims it, None where it was added without."""
+    """Some content and why it is to be kept.
+
+    `key` and `sequence` are of the version that claims it; None and 0 where it was added without a name.
+    """
 
     root: Cid
     kind: RootKind
     size: int
     copies: int
     key: Key | None
+    sequence: int
     name: str
 
     def claim(self, adder: PeerId) -> bytes:
         """Return the claim by which holders keep it."""
-        return name_claim(self.key) if self.key is not None else added_claim(adder)
+        return name_claim(self.key, self.sequence) if self.key is not None else added_claim(adder)
 
 
 @dataclass(slots=True)
@@ -85,6 +95,8 @@ async def place(core: Core, content: Content) -> Placed:
     async with asyncio.TaskGroup() as group:
         for _ in range(wanted - len(placed.holders)):
             group.create_task(fill_share())
+    # Who turned out to be gone meanwhile is not counted among those that should have it.
+    placed.wanted = min(wanted, core.members.alive_count() + 1)
     if not holders.ours and len(placed.holders) >= wanted:
         await _let_go(core, content)
     return placed
@@ -94,7 +106,7 @@ async def _let_go(core: Core, content: Content) -> None:
     """The holders have theirs: what is here is a cached copy from now on (an adder remembers that it added it)."""
     raw = content.root.to_bytes()
     if content.key is not None:
-        await core.store.remove_claim(raw, name_claim(content.key))
+        await core.store.remove_claim(raw, content.claim(core.peer))
     root = await core.store.root(raw)
     if (
         root is not None
@@ -112,9 +124,11 @@ async def _ask_to_hold(core: Core, content: Content, contact: Contact, placed: P
         size=content.size,
         copies=content.copies,
         name_key=content.key,
+        sequence=content.sequence,
         name=content.name,
     )
     try:
+        await _check_there(core, contact)
         connection = await core.bulk.get(contact)
         receipt = receipts.verify(await connection.hold(body), core.verifier)
         if receipt.kind != OF_CONTENT or receipt.digest != content.root.digest or receipt.holder != contact.peer:
@@ -124,6 +138,29 @@ async def _ask_to_hold(core: Core, content: Content, contact: Contact, placed: P
         logger.info("a peer did not take its copy", peer=short(contact.peer), reason=str(error))
         return False
     return True
+
+
+async def _check_there(core: Core, contact: Contact) -> None:
+    """Ask over the control session, whose round trips are known, before a connection is opened: the dead cost little.
+
+    Raises UnreachableError.
+    """
+    if contact.peer in core.endpoint.sessions:
+        patience_s = max(PATIENCE_MIN_S, PATIENCE_RTOS * core.silent_after_s(contact))
+        await core.endpoint.ask(contact, Ping, timeout_s=patience_s)
+
+
+async def hand_over(core: Core, content: Content) -> None:
+    """Before we go: have somebody else promise our copy, where too few of the others have one."""
+    found = await find_providers(core, content.root)
+    others = {p for p, kind in found.providers.items() if kind == REPLICA and core.members.contact(p) is not None}
+    missing = min(content.copies, core.members.alive_count()) - len(others)
+    placed = Placed([], 0, no_room=False)
+    for contact in core.members.closest(content.root.digest, content.copies + SPARES_MAX):
+        if missing <= 0:
+            return
+        if contact.peer not in others and await _ask_to_hold(core, content, contact, placed):
+            missing -= 1
 
 
 async def keep_here(core: Core, content: Content, *, adder: PeerId, ours: bool) -> None:
@@ -150,12 +187,11 @@ async def copy_dag(core: Core, root: Cid, fetcher: Fetcher) -> None:
     walk = DagWalk(root)
     writer = BlockWriter(core.store, root)
     tasks: dict[Cid, asyncio.Task[bytes]] = {}
-    got_bytes, got_count = 0, 0
+    sizes: deque[int] = deque((BLOCK_MAX_BYTES,), maxlen=SIZES_REMEMBERED)
     try:
         while not walk.done:
-            ahead = AHEAD_MIN
-            if got_count:
-                ahead = max(AHEAD_MIN, min(AHEAD_MAX, AHEAD_BYTES * got_count // max(1, got_bytes)))
+            # By the largest of late and of those to come, so that small nodes do not let large leaves in all at once.
+            ahead = max(AHEAD_MIN, min(AHEAD_MAX, AHEAD_BYTES // max(1, *sizes)))
             wants = walk.wants(ahead)
             for cid in wants:
                 if cid not in tasks:
@@ -163,9 +199,10 @@ async def copy_dag(core: Core, root: Cid, fetcher: Fetcher) -> None:
             first = wants[0]
             data = await tasks[first]
             del tasks[first]
-            walk.give(first, data)
-            got_bytes += len(data)
-            got_count += 1
+            node = walk.give(first, data)
+            sizes.append(len(data))
+            if node is not None and node.links:
+                sizes.append(max(min(link.tsize, BLOCK_MAX_BYTES) for link in node.links))
             await writer.add(Block(first, data))
         await writer.flush()
     finally:
@@ -199,6 +236,7 @@ class Holding:
             size=body.size,
             copies=body.copies,
             key=Key(body.name_key) if body.name_key is not None else None,
+            sequence=body.sequence,
             name=body.name,
         )
         known = await core.store.root(body.root)

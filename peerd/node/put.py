@@ -9,10 +9,10 @@ from msgspec.structs import replace as with_fields
 
 from peerd.content.cid import Cid
 from peerd.errors import NoRoomError, NotFoundError, TooFewCopiesError, UsageError, WireError
-from peerd.ids import Key, peer_id_text
+from peerd.ids import peer_id_text
 from peerd.io.store.interface import RootKind
 from peerd.node import results
-from peerd.node.claims import PINNED, added_claim, drop_claim, name_claim
+from peerd.node.claims import PINNED, added_claim, drop_claim, drop_name_claims
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.holding import record_cid_bytes
 from peerd.node.ingest import Ingested, ingest, keep_blocks, store_small
@@ -20,7 +20,7 @@ from peerd.node.names import Name, removable_name, writable_name
 from peerd.node.nearest import holders_of
 from peerd.node.placing import Content, Placed, place
 from peerd.node.results import Form, Kind, PutOptions
-from peerd.node.writing import Value, Written, write
+from peerd.node.writing import Value, Written, draft_sequence, write
 from peerd.records.record import DIRECTORY, FILE, INLINE, TOMBSTONE, Record
 from peerd.wire.limits import TTL_MAX_S
 from peerd.wire.messages import Release
@@ -57,12 +57,14 @@ async def add(core: Core, body: AsyncIterator[bytes], form: Form, options: PutOp
     """Store content without a name; it is kept for as long as this peer does not withdraw it."""
     started = core.now()
     check_options(options)
+    if options.ttl_s is not None:
+        raise UsageError("content without a name has no life to be limited", hint="put it under a key, with --ttl")
     try:
         async with core.intake.one():
             ingested = await ingest(core, body, form)
             if ingested.small is not None:
                 await store_small(core, ingested)
-            placed = await _place(core, ingested, None, "", options)
+            placed = await _place(core, ingested, None, 0, options)
     finally:
         core.tasks.spawn(core.intake.sweep(), "sweep")
     result = results.Put(
@@ -143,7 +145,8 @@ async def _put_inline(
 
 
 async def _put_content(core: Core, name: Name, ingested: Ingested, options: PutOptions, started: float) -> results.Put:
-    placed = await _place(core, ingested, name.key, name.shown, options)
+    sequence = await draft_sequence(core, name.key, consistency=options.consistency, timeout_s=options.timeout_s)
+    placed = await _place(core, ingested, name, sequence, options)
     kind = DIRECTORY if ingested.node.kind == "directory" else FILE
     value = Value(kind, ingested.node.cid.to_bytes(), ingested.node.size)
     written = await _write(core, name, value, options)
@@ -158,14 +161,15 @@ def _with_holders(result: results.Put, placed: Placed) -> results.Put:
     return with_fields(result, holders=[peer_id_text(peer) for peer in placed.holders])
 
 
-async def _place(core: Core, ingested: Ingested, key: Key | None, name: str, options: PutOptions) -> Placed:
+async def _place(core: Core, ingested: Ingested, name: Name | None, sequence: int, options: PutOptions) -> Placed:
     await keep_blocks(core, ingested)
     kind: RootKind = "directory" if ingested.node.kind == "directory" else "file"
     copies = max(core.settings.copies, options.require or 1)
-    content = Content(ingested.node.cid, kind, ingested.node.size, copies, key, name)
+    key, shown = (name.key, name.shown) if name is not None else (None, "")
+    content = Content(ingested.node.cid, kind, ingested.node.size, copies, key, sequence, shown)
     placed = await place(core, content)
     if options.pin:
-        await _pin(core, ingested, name)
+        await _pin(core, ingested, shown)
     return placed
 
 
@@ -204,7 +208,7 @@ async def _release_older(core: Core, older: Record, newer: Record) -> None:
     cid = record_cid_bytes(older)
     if cid is None or older.body.kind == INLINE or cid == record_cid_bytes(newer):
         return
-    await drop_claim(core, cid, name_claim(newer.key))
+    await drop_name_claims(core, cid, newer.key, below=newer.body.sequence)
     core.tasks.spawn(_tell_release(core, cid, newer.raw), "release")
 
 

@@ -6,7 +6,9 @@ that were stale or empty. Not here: what a record names (get), writing new versi
 
 from dataclasses import dataclass
 
-from peerd.errors import NotFoundError, TimedOutError, WireError
+from loguru import logger
+
+from peerd.errors import NoRoomError, NotFoundError, StoreError, TimedOutError, WireError
 from peerd.ids import Key, PeerId
 from peerd.kad.contact import Contact
 from peerd.kad.lookup import Hop
@@ -79,7 +81,7 @@ class _Read:
         self.left_s: int | None = None
         self.trace: list[Hop] = []
         self.hops_by_peer: dict[PeerId, Hop] = {}
-        self.pushed: set[PeerId] = set()
+        self.pushed: dict[PeerId, Record] = {}
         self.expected: list[PeerId] | None = None
 
     async def run(self) -> Reading:
@@ -110,7 +112,8 @@ class _Read:
         if self.one and self.quorum.newest is not None:
             return True
         if self.quorum.newest is None:
-            return self.quorum.denied and self.quorum.absent(self._expected())
+            # Before "not found" everybody who is not silent has been heard: waiting for them costs a round trip.
+            return self.quorum.denied and not self.quorum.waiting and self.quorum.absent(self._expected())
         return self.quorum.decided and self.quorum.settled
 
     def _expected(self) -> list[PeerId]:
@@ -135,21 +138,37 @@ class _Read:
     def _take(self, answer: Answer) -> None:
         peer = answer.contact.peer
         hop = self.hops_by_peer[peer]
+        if answer.silent and peer in self.pushed:
+            self.quorum.on_failed(peer)
+            return
         if answer.silent:
             self.quorum.on_left_out(peer)
             if hop.answered_at is None:
                 hop.result = "slow"
+            return
+        if answer.reply is None and peer in self.pushed:
+            self.quorum.on_failed(peer)
             return
         if answer.reply is None:
             self.quorum.on_left_out(peer)
             hop.result = "failed"
             return
         if isinstance(answer.reply, Stored):
-            self.quorum.on_answer(peer, self.quorum.newest)
+            self._on_stored(peer, answer.reply)
             return
         record = self._record_in(peer, answer.reply)
         hop.answered_at = self.core.now()
         hop.result = "value" if record is not None else "nothing"
+
+    def _on_stored(self, peer: PeerId, reply: Stored) -> None:
+        """A holder has taken what was pushed to it, which need not be the newest any more."""
+        try:
+            holding.check_record_receipt(self.core, reply.receipt, self.pushed[peer], peer)
+        except (WireError, KeyError):
+            self.core.counts.rejected["receipt"] += 1
+            self.quorum.on_left_out(peer)
+            return
+        self.quorum.on_answer(peer, self.pushed[peer])
 
     def _record_in(self, peer: PeerId, reply: Reply) -> Record | None:
         try:
@@ -170,10 +189,9 @@ class _Read:
         assert newest is not None
         for peer in self.quorum.stale:
             if peer == self.core.peer:
-                await holding.keep_record(self.core, newest, self.left_s)
-                self.quorum.on_answer(peer, newest)
-            elif peer not in self.pushed:
-                self.pushed.add(peer)
+                await self._keep_here(newest)
+            elif self.pushed.get(peer) is not newest:
+                self.pushed[peer] = newest
                 contact = next(c for c in (*self.holders.contacts, *self.holders.doubtful) if c.peer == peer)
                 asking.ask(
                     contact,
@@ -182,6 +200,16 @@ class _Read:
                     self.left_s,
                     silent_after_s=self.core.silent_after_s(contact, durable=True),
                 )
+
+    async def _keep_here(self, newest: Record) -> None:
+        """Mend our own copy; a disk of ours that is full or fails is no reason not to read."""
+        try:
+            await holding.keep_record(self.core, newest, self.left_s)
+        except (NoRoomError, StoreError, WireError) as error:
+            logger.warning("this peer could not keep what it should hold", reason=str(error))
+            self.quorum.on_failed(self.core.peer)
+            return
+        self.quorum.on_answer(self.core.peer, newest)
 
     def _result(self) -> Reading:
         newest = self.quorum.newest
@@ -196,7 +224,7 @@ class _Read:
                 )
         elif not self.one and not self.quorum.decided:
             raise TimedOutError("too few of the key's holders answered in time")
-        stale = [peer for peer in self.quorum.stale if peer not in self.pushed and peer != self.core.peer]
+        stale = [peer for peer in self.quorum.stale if peer not in self.pushed]
         if newest is not None and stale and not self.one:
             self.core.tasks.spawn(self._mend(newest, stale), "read repair")
         have = self.quorum.agreeing
@@ -204,6 +232,8 @@ class _Read:
         return Reading(newest, local, self.holders.hops, have, self.trace)
 
     async def _mend(self, record: Record, stale: list[PeerId]) -> None:
+        if self.core.peer in stale:
+            await self._keep_here(record)
         with Asking(self.core.endpoint) as asking:
             for contact in (*self.holders.contacts, *self.holders.doubtful):
                 if contact.peer in stale:

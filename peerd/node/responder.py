@@ -10,7 +10,7 @@ from loguru import logger
 from peerd.errors import NoRoomError, StoreError, WireError
 from peerd.ids import Key, PeerId, peer_id_text
 from peerd.io.store.interface import MISS
-from peerd.kad.contact import Address, pack_contacts
+from peerd.kad.contact import Address, Contact, pack_contacts
 from peerd.logs import short
 from peerd.node import holding
 from peerd.node.claims import end_claim
@@ -18,7 +18,7 @@ from peerd.node.core import Core
 from peerd.node.holding import Outdone, keep_record
 from peerd.records.notice import leave_notices
 from peerd.records.provider import GONE, providers
-from peerd.records.record import read_record
+from peerd.records.record import Record, read_record
 from peerd.wire import limits, messages
 from peerd.wire.envelope import PLAINTEXT_MAX_BYTES
 from peerd.wire.messages import Done, Newer, Nodes, Pong, Providers, Refused, Reply, Request, Stored, Value
@@ -104,7 +104,14 @@ class Responder:
             return Refused(request.rid, REFUSED_STORE)
         if isinstance(outcome, Outdone):
             return Newer(request.rid, outcome.newer.raw)
+        contact = core.members.contact(peer)
+        if outcome.lost is not None and contact is not None:
+            # The sender has the winner; that it had a rival is only known here.
+            core.tasks.spawn(self._tell_of_rival(contact, outcome.lost), "tell of a conflict")
         return Stored(request.rid, outcome.receipt)
+
+    async def _tell_of_rival(self, contact: Contact, lost: Record) -> None:
+        await self._core.endpoint.ask(contact, messages.Store, lost.raw, None)
 
     async def _find_providers(self, peer: PeerId, request: messages.FindProviders) -> Reply:
         core = self._core

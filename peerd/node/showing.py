@@ -25,6 +25,8 @@ from peerd.wire.messages import FindProviders, FindValue, Ping, Providers
 
 PAGE = 256
 LISTED_MAX = 100_000
+# Holders asked for the versions they know beside our own: which versions lost a tie not all of them know.
+HISTORIES_ASKED = 3
 
 
 async def stat(core: Core, target: str) -> results.Stat:
@@ -177,18 +179,17 @@ async def _versions(core: Core, name: Name) -> list[tuple[results.HistoryEntry, 
     """Return (version, lost a tie) of all that the holders know, newest first."""
     rows = {row.row.version: row for row in await core.store.history(name.key)}
     holders = await holders_of(core, name.key)
-    if not holders.ours or not rows:
-        for contact in holders.contacts[:3]:
-            try:
-                connection = await core.bulk.get(contact)
-                told = await connection.versions(name.key)
-            except (UnreachableError, RefusedError, WireError):
-                continue
-            for version in told:
-                row = _row(version)
-                rows.setdefault(row.row.version, row)
-            if told:
-                break
+    for contact in holders.contacts[:HISTORIES_ASKED]:
+        try:
+            connection = await core.bulk.get(contact)
+            told = await connection.versions(name.key)
+        except (UnreachableError, RefusedError, WireError):
+            continue
+        for version in told:
+            row = _row(version)
+            known = rows.setdefault(row.row.version, row)
+            if row.conflict and not known.conflict:
+                rows[row.row.version] = HistoryRow(known.row, conflict=True)
     ordered = [rows[version] for version in sorted(rows, reverse=True)]
     return [(_entry(row.row), row.conflict) for row in ordered]
 

@@ -27,8 +27,12 @@ class Tasks:
             return False
         task = asyncio.get_running_loop().create_task(self._guard(work, name), name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: self._ended(done, work))
         return True
+
+    def _ended(self, task: asyncio.Task[None], work: Coroutine[Any, Any, Any]) -> None:
+        self._tasks.discard(task)
+        work.close()  # cancelled before its first step it would complain; of one that ran this does nothing
 
     async def _guard(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         try:

@@ -94,6 +94,12 @@ async def write(
     raise ConflictError("others write this key faster than this peer can", hint="try again")
 
 
+async def draft_sequence(core: Core, key: Key, *, consistency: str, timeout_s: float) -> int:
+    """Return a sequence above all that the holders know, by which the content of a coming version is claimed."""
+    newest = await _newest(core, key, "", consistency=consistency, timeout_s=timeout_s, existing=False)
+    return await core.store.reserve_sequence(key, min(newest.body.sequence + 1 if newest else 1, SEQUENCE_MAX))
+
+
 async def _newest(
     core: Core, key: Key, name: str, *, consistency: str, timeout_s: float, existing: bool
 ) -> Record | None:
@@ -160,7 +166,7 @@ class _Write:
         if self.newer is not None:
             return self.newer
         if not self.quorum.acknowledged and not (self.one and self.quorum.receipts):
-            if self.refused_room:
+            if self.refused_room and not self.quorum.receipts:
                 raise NoRoomError(
                     "the peers that should keep it have no room", hint="free some, or raise --quota on them"
                 )

@@ -44,6 +44,12 @@ class ReadQuorum:
             self._waiting.discard(peer)
             self._failed.add(peer)
 
+    def on_failed(self, peer: PeerId) -> None:
+        """A holder that answered cannot take the newest: its answer does not count any more."""
+        self._waiting.discard(peer)
+        self._answers.pop(peer, None)
+        self._failed.add(peer)
+
     @property
     def waiting(self) -> frozenset[PeerId]:
         """The holders that are asked and neither answered nor were left out."""

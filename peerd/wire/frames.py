@@ -57,6 +57,7 @@ class HoldBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=True)
     size: Annotated[int, Meta(ge=0, le=limits.CONTENT_MAX_BYTES)]
     copies: Annotated[int, Meta(ge=1, le=limits.COPIES_MAX)]
     name_key: Bytes32 | None
+    sequence: Annotated[int, Meta(ge=0, le=limits.SEQUENCE_MAX)]
     name: Annotated[str, Meta(max_length=limits.NAME_MAX_BYTES)]
 
     def __post_init__(self) -> None:
