@@ -49,7 +49,8 @@ _PAYLOAD_BYTES = {
 class HoldBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """Please hold this content, claimed by the name of this key, or by the caller where there is none.
 
-    `kind` is 0 for a single block, 1 for a file, 2 for a directory; `name` is only shown.
+    `kind` is 0 for a single block, 1 for a file, 2 for a directory; `sequence` is that of the name's version, 0
+    without a name; `name` is only shown.
     """
 
     root: Cid36

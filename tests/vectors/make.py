@@ -322,8 +322,8 @@ def all_frames() -> dict[str, Any]:
     """The opening of a bulk connection from alice to bob, and one of each frame."""
     nonce = seed("bulk nonce")
     proof = ALICE.sign(b"peerd/1 bulk proof\x00", BOB.peer + nonce)
-    hold = frames.HoldBody(CONTENT, 0, 7, 3, name_key(OPEN, NAME), NAME)
-    added = frames.HoldBody(FOLDER_CID, 2, 2**40, 3, None, "")
+    hold = frames.HoldBody(CONTENT, 0, 7, 3, name_key(OPEN, NAME), 2, NAME)
+    added = frames.HoldBody(FOLDER_CID, 2, 2**40, 3, None, 0, "")
     versions = [
         frames.VersionBody(2, ALICE.peer, NONCE, None, 0, deleted=True, conflict=False),
         frames.VersionBody(1, BOB.peer, NONCE, CONTENT, 7, deleted=False, conflict=True),

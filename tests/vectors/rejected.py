@@ -318,8 +318,8 @@ def _frames() -> list[Rejected]:
         _case("frame_header", "no such kind", "frame_kind", header(0, 4)),
         *(_case("frame_header", why, "frame_size", header(length, kind)) for why, kind, length in lengths),
         _case("wants", "a block and a half", "want", cid + cid[:18]),
-        _case("hold", "a name of 256 bytes in 128 letters", "malformed", encode([cid, 0, 1, 3, None, "ü" * 128])),
-        _case("hold", "of kind 3", "malformed", encode([cid, 3, 1, 3, None, ""])),
-        _case("hold", "in a longer spelling", "not_canonical", b"\x96\xc5\x00\x24" + cid + b"\x00\x01\x03\xc0\xa0"),
+        _case("hold", "a name of 256 bytes in 128 letters", "malformed", encode([cid, 0, 1, 3, None, 0, "ü" * 128])),
+        _case("hold", "of kind 3", "malformed", encode([cid, 3, 1, 3, None, 0, ""])),
+        _case("hold", "in a longer spelling", "not_canonical", b"\x97\xc5\x00\x24" + cid + b"\x00\x01\x03\xc0\x00\xa0"),
         _case("history", "33 versions", "malformed", encode([[1, bytes(32), bytes(8), None, 0, False, False]] * 33)),
     ]
