@@ -1,0 +1,214 @@
+"""Small overlays whole: everybody knows everybody, deaths lose nothing that was acknowledged, islands become one."""
+
+import asyncio
+from itertools import combinations
+
+import msgspec
+import pytest
+
+from peerd.config import HostPort
+from peerd.errors import NotFoundError
+from peerd.node.results import PutOptions
+from peerd.sim.host import Host
+
+from .hosts import World, add, blocks_of, by_distance, core, eventually, get, joined, kept, meshed, put, until
+
+BIG = bytes(range(256)) * 8000  # 2 MB: three blocks
+
+
+async def test_twenty_peers_all_know_each_other(world: World) -> None:
+    hosts = [await world.join() for _ in range(20)]
+    took_s = await until(lambda: all(core(host).members.alive_count() == 19 for host in hosts))
+    assert took_s < 5.0
+    assert len({core(host).members.digest() for host in hosts}) == 1
+    for host in hosts:
+        assert {contact.peer for contact in core(host).members.alive()} == {
+            other.identity.peer for other in hosts if other is not host
+        }
+
+
+async def test_peers_that_start_at_once_all_know_each_other(world: World) -> None:
+    hosts = [world.add() for _ in range(10)]
+    await asyncio.gather(*(host.start() for host in hosts))
+    await meshed(hosts)
+
+
+@pytest.mark.parametrize("count", [3, 5])
+async def test_losing_any_two_peers_loses_nothing_acknowledged(world: World, count: int) -> None:
+    hosts = await joined(world, count)
+    big, small = await put(hosts[0], "big", BIG), await put(hosts[1], "small", b"hello")
+    added = await add(hosts[2], BIG + b"other")
+    assert (big.copies, added.copies, small.copies) == (3, 3, min(8, count))
+    pairs = list(combinations(range(count), 2))
+    for pair in pairs if count == 3 else [pairs[each] for each in (0, 4, 7)]:
+        lost = [hosts[number] for number in pair]
+        for host in lost:
+            await host.crash(power=False)
+        for host in hosts:
+            if host not in lost:
+                assert await get(host, "small") == b"hello"
+                assert await get(host, "big", cache=False) == BIG
+                assert await get(host, added.cid, cache=False) == BIG + b"other"
+        for host in lost:
+            await host.start()
+        await meshed(hosts)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+async def test_one_survivor_has_every_value_that_rides_in_a_record(world: World, count: int) -> None:
+    hosts = await joined(world, count)
+    await put(hosts[0], "a", b"hello")
+    await asyncio.sleep(1)
+    for host in hosts[:-1]:
+        await host.crash(power=False)
+    assert await get(hosts[-1], "a") == b"hello"
+
+
+async def test_lost_copies_are_restored_on_others(world: World) -> None:
+    hosts = await joined(world, 6)
+    result = await put(hosts[0], "a", BIG)
+    cid = next(reversed(blocks_of(BIG)))
+    assert cid.text == result.cid
+    lost = [host for host in hosts if host.id_text in result.holders][:2]
+    for host in lost:
+        await host.crash(power=False)
+    left = [host for host in hosts if host not in lost]
+
+    async def restored() -> bool:
+        roots = [await host.store.root(cid.to_bytes()) for host in left]
+        return sum(1 for root in roots if root and root.complete and root.class_ == "replica") >= 3
+
+    assert await eventually(restored, within_s=90) > 0
+    for host in [host for host in left if host.id_text in result.holders]:
+        await host.crash(power=False)
+    survivor = next(host for host in left if host.lives)
+    assert await get(survivor, "a") == BIG
+
+
+async def test_a_new_peer_receives_the_records_it_should_hold(world: World) -> None:
+    hosts = await joined(world, 3)
+    for number in range(20):
+        await put(hosts[0], f"key-{number}", bytes([number]))
+    (late,) = await joined(world, 1)
+
+    async def has_all() -> bool:
+        return all([await kept(late, f"key-{number}") is not None for number in range(20)])
+
+    await eventually(has_all)
+
+
+@pytest.mark.parametrize(("here", "there"), [(1, 1), (2, 3)])
+async def test_two_overlays_that_meet_exchange_what_they_hold(world: World, here: int, there: int) -> None:
+    ours, theirs = await joined(world, here), await apart(world, there)
+    await put(ours[0], "ours", b"of ours")
+    await put(theirs[0], "theirs", b"of theirs")
+    with pytest.raises(NotFoundError):
+        await get(ours[0], "theirs")
+    await put(ours[0], "both", b"older")
+    await put(theirs[0], "both", b"old")
+    await put(theirs[0], "both", b"newer")
+    big = await put(ours[0], "big", BIG)
+    assert ours[0].peer is not None
+    ours[0].peer.offer(None, theirs[0].address, "mdns")
+    everybody = [*ours, *theirs]
+    await meshed(everybody)
+    for host in everybody:
+        assert await get(host, "ours") == b"of ours"
+        assert await get(host, "theirs") == b"of theirs"
+        assert await get(host, "both") == b"newer"
+        assert await get(host, big.cid) == BIG
+
+    async def spread() -> bool:
+        return all([await kept(host, name) for host in everybody for name in ("ours", "theirs", "both")])
+
+    await eventually(spread)
+
+
+async def test_a_delete_on_one_side_of_a_cut_reaches_the_other_when_they_meet(world: World) -> None:
+    hosts = await joined(world, 4)
+    await put(hosts[0], "a", b"hello")
+    world.network.part([[hosts[0].interface, hosts[1].interface], [hosts[2].interface, hosts[3].interface]])
+    await asyncio.sleep(10)
+    assert hosts[0].peer is not None
+    await hosts[0].peer.remove("a", PutOptions())
+    assert await get(hosts[2], "a") == b"hello"
+    world.network.heal()
+    await meshed(hosts)
+
+    async def gone() -> bool:
+        records = [await kept(host, "a") for host in hosts]
+        return all(record is not None and record.deleted for record in records)
+
+    await eventually(gone)
+
+
+async def test_both_sides_of_a_cut_go_on_and_the_higher_version_wins_after(world: World) -> None:
+    hosts = await joined(world, 5)
+    await put(hosts[0], "a", b"before")
+    world.network.part([[host.interface for host in hosts[:2]], [host.interface for host in hosts[2:]]])
+    await asyncio.sleep(10)
+    await put(hosts[0], "a", b"few")
+    await put(hosts[4], "a", b"many 1")
+    await put(hosts[4], "a", b"many 2")
+    assert await get(hosts[1], "a") == b"few"
+    world.network.heal()
+    await meshed(hosts)
+    await asyncio.sleep(5)
+    assert {await get(host, "a") for host in hosts} == {b"many 2"}
+
+
+async def test_a_returned_peer_with_an_old_version_serves_the_new_one(world: World) -> None:
+    hosts = await joined(world, 3)
+    await put(hosts[0], "a", b"old")
+    await hosts[2].crash(power=False)
+    await asyncio.sleep(20)
+    await put(hosts[0], "a", b"new")
+    await hosts[2].start()
+    await meshed(hosts)
+    assert await get(hosts[2], "a") == b"new"
+
+
+async def test_a_holder_that_stops_hands_over_first(world: World) -> None:
+    world._settings = msgspec.structs.replace(world._settings, copies=1)
+    hosts = await joined(world, 4)
+    result = await put(hosts[0], "a", BIG)
+    holder = next(host for host in hosts if host.id_text in result.holders)
+    await holder.stop()
+    left = [host for host in hosts if host is not holder]
+    for host in left:
+        await host.store.evict_cache(10**9)
+    assert await get(left[-1], "a") == BIG
+
+
+async def test_content_is_acknowledged_by_as_many_as_live_though_one_died_just_now(world: World) -> None:
+    hosts = await joined(world, 3)
+    await put(hosts[0], "warm", BIG)
+    await hosts[2].crash(power=False)
+    result = await put(hosts[0], "a", BIG + b"more")
+    assert set(result.holders) == {hosts[0].id_text, hosts[1].id_text}
+
+
+async def test_a_holder_of_content_that_died_costs_a_put_no_fixed_seconds(world: World) -> None:
+    hosts = await joined(world, 6)
+    content = BIG + b"more"
+    *_, cid = blocks_of(content)
+    order = by_distance(hosts, cid.digest)
+    await put(order[-1], "warm", b"up")
+    await order[1].crash(power=False)
+    started = world.loop.time()
+    result = await put(order[-1], "a", content)
+    assert result.copies == 3
+    assert world.loop.time() - started < 2.0
+
+
+async def apart(world: World, count: int) -> list[Host]:
+    """More hosts, which know each other and are told of nobody else."""
+    hosts: list[Host] = []
+    for _ in range(count):
+        host = world.add()
+        told = tuple(HostPort(*each.address) for each in hosts[:1])
+        host.settings = msgspec.structs.replace(host.settings, bootstrap=told)
+        hosts.append(host)
+        await host.start()
+    await meshed(hosts)
+    return hosts

@@ -1,0 +1,215 @@
+"""The schedule against every order of what sources can do, and its rules one by one."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from peerd.ids import PeerId
+from peerd.swarm.schedule import ASKED_AT_ONCE_MAX, ENDGAME_S, REQUEST_BLOCKS_MAX, Schedule
+
+ALICE, BOB, CAROL = (PeerId(bytes([number]) * 32) for number in range(3))
+PEERS = (ALICE, BOB, CAROL)
+CIDS = tuple(bytes([number]) * 36 for number in range(100, 160))
+ENDGAME_BLOCKS_MAX = 2
+
+
+class SchedulesHoldTheirRules(RuleBasedStateMachine):
+    """Sources come, deliver, lack, stall and go in any order; a model knows who has what and what is still wanted."""
+
+    @initialize(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
+        self.schedule = Schedule()
+        self.now = 0.0
+        self.wanted: set[bytes] = set()
+        self.sources: set[PeerId] = set()
+        self.has = {
+            peer: set(data.draw(st.lists(st.sampled_from(CIDS[:12]), unique=True), label="has")) for peer in PEERS
+        }
+        self.told_lacking: dict[PeerId, set[bytes]] = {peer: set() for peer in PEERS}
+        self.asked: dict[bytes, dict[PeerId, float]] = {}
+
+    @rule(cid=st.sampled_from(CIDS[:12]))
+    def want(self, cid: bytes) -> None:
+        self.schedule.want(cid)
+        self.wanted.add(cid)
+
+    @rule(peer=st.sampled_from(PEERS))
+    def a_source_comes(self, peer: PeerId) -> None:
+        self.schedule.add_source(peer)
+        self.sources.add(peer)
+
+    @rule(peer=st.sampled_from(PEERS))
+    def a_source_goes(self, peer: PeerId) -> None:
+        self.schedule.drop_source(peer)
+        self.sources.discard(peer)
+        self.told_lacking[peer].clear()
+        for asked in self.asked.values():
+            asked.pop(peer, None)
+
+    @rule(after_s=st.sampled_from([0.01, ENDGAME_S * 0.9, ENDGAME_S * 1.1]))
+    def time_passes(self, after_s: float) -> None:
+        self.now += after_s
+
+    @rule(peer=st.sampled_from(PEERS))
+    def a_source_is_free(self, peer: PeerId) -> None:
+        before = {cid: dict(peers) for cid, peers in self.asked.items() if peers}
+        busy = any(peer in peers for peers in before.values())
+        waiting = self.wanted - before.keys()
+        chosen = self.schedule.assign(peer, self.now)
+        assert len(chosen) == len(set(chosen)) <= REQUEST_BLOCKS_MAX
+        if peer not in self.sources:
+            assert chosen == []
+        again = [cid for cid in chosen if cid in before]
+        if again:
+            assert not busy, "asked again only of a source with nothing to do"
+            assert len(again) == len(chosen) <= ENDGAME_BLOCKS_MAX
+        for cid in chosen:
+            assert cid in self.wanted
+            assert cid not in self.told_lacking[peer]
+            peers = before.get(cid, {})
+            assert peer not in peers, "never asked twice of one source"
+            assert len(peers) < ASKED_AT_ONCE_MAX
+            if peers:
+                assert self.now - min(peers.values()) > ENDGAME_S, "asked again before it was late"
+            self.asked.setdefault(cid, {})[peer] = self.now
+        if peer in self.sources and waiting - self.told_lacking[peer]:
+            assert chosen, "an idle source was left without work that it may have"
+
+    @precondition(lambda self: any(self.asked.values()))
+    @rule(data=st.data())
+    def a_source_answers(self, data: st.DataObject) -> None:
+        open_asks = sorted((peer, cid) for cid, peers in self.asked.items() for peer in peers)
+        peer, cid = data.draw(st.sampled_from(open_asks), label="answers")
+        if cid in self.has[peer]:
+            self.schedule.on_delivered(peer, cid)
+            self.wanted.discard(cid)
+            self.asked.pop(cid)
+        else:
+            self.schedule.on_missing(peer, cid)
+            self.told_lacking[peer].add(cid)
+            self.asked[cid].pop(peer)
+
+    @rule(cid=st.sampled_from(CIDS[:12]))
+    def nobody_wants_it_any_more(self, cid: bytes) -> None:
+        self.schedule.forget(cid)
+        self.wanted.discard(cid)
+        self.asked.pop(cid, None)
+
+    @invariant()
+    def hopeless_is_exact(self) -> None:
+        waiting = {cid for cid in self.wanted if not self.asked.get(cid)}
+        expected = {cid for cid in waiting if all(cid in self.told_lacking[peer] for peer in self.sources)}
+        assert set(self.schedule.hopeless()) == expected
+
+    @invariant()
+    def sources_are_those_that_came(self) -> None:
+        assert set(self.schedule.sources) == self.sources
+
+    def teardown(self) -> None:
+        """Whatever happened: what is still wanted gets from whoever has it, or is hopeless."""
+        if not hasattr(self, "schedule"):
+            return
+        for peer in self.sources:
+            for cid in [cid for cid, peers in self.asked.items() if peer in peers]:
+                self._answer(peer, cid)
+        for _ in range(len(PEERS) * len(CIDS)):
+            self.now += 1.0
+            for peer in sorted(self.sources):
+                for cid in self.schedule.assign(peer, self.now):
+                    self._answer(peer, cid)
+        got = {cid for cid in self.wanted if any(cid in self.has[peer] for peer in self.sources)}
+        assert set(self.schedule.hopeless()) == self.wanted - got
+
+    def _answer(self, peer: PeerId, cid: bytes) -> None:
+        if cid in self.has[peer]:
+            self.schedule.on_delivered(peer, cid)
+        else:
+            self.schedule.on_missing(peer, cid)
+
+
+TestSchedulesHoldTheirRules = SchedulesHoldTheirRules.TestCase
+TestSchedulesHoldTheirRules.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def schedule_of(*peers: PeerId, wanted: int = 0) -> Schedule:
+    schedule = Schedule()
+    for peer in peers:
+        schedule.add_source(peer)
+    for cid in CIDS[:wanted]:
+        schedule.want(cid)
+    return schedule
+
+
+def test_blocks_are_handed_out_in_the_order_in_which_they_were_wanted() -> None:
+    schedule = schedule_of(ALICE, wanted=20)
+    handed = [cid for _ in range(20) for cid in schedule.assign(ALICE, 0.0)]
+    assert handed == list(CIDS[:20])
+
+
+def test_two_sources_get_about_half_each() -> None:
+    schedule = schedule_of(ALICE, BOB, wanted=20)
+    shares = {ALICE: 0, BOB: 0}
+    for _ in range(20):
+        for peer in shares:
+            shares[peer] += len(schedule.assign(peer, 0.0))
+    assert sum(shares.values()) == 20
+    assert min(shares.values()) >= 8
+
+
+def test_one_source_never_gets_all_that_waits_in_one_request() -> None:
+    schedule = schedule_of(ALICE, wanted=20)
+    assert len(schedule.assign(ALICE, 0.0)) == 11
+
+
+def test_a_request_is_bounded() -> None:
+    schedule = schedule_of(ALICE)
+    for number in range(5000):
+        schedule.want(number.to_bytes(36, "big"))
+    assert len(schedule.assign(ALICE, 0.0)) == REQUEST_BLOCKS_MAX
+
+
+def test_a_dropped_source_loses_its_share_to_the_front_of_the_queue() -> None:
+    schedule = schedule_of(ALICE, BOB, wanted=8)
+    lost = schedule.assign(ALICE, 0.0)
+    schedule.drop_source(ALICE)
+    assert schedule.assign(ALICE, 0.0) == []
+    rest = [cid for _ in range(8) for cid in schedule.assign(BOB, 0.0)]
+    assert set(rest[: len(lost)]) == set(lost)
+    assert set(rest) == set(CIDS[:8])
+
+
+def test_a_block_is_not_asked_again_before_it_is_late() -> None:
+    schedule = schedule_of(ALICE, BOB, wanted=1)
+    schedule.assign(ALICE, 0.0)
+    assert schedule.assign(BOB, ENDGAME_S) == []
+    assert schedule.assign(BOB, ENDGAME_S + 0.01) == [CIDS[0]]
+
+
+def test_a_late_block_is_asked_of_two_sources_and_no_third() -> None:
+    schedule = schedule_of(ALICE, BOB, CAROL, wanted=1)
+    schedule.assign(ALICE, 0.0)
+    assert schedule.assign(BOB, 1.0) == [CIDS[0]]
+    assert schedule.assign(CAROL, 9.0) == []
+
+
+def test_what_one_of_two_delivered_is_wanted_of_neither() -> None:
+    schedule = schedule_of(ALICE, BOB, wanted=1)
+    schedule.assign(ALICE, 0.0)
+    schedule.assign(BOB, 1.0)
+    schedule.on_delivered(BOB, CIDS[0])
+    assert schedule.hopeless() == []
+    assert schedule.assign(ALICE, 9.0) == schedule.assign(BOB, 9.0) == []
+
+
+def test_without_sources_everything_is_hopeless() -> None:
+    assert schedule_of(wanted=3).hopeless() == list(CIDS[:3])
+
+
+def test_a_source_that_came_back_is_asked_again_for_what_it_lacked() -> None:
+    schedule = schedule_of(ALICE, wanted=1)
+    schedule.assign(ALICE, 0.0)
+    schedule.on_missing(ALICE, CIDS[0])
+    assert schedule.hopeless() == [CIDS[0]]
+    schedule.drop_source(ALICE)
+    schedule.add_source(ALICE)
+    assert schedule.assign(ALICE, 0.0) == [CIDS[0]]
