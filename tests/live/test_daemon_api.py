@@ -2,13 +2,14 @@
 
 import json
 import random
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.live.daemons import Daemon, Daemons, Done
+from tests.live.daemons import Daemon, Daemons, Done, meet
 
 MIB = 2**20
 
@@ -271,24 +272,23 @@ def test_curl_streams_both_ways(trio: list[Daemon], tmp_path: Path) -> None:
 
 def test_events_tell_of_a_peer_that_leaves(trio: list[Daemon]) -> None:
     alice = trio[0]
-    with Daemons() as daemons:
+    with Daemons() as daemons, socket.socket(socket.AF_UNIX) as sock:
         guest = daemons.start(None, "--bootstrap", alice.listen)
-        process = subprocess.Popen(
-            ["curl", "-isSN", "--max-time", "10", "--unix-socket", alice.socket, "http://localhost/v1/events"],
-            stdout=subprocess.PIPE,
-        )
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline().startswith(b"HTTP/1.1 200")
-            guest.stop()
-            seen = []
-            for line in process.stdout:
-                seen.append(line.decode().strip())
-                if seen[-1].startswith("data:") and guest.id in seen[-1]:
-                    break
-            event = json.loads(seen[-1].removeprefix("data:"))
-            assert (event["id"], event["state"]) == (guest.id, "left"), seen
-            assert "event: peer" in seen, seen
-        finally:
-            process.kill()
-            process.communicate()
+        meet([guest, *trio])
+        sock.settimeout(10)
+        sock.connect(alice.socket)
+        sock.sendall(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        heard = sock.recv(65536)
+        assert heard.startswith(b"HTTP/1.1 200 ") and b"text/event-stream" in heard
+        guest.stop()
+        left = {"kind": "peer", "fields": {"id": guest.id, "state": "left"}}
+        while b"event: peer\n" not in heard or left not in _data(heard):
+            heard += sock.recv(65536)
+
+
+def _data(heard: bytes) -> list[object]:
+    return [
+        json.loads(line.removeprefix(b"data: "))
+        for line in heard.splitlines()
+        if line.startswith(b"data: {") and line.endswith(b"}")
+    ]
