@@ -99,12 +99,7 @@ async def _start(settings: Settings, settings_file: Path | None, stack: AsyncExi
     for each in listening:
         stack.callback(each.remove)
     data = stack.enter_context(DataDirectory.open(settings.data))
-    seed = load_or_create_secret(data.path / IDENTITY_NAME, lambda: system_entropy(SEED_BYTES))
-    if len(seed) != SEED_BYTES:
-        raise UsageError(
-            f"{data.path / IDENTITY_NAME} does not hold an identity",
-            hint="restore it from a backup, or delete it to become a new peer",
-        )
+    seed = _identity(data)
     token = data.token(system_entropy)
     clock = SystemClock()
     store = await _open_store(settings, data.path, clock)
@@ -127,6 +122,17 @@ async def _start(settings: Settings, settings_file: Path | None, stack: AsyncExi
 def _network(settings: Settings) -> NetworkId:
     secret = read_network_key(settings.network_key) if settings.network_key is not None else None
     return network_id(settings.network, secret)
+
+
+def _identity(data: DataDirectory) -> bytes:
+    """Return the seed of this peer's key, made at the first start; raises UsageError where the file holds none."""
+    path = data.path / IDENTITY_NAME
+    seed = load_or_create_secret(path, lambda: system_entropy(SEED_BYTES))
+    if len(seed) != SEED_BYTES:
+        raise UsageError(
+            f"{path} does not hold an identity", hint="restore it from a backup, or delete it to become a new peer"
+        )
+    return seed
 
 
 async def _open_store(settings: Settings, data: Path, clock: SystemClock) -> Store:
@@ -210,7 +216,7 @@ async def open_peer(settings: Settings, *, memory: bool = False) -> AsyncIterato
             store = MemoryStore(settings.quota_bytes or MEMORY_QUOTA_BYTES, system_entropy, clock)
         else:
             data = stack.enter_context(DataDirectory.open(settings.data))
-            seed = load_or_create_secret(data.path / IDENTITY_NAME, lambda: system_entropy(SEED_BYTES))
+            seed = _identity(data)
             store = await _open_store(settings, data.path, clock)
         stack.push_async_callback(store.close)
         peer = await stack.enter_async_context(_running(settings, network, seed, bound=bound, store=store, clock=clock))

@@ -26,6 +26,7 @@ class BlockWriter:
         self._root = root.to_bytes() if root is not None else None
         self._batch: list[Block] = []
         self._batch_bytes = 0
+        self._sent: list[Block] = []
         self._writing: asyncio.Task[None] | None = None
         self.cids = bytearray()
         self.dag_bytes = 0
@@ -39,6 +40,10 @@ class BlockWriter:
             self.cids += block.cid.to_bytes()
         if self._batch_bytes >= BATCH_BYTES or len(self._batch) >= BATCH_BLOCKS_MAX:
             await self._turn()
+
+    def pending(self, cid: Cid) -> bytes | None:
+        """Return a block that was taken and is not in the store yet."""
+        return next((block.data for block in (*self._batch, *self._sent) if block.cid == cid), None)
 
     async def flush(self) -> None:
         """Return when all is durable; raises as `add`."""
@@ -56,12 +61,14 @@ class BlockWriter:
         await self._written()
         if self._batch:
             batch, self._batch, self._batch_bytes = self._batch, [], 0
+            self._sent = batch
             self._writing = asyncio.get_running_loop().create_task(self._write(batch))
 
     async def _written(self) -> None:
         if self._writing is not None:
             writing, self._writing = self._writing, None
             await writing
+            self._sent = []
 
     async def _write(self, batch: list[Block]) -> None:
         if self._root is not None:

@@ -300,7 +300,7 @@ class BulkPool:
         self._connections_max = settings.connections_max
         self._connections: dict[PeerId, BulkConnection] = {}
         self._opening: dict[PeerId, asyncio.Future[BulkConnection]] = {}
-        self._open_ones: set[BulkConnection] = set()
+        self._open_ones: dict[BulkConnection, None] = {}
         self._accepted_count = 0
         self._listener: StreamListener | None = None
         self.cut: Callable[[PeerId], bool] = lambda peer: False
@@ -318,7 +318,7 @@ class BulkPool:
         for opening in list(self._opening.values()):
             opening.cancel()
         await asyncio.gather(*self._opening.values(), return_exceptions=True)
-        for connection in self._open_ones:
+        for connection in list(self._open_ones):
             connection.close()
 
     def drop(self, peer: PeerId) -> None:
@@ -401,7 +401,8 @@ class BulkPool:
 
     def _started(self, stream: Stream, peer: PeerId, *, run: bool = True) -> BulkConnection:
         connection = BulkConnection(stream, peer, self._handler, self._tasks, stall_s=self._stall_s)
-        self._open_ones = {each for each in self._open_ones if not each.closed} | {connection}
+        self._open_ones = {each: None for each in self._open_ones if not each.closed}
+        self._open_ones[connection] = None
         known = self._connections.get(peer)
         if known is None or known.closed or not known.busy:
             if known is not None:
@@ -418,7 +419,7 @@ class BulkPool:
             for connection in list(self._open_ones):
                 if connection.closed or (not connection.busy and connection.used_at < limit):
                     connection.close()
-                    self._open_ones.discard(connection)
+                    self._open_ones.pop(connection, None)
                     if self._connections.get(connection.peer) is connection:
                         del self._connections[connection.peer]
 

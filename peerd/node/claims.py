@@ -61,6 +61,14 @@ async def drop_name_claims(core: Core, cid: bytes, key: Key, *, below: int) -> N
             await drop_claim(core, cid, claim)
 
 
+async def forget_older_claims(core: Core, cid: bytes, key: Key, *, below: int) -> None:
+    """Remove the claims of a name's versions below a sequence that claims the same content itself."""
+    for claim in await core.store.claims(cid):
+        named = read_name_claim(claim)
+        if named is not None and named[0] == key and named[1] < below:
+            await core.store.remove_claim(cid, claim)
+
+
 async def drop_claim(core: Core, cid: bytes, claim: bytes) -> None:
     """Remove one claim; content without any is a cached copy from then on."""
     await core.store.remove_claim(cid, claim)

@@ -7,7 +7,7 @@ from the peer that was asked, in its session. Retransmission follows the measure
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,7 +96,7 @@ class Endpoint:
         self._proven = proven
         self._heard = heard
         self._unanswered = unanswered
-        self.doubted: set[PeerId] = set()
+        self.doubted: Container[PeerId] = ()
         self._datagrams: Datagrams | None = None
         self._loop = asyncio.get_running_loop()
         self.sessions = SessionTable(sessions_max)
@@ -159,7 +159,10 @@ class Endpoint:
         Raises UnreachableError where nobody answers in time.
         """
         attempt = self._handshakes.begin(address, expected, timeout_s=timeout_s)
-        return await asyncio.shield(attempt.future)
+        peer = await asyncio.shield(attempt.future)
+        if expected is not None and peer != expected:
+            raise UnreachableError("another peer lives at that address")
+        return peer
 
     def drop_session_later(self, peer: PeerId) -> None:
         """Forget what we share with a peer once what is being answered to it is sent."""

@@ -35,7 +35,7 @@ class Fetcher:
         self._find_sources = find_sources
         self._schedule = Schedule()
         self._futures: dict[bytes, asyncio.Future[bytes]] = {}
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: dict[asyncio.Task[None], None] = {}
         self._wake = asyncio.Event()
         self._finding: asyncio.Task[None] | None = None
         self._tried: set[PeerId] = set()
@@ -119,11 +119,11 @@ class Fetcher:
         self._schedule.add_source(connection.peer)
         for _ in range(WORKERS_PER_SOURCE):
             worker = asyncio.get_running_loop().create_task(self._work(connection))
-            self._workers.add(worker)
+            self._workers[worker] = None
             worker.add_done_callback(self._worker_ended)
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
-        self._workers.discard(worker)
+        self._workers.pop(worker, None)
         if not worker.cancelled() and worker.exception() is not None:
             logger.opt(exception=worker.exception()).error("a fetch worker failed")
         self._settle()

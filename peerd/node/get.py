@@ -50,7 +50,8 @@ class Opened:
     options: GetOptions
     inline: bytes | None
     name: str
-    whole: bool = True
+    first: bytes | None = None
+    """The root block, where it had to be fetched already to know what this is."""
 
     async def body(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Yield the file's bytes, in order, from `offset`; raises UsageError for a directory."""
@@ -65,7 +66,7 @@ class Opened:
             return
         whole = offset == 0 and (length is None or length >= self.size)
         async with Source(self, keep_whole=whole) as source:
-            async for piece in source.file(self.root, offset, length):
+            async for piece in source.file(self.root, offset, length, first=await source.first()):
                 yield piece
 
     async def tar(self) -> AsyncIterator[bytes]:
@@ -131,7 +132,7 @@ async def _open_cid(core: Core, root: Cid, options: GetOptions, started: float) 
     raw = root.to_bytes()
     held = await core.store.root(raw)
     inline = None if held is not None else await inline_value(core, raw)
-    source = "local"
+    source, first = "local", None
     if held is not None and held.complete:
         source = "cache" if held.class_ == "cache" else "local"
         kind: Kind = "directory" if held.kind == "directory" else "file"
@@ -139,7 +140,7 @@ async def _open_cid(core: Core, root: Cid, options: GetOptions, started: float) 
     elif inline is not None:
         kind, size = "file", len(inline)
     else:
-        kind, size, local = await _describe(core, root)
+        first, kind, size, local = await _describe(core, root)
         source = "local" if local else "peer"
     core.counts.cache_hits += source != "peer"
     core.counts.cache_misses += source == "peer"
@@ -151,11 +152,11 @@ async def _open_cid(core: Core, root: Cid, options: GetOptions, started: float) 
         hops=0 if source != "peer" else 1,
         elapsed_ms=elapsed_ms(core, started),
     )
-    return Opened(core, info, kind, size, root, options, inline, "")
+    return Opened(core, info, kind, size, root, options, inline, "", first)
 
 
-async def _describe(core: Core, root: Cid) -> tuple[Kind, int, bool]:
-    """Fetch the root block and say what it is; NotFoundError where its holders say that nobody has it."""
+async def _describe(core: Core, root: Cid) -> tuple[bytes, Kind, int, bool]:
+    """Fetch the root block, return it and say what it is; NotFoundError where its holders say that nobody has it."""
 
     async def find() -> list[Any]:
         return await sources_of(core, root)
@@ -176,10 +177,10 @@ async def _describe(core: Core, root: Cid) -> tuple[Kind, int, bool]:
     except WireError as error:
         raise IntegrityError(f"the content {root.text} is malformed: {error.reason}") from error
     if node.kind in ("directory", "hamt"):
-        return "directory", 0, local
+        return data, "directory", 0, local
     if node.kind == "symlink":
         raise UsageError(f"{root.text} is a symbolic link, not a file or directory")
-    return "file", node.file_size, local
+    return data, "file", node.file_size, local
 
 
 class Source:
@@ -211,24 +212,42 @@ class Source:
         await self._writer.close()
         self._core.store.touch_root(self._root.to_bytes(), self._core.environment.clock.wall())
 
+    async def first(self) -> bytes | None:
+        """Return the root block where it was fetched before this read, and keep it."""
+        data, self._opened.first = self._opened.first, None
+        if data is not None and self._keep:
+            await self._keep_block(Block(self._root, data))
+        return data
+
     def completed(self) -> None:
         """All of it was read."""
         self._completed = True
 
     async def block(self, cid: Cid) -> bytes:
         """Return one block, and keep it where it came from elsewhere."""
+        pending = self._writer.pending(cid)
+        if pending is not None:
+            return pending
         before = self._fetcher.from_peers_count
         data = await self._fetcher.get(cid)
         if self._keep and not self._failed_to_keep and self._fetcher.from_peers_count > before:
-            try:
-                await self._writer.add(Block(cid, data))
-            except PeerdError:  # no room for a cached copy is no reason not to deliver
-                self._failed_to_keep = True
+            await self._keep_block(Block(cid, data))
         return data
 
-    async def file(self, root: Cid, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the bytes of the file `root`, in order."""
+    async def _keep_block(self, block: Block) -> None:
+        try:
+            await self._writer.add(block)
+        except PeerdError:  # no room for a cached copy is no reason not to deliver
+            self._failed_to_keep = True
+
+    async def file(
+        self, root: Cid, offset: int = 0, length: int | None = None, *, first: bytes | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield the bytes of the file `root`, in order; `first` is its root block where that was fetched already."""
         reader = FileReader(root, offset, length)
+        if first is not None:
+            for piece in reader.give(root, first):
+                yield piece
         tasks: dict[Cid, asyncio.Task[bytes]] = {}
         try:
             while not reader.done:
@@ -247,10 +266,10 @@ class Source:
         if root == self._root:
             self.completed()
 
-    async def entries(self, root: Cid) -> list[Entry]:
-        """Return the entries of a directory, sorted by name."""
+    async def entries(self, root: Cid, first: bytes | None = None) -> list[Entry]:
+        """Return the entries of a directory, sorted by name; `first` is its root block where that is here already."""
         reader = DirectoryReader(root)
-        entries: list[Entry] = []
+        entries: list[Entry] = reader.give(root, first) if first is not None else []
         while not reader.done:
             for cid in reader.wants(1):
                 entries += reader.give(cid, await self.block(cid))
@@ -304,7 +323,7 @@ async def _tar(source: Source, root: Cid) -> AsyncIterator[bytes]:
             info.size = node.file_size
             yield _header(info)
             sent = 0
-            async for piece in source.file(entry.cid):
+            async for piece in source.file(entry.cid, first=block):
                 sent += len(piece)
                 yield piece
             if sent != info.size:
@@ -320,7 +339,9 @@ def _header(info: "tarfile.TarInfo") -> bytes:
 
 async def _walk(source: Source, root: Cid) -> AsyncIterator[tuple[str, Entry, bytes]]:
     """Yield (path, entry, its root block) of everything below a directory, parents first."""
-    stack: list[deque[tuple[str, Entry]]] = [deque((e.name, e) for e in await source.entries(root))]
+    stack: list[deque[tuple[str, Entry]]] = [
+        deque((e.name, e) for e in await source.entries(root, await source.first()))
+    ]
     ahead: dict[Cid, asyncio.Task[bytes]] = {}
     try:
         while stack:
@@ -339,7 +360,7 @@ async def _walk(source: Source, root: Cid) -> AsyncIterator[tuple[str, Entry, by
             if kind in ("directory", "hamt"):
                 if len(stack) >= DIRECTORY_DEPTH_MAX:
                     raise IntegrityError("directories nested too deep")
-                stack.append(deque((f"{path}/{e.name}", e) for e in await source.entries(entry.cid)))
+                stack.append(deque((f"{path}/{e.name}", e) for e in await source.entries(entry.cid, block)))
     finally:
         for task in ahead.values():
             task.cancel()

@@ -88,6 +88,12 @@ class Handshakes:
         """Return the handshake under way with `address`, begun now where there is none."""
         attempt = self._attempts.get(address)
         if attempt is not None:
+            if attempt.tries_max < tries_max:  # now somebody waits for it
+                idle = attempt.tries >= attempt.tries_max
+                attempt.tries_max = tries_max
+                if idle and attempt.timer is not None:
+                    attempt.timer.cancel()
+                    self._send_attempt(attempt)
             return attempt
         future: asyncio.Future[PeerId] = self._loop.create_future()
         future.add_done_callback(lambda done: done.cancelled() or done.exception())

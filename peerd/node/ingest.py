@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Self, cast
 
 from peerd.content.block import Block
 from peerd.content.build import DirectoryBuilder, FileBuilder, Node
@@ -25,6 +25,7 @@ INLINE_MAX_BYTES = 1024
 # Pieces smaller than this are hashed where they are: the way to a thread costs more.
 OFFLOAD_MIN_BYTES = 65536
 TAR_READ_BYTES = 1024 * 1024
+STOP_NOTICED_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,6 @@ class _BodyFile:
         self._loop = loop
         self._rest = b""
         self._ended = False
-        self._waiting: Future[bytes] | None = None
         self.stopped = False
 
     def read(self, count: int = -1) -> bytes:
@@ -114,13 +114,21 @@ class _BodyFile:
         while len(self._rest) < count and not self._ended:
             if self.stopped:
                 raise UsageError("the body broke off")
-            self._waiting = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
-            piece = self._waiting.result()
+            piece = self._wait_for(asyncio.run_coroutine_threadsafe(self._next(), self._loop))
             if not piece:
                 self._ended = True
             self._rest += piece
         data, self._rest = self._rest[:count], self._rest[count:]
         return data
+
+    def _wait_for(self, waiting: Future[bytes]) -> bytes:
+        while True:
+            try:
+                return waiting.result(timeout=STOP_NOTICED_S)
+            except TimeoutError:
+                if self.stopped:
+                    waiting.cancel()
+                    raise UsageError("the body broke off") from None
 
     async def _next(self) -> bytes:
         async for piece in self._body:
@@ -131,8 +139,6 @@ class _BodyFile:
     def stop(self) -> None:
         """Let the thread end soon."""
         self.stopped = True
-        if self._waiting is not None:
-            self._waiting.cancel()
 
 
 class _TarReader:
@@ -152,7 +158,8 @@ class _TarReader:
         import tarfile  # noqa: PLC0415  with its compressors 2 MB, which a peer that takes no directory does not need
 
         try:
-            with tarfile.open(fileobj=cast("IO[bytes]", self._source), mode="r|", encoding="utf-8") as tar:
+            source = cast("IO[bytes]", self._source)
+            with tarfile.open(fileobj=source, mode="r|", encoding="utf-8", tarinfo=_strict_member()) as tar:
                 for member in tar:
                     self._member(tar, member)
         except tarfile.TarError as error:
@@ -204,14 +211,33 @@ class _TarReader:
         asyncio.run_coroutine_threadsafe(put_making_room(self._core.store, batch), self._loop).result()
 
 
+def _strict_member() -> "type[tarfile.TarInfo]":
+    """Return a TarInfo that takes only the end mark for the end: else a tar that breaks off would look whole."""
+    from tarfile import HeaderError, TarInfo  # noqa: PLC0415  as above
+
+    class Member(TarInfo):
+        @classmethod
+        def fromtarfile(cls, tarfile: "tarfile.TarFile") -> Self:
+            try:
+                return super().fromtarfile(tarfile)
+            except HeaderError as error:
+                if type(error).__name__ == "EOFHeaderError":
+                    raise
+                raise UsageError(f"not a whole tar stream: {error}") from error
+
+    return Member
+
+
 async def _ingest_tar(core: Core, body: AsyncIterator[bytes]) -> Ingested:
     loop = asyncio.get_running_loop()
     source = _BodyFile(body, loop)
     reader = _TarReader(core, source, loop)
+    work = asyncio.ensure_future(core.environment.offload(reader.run))
     try:
-        node = await core.environment.offload(reader.run)
+        node = await asyncio.shield(work)
     finally:
         source.stop()
+        await asyncio.wait({work})
     return Ingested(node, bytes(reader.cids), None)
 
 

@@ -49,7 +49,7 @@ class Members:
         self.own_place: NodeId = node_id(network, own_peer)
         self.table = RoutingTable(self.own_place, members_max=settings.members_max)
         self.all: dict[PeerId, Member] = {}
-        self.doubted: set[PeerId] = set()
+        self.doubted: dict[PeerId, None] = {}
         self.silent: dict[PeerId, None] = {}
         """The dead: they may come back with what they hold."""
         self.epoch = 0
@@ -101,7 +101,7 @@ class Members:
         if member is not None and member.state == "alive":
             member.state = "suspect"
             member.suspected_at = self._clock.monotonic()
-            self.doubted.add(peer)
+            self.doubted[peer] = None
 
     def left(self, peer: PeerId, stamp: int) -> bool:
         """A signed notice says that `peer` goes; return whether that is news."""
@@ -147,13 +147,13 @@ class Members:
 
     def alive_count(self) -> int:
         """Return how many members answer, ourselves left out."""
-        return len(self.table) - len(self.doubted)
+        return len(self.table) - sum(1 for peer in self.doubted if peer in self.table)
 
     def closest(self, key: bytes, count: int, exclude: Collection[PeerId] = ()) -> list[Contact]:
         """Return the members nearest to `key` that answer, nearest first; never ourselves."""
         if not self.doubted:
             return self.table.closest(key, count, exclude)
-        return self.table.closest(key, count, self.doubted.union(exclude))
+        return self.table.closest(key, count, {*self.doubted, *exclude})
 
     def doubtful(self, key: bytes, count: int) -> list[Contact]:
         """Return those of the `count` nearest whose last request went unanswered: asked as well, not waited for."""
@@ -214,7 +214,7 @@ class Members:
         member.state = "alive"
         member.last_seen = now
         self.silent.pop(member.contact.peer, None)
-        self.doubted.discard(member.contact.peer)
+        self.doubted.pop(member.contact.peer, None)
 
     def _gone(self, member: Member, state: State) -> None:
         if member.state in ("alive", "suspect"):
@@ -225,7 +225,7 @@ class Members:
         else:
             self.silent.pop(member.contact.peer, None)
         member.retry_at = self._clock.monotonic() + DEAD_RETRY_S / 2
-        self.doubted.discard(member.contact.peer)
+        self.doubted.pop(member.contact.peer, None)
         self.table.remove(member.contact.peer)
         self._turn(member)
 
@@ -239,7 +239,7 @@ class Members:
             oldest = min(others, key=lambda m: m.last_seen, default=None)
             if oldest is not None:
                 self._digest ^= _mark(oldest.contact.place) if oldest.state in ("alive", "suspect") else 0
-                self.doubted.discard(oldest.contact.peer)
+                self.doubted.pop(oldest.contact.peer, None)
                 self.silent.pop(oldest.contact.peer, None)
                 del self.all[oldest.contact.peer]
 

@@ -21,7 +21,7 @@ from peerd.kad.contact import Contact
 from peerd.logs import short
 from peerd.node.blocks import BlockWriter
 from peerd.node.bulk import BulkConnection
-from peerd.node.claims import added_claim, name_claim
+from peerd.node.claims import added_claim, forget_older_claims, name_claim
 from peerd.node.core import Core
 from peerd.node.fetch import Fetcher
 from peerd.node.nearest import holders_of
@@ -168,6 +168,8 @@ async def keep_here(core: Core, content: Content, *, adder: PeerId, ours: bool) 
     raw = content.root.to_bytes()
     wall = core.environment.clock.wall()
     await core.store.add_claim(raw, content.claim(adder))
+    if content.key is not None:
+        await forget_older_claims(core, raw, content.key, below=content.sequence)
     known = await core.store.root(raw)
     class_: RootClass = "replica" if ours else "own" if adder == core.peer else "cache"
     root = Root(raw, content.kind, content.size, 0, class_, content.name, content.copies, True, wall, wall)

@@ -15,7 +15,7 @@ class Tasks:
     """Owns tasks; the one place where the daemon catches everything, and logs it with its trace."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._closed = False
         self.dropped_count = 0
 
@@ -26,12 +26,12 @@ class Tasks:
             self.dropped_count += 1
             return False
         task = asyncio.get_running_loop().create_task(self._guard(work, name), name=name)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(lambda done: self._ended(done, work))
         return True
 
     def _ended(self, task: asyncio.Task[None], work: Coroutine[Any, Any, Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         work.close()  # cancelled before its first step it would complain; of one that ran this does nothing
 
     async def _guard(self, work: Coroutine[Any, Any, Any], name: str) -> None:

@@ -31,7 +31,7 @@ FULL_COLLECTION_S = 30
 
 def play(scenario: Scenario, seed: int) -> Report:
     """Run a scenario to its end and return what came of it. Takes as long as its messages take to compute."""
-    started = time.perf_counter()
+    started = time.perf_counter(), time.process_time()
     loop = VirtualLoop()
     asyncio.set_event_loop(None)
     # What is collected when depends on how much was allocated, and a finalizer may send: only at fixed points.
@@ -48,7 +48,7 @@ def play(scenario: Scenario, seed: int) -> Report:
 class _Play:
     """One run."""
 
-    def __init__(self, loop: VirtualLoop, scenario: Scenario, seed: int, started: float) -> None:
+    def __init__(self, loop: VirtualLoop, scenario: Scenario, seed: int, started: tuple[float, float]) -> None:
         self.loop = loop
         self.scenario = scenario
         self.seed = seed
@@ -74,8 +74,8 @@ class _Play:
         if left:
             self.requests.violate(f"{len(left)} tasks outlive their peers: {', '.join(left[:5])}")
         self._expect()
-        wall_s = time.perf_counter() - self.started
-        return report(self.scenario, self.seed, self.world, self.requests, seen, wall_s=wall_s)
+        wall_s, cpu_s = time.perf_counter() - self.started[0], time.process_time() - self.started[1]
+        return report(self.scenario, self.seed, self.world, self.requests, seen, wall_s=wall_s, cpu_s=cpu_s)
 
     async def _steps(self) -> None:
         async with asyncio.TaskGroup() as group:

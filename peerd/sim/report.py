@@ -1,4 +1,4 @@
-"""What came of a run, as JSON and as text. The same seed gives the same report, but for `wall_s`."""
+"""What came of a run, as JSON and as text. The same seed gives the same report, but for `wall_s` and `cpu_s`."""
 
 import msgspec
 
@@ -29,6 +29,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     suite: str
     virtual_s: float
     wall_s: float
+    cpu_s: float
     turns: int
     messages: dict[str, int]
     sent_bytes: int
@@ -51,7 +52,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         lines = [
             f"{self.scenario}: {self.peers} peers, {self.living} running at the end, seed {self.seed}, "
             f"signatures {self.suite}",
-            f"time       {self.virtual_s:.1f} s simulated in {self.wall_s:.1f} s",
+            f"time       {self.virtual_s:.1f} s simulated in {self.wall_s:.1f} s ({self.cpu_s:.1f} s of CPU)",
             "messages   " + ", ".join(f"{count} {what}" for what, count in sorted(self.messages.items())),
             "contacts   " + ", ".join(f"{what} {count}" for what, count in self.contacts.items()),
             f"records    {self.records} kept in all",
@@ -83,7 +84,9 @@ async def view(world: World) -> View:
     return View(living=len(peers), contacts=ends, records=sum(state.records for state in states))
 
 
-def report(scenario: Scenario, seed: int, world: World, requests: Requests, seen: View, *, wall_s: float) -> Report:
+def report(
+    scenario: Scenario, seed: int, world: World, requests: Requests, seen: View, *, wall_s: float, cpu_s: float
+) -> Report:
     """Return the report of a run that is over."""
     return Report(
         scenario=scenario.name,
@@ -93,6 +96,7 @@ def report(scenario: Scenario, seed: int, world: World, requests: Requests, seen
         suite=world.suite.name,
         virtual_s=round(world.loop.time(), 6),
         wall_s=round(wall_s, 3),
+        cpu_s=round(cpu_s, 3),
         turns=world.loop.turn_count,
         messages=dict(sorted(world.network.counts.items())),
         sent_bytes=world.network.sent_bytes,

@@ -8,7 +8,8 @@ import pytest
 
 import peerd
 from peerd import __main__ as program
-from peerd.config import HostPort, Settings
+from peerd import start
+from peerd.config import HostPort, Loaded, Settings
 from peerd.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -24,11 +25,11 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings]:
     monkeypatch.setenv("HOME", str(tmp_path))
     settings: list[Settings] = []
 
-    def start(given: Settings, warnings: list[str]) -> int:
-        settings.append(given)
-        return len(warnings)
+    def begin(loaded: Loaded) -> int:
+        settings.append(loaded.settings)
+        return len(loaded.warnings)
 
-    monkeypatch.setattr(program, "_run", start)
+    monkeypatch.setattr(start, "start", begin)
     return settings
 
 
@@ -81,20 +82,20 @@ def test_the_exit_code_is_the_errors_own(monkeypatch: pytest.MonkeyPatch, starte
     class OtherError(UsageError):
         exit_code = 9
 
-    def fail(settings: Settings, warnings: list[str]) -> int:
+    def fail(loaded: Loaded) -> int:
         raise OtherError("no")
 
-    monkeypatch.setattr(program, "_run", fail)
+    monkeypatch.setattr(start, "start", fail)
     assert program.status([]) == 9
 
 
 def test_an_interrupt_before_the_daemon_listens_to_signals_is_130(
     monkeypatch: pytest.MonkeyPatch, started: list[Settings]
 ) -> None:
-    def interrupt(settings: Settings, warnings: list[str]) -> int:
+    def interrupt(loaded: Loaded) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(program, "_run", interrupt)
+    monkeypatch.setattr(start, "start", interrupt)
     assert program.status([]) == 130
 
 
@@ -125,7 +126,7 @@ import sys, types
 import peerd
 from peerd.errors import UsageError
 
-async def run(settings):
+async def run(settings, file):
     print(settings.copies)
     {body}
 

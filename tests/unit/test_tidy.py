@@ -20,7 +20,7 @@ PAGES = sorted(
 
 # Where a catch-all stands by right: the program's last one and the owner of background tasks log with the trace, the
 # store's writer hands the error to whoever awaits the job.
-CATCH_ALL = {"peerd/__main__.py", "peerd/io/store/writer.py", "peerd/node/tasks.py"}
+CATCH_ALL = {"peerd/start.py", "peerd/io/store/writer.py", "peerd/node/tasks.py"}
 
 # Split, so that this file does not speak of itself.
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK|Not" r"ImplementedError)\b|<<<" r"<<<<|>>>" r">>>>")

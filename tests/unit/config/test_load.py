@@ -26,7 +26,7 @@ def _refused(flags: dict[str, Value | None], environ: dict[str, str]) -> UsageEr
 
 
 def test_without_a_word_everything_has_its_default(home: dict[str, str]) -> None:
-    settings, warnings = load({}, home)
+    settings, warnings, _ = load({}, home)
     data = Path(home["HOME"]) / ".local/share/peerd"
     assert settings == Settings(data=data, api=(UnixAddress(data / "api.sock"), HostPort("127.0.0.1", 7434)))
     assert settings.listen_on == (("0.0.0.0", 7433), ("::", 7433))
@@ -78,7 +78,7 @@ def test_values_of_every_type_come_from_the_environment(home: dict[str, str]) ->
         "PEERD_LOG_FORMAT": "json",
         "PEERD_COPIES": "",
     }
-    settings, warnings = load({}, environ)
+    settings, warnings, _ = load({}, environ)
     assert warnings == []
     assert settings.listen_on == (("::1", 0),)
     assert settings.network_key == Path("/k")
