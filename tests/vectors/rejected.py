@@ -75,6 +75,12 @@ def _layout(shaken: dict[str, Any]) -> list[Rejected]:
             "finish_size",
             finish[:99] + (385).to_bytes(2, "big") + bytes(385) + finish[101:],
         ),
+        _case(
+            "layout",
+            "an accept with a certificate of 385 bytes",
+            "accept_size",
+            accept[:83] + (385).to_bytes(2, "big") + bytes(385) + accept[85:],
+        ),
         _case("layout", "an accept without its message", "accept_size", accept[:149]),
         _case(
             "layout",

@@ -155,6 +155,7 @@ def test_the_remembered_ones_are_bounded_and_the_longest_unused_go(monkeypatch: 
         leave_notices.verify(raws[0], verifier)
         leave_notices.verify(raw, verifier)
     assert len(verifier._good) == 8
+    assert counting.count == len(raws)  # the one in use was never forgotten
     counting.count = 0
     leave_notices.verify(raws[0], verifier)
     leave_notices.verify(raws[19], verifier)

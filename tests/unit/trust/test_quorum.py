@@ -142,7 +142,8 @@ def test_the_order_of_answers_changes_nothing() -> None:
 
 
 EVENTS = st.lists(
-    st.tuples(st.sampled_from(["ask", "answer", "nothing", "left out"]), st.sampled_from(PEERS[:5])), max_size=30
+    st.tuples(st.sampled_from(["ask", "answer", "nothing", "left out", "failed"]), st.sampled_from(PEERS[:5])),
+    max_size=30,
 )
 
 
@@ -158,6 +159,11 @@ def test_a_holder_counts_once_whatever_it_does(events: list[tuple[str, PeerId]])
         elif what == "left out":
             read.on_left_out(peer)
             write.on_left_out(peer)
+        elif what == "failed":
+            if peer in answered:
+                continue
+            read.on_failed(peer)
+            write.on_left_out(peer)
         else:
             read.on_answer(peer, NEW if what == "answer" else None)
             write.on_receipt(peer, b"receipt")
@@ -167,6 +173,19 @@ def test_a_holder_counts_once_whatever_it_does(events: list[tuple[str, PeerId]])
     assert len(read.agreeing) + len(read.stale) == len(answered)
     expected = 0 < len(answered) >= majority(len(answered) + len(read.waiting))
     assert read.decided == write.acknowledged == expected
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_an_answer_that_failed_counts_for_nothing_and_a_later_one_counts_again(count: int) -> None:
+    for answered in subsets(PEERS[:count]):
+        for failing in answered:
+            quorum = reading(PEERS[:count], dict.fromkeys(answered, NEW), frozenset())
+            without = reading(PEERS[:count], dict.fromkeys(answered - {failing}, NEW), frozenset([failing]))
+            quorum.on_failed(failing)
+            assert (quorum.decided, set(quorum.agreeing)) == (without.decided, set(without.agreeing))
+            assert failing not in quorum.waiting
+            quorum.on_answer(failing, NEW)
+            assert set(quorum.agreeing) == answered
 
 
 def test_nobody_is_decided_by_nobody() -> None:
