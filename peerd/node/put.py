@@ -150,6 +150,9 @@ async def _put_content(core: Core, name: Name, ingested: Ingested, options: PutO
     kind = DIRECTORY if ingested.node.kind == "directory" else FILE
     value = Value(kind, ingested.node.cid.to_bytes(), ingested.node.size)
     written = await _write(core, name, value, options)
+    if written.record.body.sequence > sequence + 1:
+        # Others wrote meanwhile, and proof of their versions may end our claim: claim again by what was written.
+        placed = await _place(core, ingested, name, written.record.body.sequence, options)
     await _after_write(core, written)
     result = _result(core, name, ingested, written, copies=len(placed.holders), wanted=placed.wanted, started=started)
     result = _with_holders(result, placed)

@@ -12,13 +12,12 @@ from peerd.node.holding import Outdone
 from peerd.node.nearest import Holders, holders_of
 from peerd.node.reading import need, read, record_of
 from peerd.records.record import NONCE_BYTES, Record, RecordBody, make_record
-from peerd.trust.quorum import WriteQuorum
+from peerd.trust.quorum import WriteQuorum, majority
 from peerd.wire.limits import SEQUENCE_MAX
 from peerd.wire.messages import Newer, Store, Stored
 
 # How often a write that met a newer version takes the next sequence and tries again.
 ATTEMPTS_MAX = 5
-WRITE_TIMEOUT_S = 4.0
 # Holders beyond the nearest eight that may take the share of silent ones.
 SPARES_MAX = 8
 
@@ -143,7 +142,7 @@ class _Write:
         self.holders = holders
         self.one = one
         self.ttl_s = ttl_s
-        self.timeout_s = min(timeout_s, WRITE_TIMEOUT_S)
+        self.timeout_s = min(timeout_s, core.settings.request_timeout_s)
         asked = [contact.peer for contact in holders.contacts]
         self.wanted = len(asked) + holders.ours
         enough = min(require, self.wanted) if require is not None else None
@@ -178,12 +177,15 @@ class _Write:
     def _over(self) -> bool:
         """Whether to return: at the first receipt for `one`, else when all answered or are silent.
 
-        A majority is enough; those that are only a little later are waited for, so that the count shown is the count
-        that is. Nobody silent is.
+        A majority of those that answer is enough, and those only a little later are waited for, so that the count shown
+        is the count that is. Fewer receipts than a majority of all that were thought to be there (lost datagrams, a
+        sudden death) are enough only once nobody else has answered in the whole time of a request: what is acknowledged
+        must not hang on one host because of a moment's loss.
         """
         if self.one and self.quorum.receipts:
             return True
-        return self.quorum.acknowledged and not self.quorum.waiting
+        enough = len(self.quorum.receipts) >= majority(self.wanted)
+        return enough and self.quorum.acknowledged and not self.quorum.waiting
 
     async def _keep_here(self) -> None:
         try:

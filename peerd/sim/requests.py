@@ -20,7 +20,7 @@ from peerd.sim.world import World
 R = TypeVar("R")
 
 # In virtual time. A request has its own deadlines, far below this; who is still waiting then hangs.
-HUNG_AFTER_S = 120.0
+HUNG_AFTER_S = 60.0
 VIOLATIONS_MAX = 100
 
 
