@@ -35,8 +35,6 @@ REQUEST_TIMEOUT_S = 4.0
 LAG_MAX_S = 0.005
 LAG_GRACE_S = 0.01
 
-# How long the session of a peer that said goodbye stays, so that its last requests are answered.
-LEAVE_LINGER_S = 1.0
 
 # Bounds on memory: strangers can fill none of these without proving an address and a key.
 PENDING_MAX = 16384
@@ -163,10 +161,6 @@ class Endpoint:
         if expected is not None and peer != expected:
             raise UnreachableError("another peer lives at that address")
         return peer
-
-    def drop_session_later(self, peer: PeerId) -> None:
-        """Forget what we share with a peer once what is being answered to it is sent."""
-        self._loop.call_later(LEAVE_LINGER_S, self.drop_session, peer)
 
     def drop_session(self, peer: PeerId) -> None:
         """Forget what we share with a peer; the next request shakes hands anew."""

@@ -275,11 +275,18 @@ class Maintaining:
         while roots := await core.store.roots(root_after, PAGE):
             owed = [root for root in roots if root.complete and root.class_ in ("own", "replica")]
             for at in range(0, len(owed), HANDED_OVER_AT_ONCE):
+                if core.members.alive_count() == 0:
+                    return
                 async with asyncio.TaskGroup() as group:
                     for root in owed[at : at + HANDED_OVER_AT_ONCE]:
-                        content = self._content(root, await core.store.claims(root.cid))
-                        group.create_task(hand_over(core, content))
+                        group.create_task(self._hand_over_root(root))
             root_after = roots[-1].cid
+
+    async def _hand_over_root(self, root: Root) -> None:
+        try:
+            await hand_over(self._core, self._content(root, await self._core.store.claims(root.cid)))
+        except PeerdError as error:
+            logger.warning("some content was not handed over", cid=Cid.from_bytes(root.cid).text, reason=str(error))
 
     async def _hand_over_records(self, page: list[tuple[Key, bytes]]) -> None:
         core = self._core

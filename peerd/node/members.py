@@ -21,6 +21,8 @@ Source = Literal["mdns", "bootstrap", "coordinator", "overlay", "remembered"]
 KNOWN_MAX = 4096
 # A dead member is tried again this often (jittered by the caller): partitions heal within 15 s.
 DEAD_RETRY_S = 11.0
+# How long a peer that said goodbye may still be handing over; until then it is asked for what nobody else has.
+LINGER_S = 15.0
 
 
 @dataclass(slots=True)
@@ -35,6 +37,7 @@ class Member:
     suspected_at: float = 0.0
     retry_at: float = 0.0
     leave_stamp: int = 0
+    left_at: float = 0.0
     came_at: float = 0.0
     """When it was last found to live after it was not (or not known)."""
 
@@ -109,6 +112,7 @@ class Members:
         if member is None or stamp <= member.leave_stamp:
             return False
         member.leave_stamp = stamp
+        member.left_at = self._clock.monotonic()
         self._gone(member, "left")
         return True
 
@@ -144,6 +148,13 @@ class Members:
         """Return the contact of a member that is not gone."""
         member = self.all.get(peer)
         return member.contact if member is not None and member.state in ("alive", "suspect") else None
+
+    def lingering(self, peer: PeerId) -> Contact | None:
+        """Return the contact of a member that said goodbye a moment ago and may still hand over."""
+        member = self.all.get(peer)
+        if member is None or member.state != "left" or member.left_at < self._clock.monotonic() - LINGER_S:
+            return None
+        return member.contact
 
     def alive_count(self) -> int:
         """Return how many members answer, ourselves left out."""

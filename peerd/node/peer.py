@@ -110,15 +110,20 @@ class Peer:
         await self._offer_bootstrap()
 
     async def stop(self) -> None:
-        """Hand over what others should hold now, say goodbye to all members, and end."""
+        """Say goodbye to all members, hand over what others should hold now, and end.
+
+        The goodbye first: of many that stop at once nobody hands over to the others. Until the end others still get
+        from us what only we have.
+        """
         try:
             async with asyncio.timeout(self._core.settings.leave_timeout_s):
                 await self._maintaining.remember()
+                await self._say_goodbye()
                 await self._maintaining.hand_over()
         except (PeerdError, TimeoutError) as error:
             logger.warning("not everything was handed over", reason=str(error) or "no time")
-        await self._say_goodbye()
-        await self._end()
+        finally:
+            await self._end()
 
     async def crash(self) -> None:
         """End at once, saying nothing."""

@@ -92,7 +92,7 @@ async def sources_of(core: Core, root: Cid) -> list[Contact]:
 
 
 def _contact(core: Core, found: Found, peer: PeerId) -> Contact | None:
-    return core.members.contact(peer) or found.contacts.get(peer)
+    return core.members.contact(peer) or core.members.lingering(peer) or found.contacts.get(peer)
 
 
 def _take(core: Core, found: Found, root: Cid, asked: Contact, reply: object) -> None:

@@ -3,6 +3,7 @@
 Only members with a session come here. Contacts told to others are proven ones, nearest first, cut to fit the datagram.
 """
 
+import asyncio
 from collections.abc import Awaitable
 
 from loguru import logger
@@ -16,6 +17,7 @@ from peerd.node import holding
 from peerd.node.claims import end_claim
 from peerd.node.core import Core
 from peerd.node.holding import Outdone, keep_record
+from peerd.node.members import LINGER_S
 from peerd.records.notice import leave_notices
 from peerd.records.provider import GONE, providers
 from peerd.records.record import Record, read_record
@@ -163,8 +165,16 @@ class Responder:
             return Refused(request.rid, REFUSED_BAD)
         if core.members.left(PeerId(notice.peer), notice.stamp):
             core.events.emit("peer", id=peer_id_text(PeerId(notice.peer)), state="left")
-            core.endpoint.drop_session_later(PeerId(notice.peer))
+            core.tasks.spawn(self._forget_later(PeerId(notice.peer)), "forget who left")
         return Done(request.rid)
+
+    async def _forget_later(self, peer: PeerId) -> None:
+        """Drop the session of a peer that left once it can have handed over, unless it is back."""
+        await asyncio.sleep(LINGER_S)
+        member = self._core.members.all.get(peer)
+        if member is None or member.state == "left":
+            self._core.endpoint.drop_session(peer)
+            self._core.bulk.drop(peer)
 
     async def _release(self, peer: PeerId, request: messages.Release) -> Reply:
         try:

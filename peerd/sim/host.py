@@ -125,8 +125,9 @@ class Host:
         assert self.peer is None, "a host runs one peer"
         self.interface.start()
         self.store.reopen()
-        self.peer = Peer(self.settings, self.identity, self._environment(), self.store)
-        await self.do(self.peer.start(), "start")
+        peer = Peer(self.settings, self.identity, self._environment(), self.store)
+        await self.do(peer.start(), "start")
+        self.peer = peer
 
     async def stop(self) -> None:
         """Stop the peer as `peerd` does on SIGTERM."""

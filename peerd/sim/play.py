@@ -146,8 +146,8 @@ class _Play:
     async def _leave(self, rng: Random) -> None:
         host = self._anybody(rng)
         if host is not None:
-            self.down[host] = None
             await host.stop()
+            self.down[host] = None
 
     async def _crash(self, rng: Random, step: steps.Crash) -> None:
         candidates = self.world.living
@@ -156,8 +156,8 @@ class _Play:
             candidates = [host for host in candidates if newest is not None and host.id_text in newest.holders]
         if candidates:
             host = rng.choice(candidates)
-            self.down[host] = None
             await host.crash(power=step.power)
+            self.down[host] = None
 
     async def _restart(self) -> None:
         host = next(iter(self.down), None)
@@ -186,7 +186,7 @@ class _Play:
         self.world.set_faults(replace(self.world.faults, **changes))
 
     def _anybody(self, rng: Random) -> Host | None:
-        living = [host for host in self.world.living if host not in self.down]
+        living = self.world.living
         return rng.choice(living) if living else None
 
     # The end.
