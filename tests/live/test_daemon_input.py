@@ -1,5 +1,6 @@
 """Keys, files, targets and disks that are not as one would wish: what comes out is what went in, or one clear line."""
 
+import json
 import os
 import random
 import signal
@@ -315,6 +316,38 @@ def test_a_daemon_whose_disk_is_full_says_nine_reads_on_and_takes_what_fits(daem
     print(f"bob uses {used / MIB:.1f} MiB of 24, says {bob.status()['storage']['used_bytes'] / MIB:.1f}")
     bob.ok("put", "small again", "--value", "still fits")
     assert alice.running and bob.running
+
+
+def test_a_full_peer_promises_only_what_it_has_whole_also_with_two_copies_under_way(
+    daemons: Daemons, tmp_path: Path
+) -> None:
+    alice, carol = daemons.loopback(2)
+    bob = daemons.start(None, "--bootstrap", alice.listen, "--quota", "40MiB")
+    meet([alice, bob, carol])
+    contents = {f"thing{number}": big(tmp_path / str(number), (25 + number) * MIB) for number in range(4)}
+    writers = [alice, carol, alice, carol]
+    waiting = [
+        (key, writer.popen("--json", "put", key, path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
+        for writer, (key, path) in zip(writers, contents.items(), strict=True)
+    ]
+    promised = []
+    for key, process in waiting:
+        answer = json.loads(process.communicate(timeout=60)[0])
+        if process.returncode == 0:
+            assert len(answer["holders"]) == answer["copies"] == 3
+        else:
+            assert process.returncode in (6, 9) and answer["error"]["code"] in ("too_few_copies", "no_room"), answer
+        if bob.id in answer.get("holders", []) or bob.id in answer.get("error", {}).get("reached", {}).get(
+            "holders", []
+        ):
+            promised.append(key)
+    print(f"with a quota of 40 MiB bob promised {promised}")
+    assert len(promised) <= 1
+    assert bob.status()["storage"]["used_bytes"] <= 40 * MIB
+    alice.kill()
+    carol.kill()
+    for key in promised:
+        assert bob.ok("get", key) == contents[key].read_bytes()
 
 
 def test_a_quota_that_is_full_is_told_with_nine_and_the_failed_put_gives_its_room_back(
