@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 
 from peerd.identity import SIGNATURE_BYTES, Identity
 from peerd.ids import name_key, network_digest, network_id, node_id, peer_id_text
+from peerd.io.tls import certificate_of
 from peerd.kad.contact import Contact, pack_contacts
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.provider import CACHE, GONE, REPLICA, Provider, providers
@@ -347,6 +348,7 @@ def all_frames() -> dict[str, Any]:
     return {
         "network": OPEN,
         "server": BOB.peer,
+        "certificate": certificate_of(seed("bob")),
         "frames": [
             {
                 "name": name,

@@ -6,12 +6,14 @@ names in the comments are the page's.
 
 import hashlib
 import json
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -342,6 +344,18 @@ def test_a_bulk_connection_is_opened_with_a_proof_for_this_acceptor() -> None:
     nonce, peer, proof = frames["NONCE"][9:], frames["PROOF"][9:41], frames["PROOF"][41:]
     network, server = bytes.fromhex(told["network"]), bytes.fromhex(told["server"])
     assert signed_by(peer, b"peerd/1 bulk proof\0", network, server + nonce, proof)
+
+
+def test_a_certificate_is_the_peers_key_in_fixed_bytes() -> None:
+    told = vectors("frames")
+    page = (Path(__file__).parents[3] / "docs" / "PROTOCOL.md").read_text().partition("**TLS 1.3**")[2]
+    head, tbs = re.findall(r"(?s)\n(30 81 ce) .*?tbs = (30 81 81[0-9a-f\s]*)", page)[0]
+    tbs_bytes = bytes.fromhex(tbs) + bytes.fromhex(told["server"])
+    certificate = bytes.fromhex(told["certificate"])
+    assert len(certificate) == 209
+    assert certificate[:145] == bytes.fromhex(head) + tbs_bytes + bytes.fromhex("300506032b6570034100")
+    Ed25519PublicKey.from_public_bytes(bytes.fromhex(told["server"])).verify(certificate[145:], tbs_bytes)
+    assert x509.load_der_x509_certificate(certificate).subject.rfc4514_string() == "CN=peerd"
 
 
 def test_this_client_knows_nothing_of_the_daemon() -> None:
