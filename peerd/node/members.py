@@ -107,11 +107,13 @@ class Members:
             self.doubted[peer] = None
 
     def left(self, peer: PeerId, stamp: int) -> bool:
-        """A signed notice says that `peer` goes; return whether that is news."""
+        """A signed notice says that `peer` goes; return whether it was there until now."""
         member = self.all.get(peer)
         if member is None or stamp <= member.leave_stamp:
             return False
         member.leave_stamp = stamp
+        if member.state == "left":
+            return False
         member.left_at = self._clock.monotonic()
         self._gone(member, "left")
         return True

@@ -117,7 +117,8 @@ class Peer:
         """
         try:
             async with asyncio.timeout(self._core.settings.leave_timeout_s):
-                await self._maintaining.remember()
+                with suppress(PeerdError):  # a disk that fails is no reason to go without a word
+                    await self._maintaining.remember()
                 await self._say_goodbye()
                 await self._maintaining.hand_over()
         except (PeerdError, TimeoutError) as error:

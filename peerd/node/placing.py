@@ -241,15 +241,10 @@ class Holding:
             sequence=body.sequence,
             name=body.name,
         )
-        known = await core.store.root(body.root)
-        if known is None or not known.complete:
-            await self._make_room(body.size)
-
-            async def others() -> list[Contact]:
-                return await sources_of(core, root)
-
-            async with Fetcher(core, others, connection=connection) as fetcher:
-                await copy_dag(core, root, fetcher)
+        async with core.locks.hold(b"hold " + body.root):  # who is asked twice copies once
+            known = await core.store.root(body.root)
+            if known is None or not known.complete:
+                await self._copy(content, connection)
         await keep_here(core, content, adder=connection.peer, ours=True)
         core.events.emit("held", cid=root.text, size=body.size)
         return receipts.sign(
@@ -265,6 +260,16 @@ class Holding:
                 life_s=RECEIPT_LIFE_S,
             ),
         )
+
+    async def _copy(self, content: Content, connection: BulkConnection) -> None:
+        core = self._core
+        await self._make_room(content.size)
+
+        async def others() -> list[Contact]:
+            return await sources_of(core, content.root)
+
+        async with Fetcher(core, others, connection=connection) as fetcher:
+            await copy_dag(core, content.root, fetcher)
 
     async def _make_room(self, size: int) -> None:
         usage = await self._core.store.usage()
