@@ -11,6 +11,7 @@
 import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from loguru import logger
