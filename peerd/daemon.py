@@ -19,7 +19,7 @@ from loguru import logger
 from peerd import logs
 from peerd.api.listen import listen_all
 from peerd.api.server import ApiServer, Places
-from peerd.config import HostPort, Settings, read_network_key
+from peerd.config import HostPort, Settings, is_open, read_network_key
 from peerd.errors import UsageError
 from peerd.identity import ED25519, SEED_BYTES, Identity
 from peerd.ids import NetworkId, PeerId, network_id
@@ -120,7 +120,11 @@ async def _start(settings: Settings, settings_file: Path | None, stack: AsyncExi
 
 
 def _network(settings: Settings) -> NetworkId:
-    secret = read_network_key(settings.network_key) if settings.network_key is not None else None
+    if settings.network_key is None:
+        return network_id(settings.network)
+    secret = read_network_key(settings.network_key)
+    if is_open(settings.network_key):
+        logger.warning("everybody on this host can read the network key: chmod 600", file=str(settings.network_key))
     return network_id(settings.network, secret)
 
 
@@ -155,9 +159,11 @@ async def _running(
     )
     peer = Peer(settings, Identity(ED25519.signing_key(seed), network, ED25519), environment, store)
     await peer.start()
-    for interface in choose(read_interfaces(), settings.interfaces):
-        for each in interface.addresses:
-            peer.own_address((str(each.ip), peer.addresses[0][1]))
+    port = peer.addresses[0][1]
+    only = _only_address(settings)
+    chosen = [] if only else choose(read_interfaces(), settings.interfaces)
+    for host in (*only, *(str(each.ip) for interface in chosen for each in interface.addresses)):
+        peer.own_address((host, port))
     try:
         yield peer
     finally:

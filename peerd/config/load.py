@@ -109,7 +109,7 @@ def _from_file(flags: Mapping[str, object], environ: Mapping[str, str]) -> dict[
         if key in LATER:
             raise UsageError(f"{path}: {key}: not in this version", hint="take the line out")
         if key not in by_key:
-            raise UsageError(f"{path}: unknown setting {key[:80]!r}", hint=_nearest(key, by_key))
+            raise UsageError(f"{path}: unknown setting {key[:80]!r}", hint=_nearest(key, by_key, cutoff=0.0))
         origin = f"{path}: {key}"
         given[by_key[key].name] = _Given(_texts(by_key[key], value, origin), origin, path.parent.absolute())
     return given
@@ -291,8 +291,8 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     return [f"unknown variable {name[:80]}: {_nearest(name, known)}" for name in unknown[:LIST_MAX]]
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _nearest(name: str, known: Iterable[str], *, cutoff: float = 0.5) -> str:
     # Without the prefix, which would make every variable look like every other.
     bare = {other.removeprefix(ENVIRONMENT_PREFIX): other for other in known}
-    near = difflib.get_close_matches(name.removeprefix(ENVIRONMENT_PREFIX), bare, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.removeprefix(ENVIRONMENT_PREFIX), bare, n=1, cutoff=cutoff)
     return f"the nearest known one is {bare[near[0]]}" if near else "docs/SETTINGS.md lists them all"

@@ -12,8 +12,8 @@ NETWORK_KEY_MAX_BYTES = 4096
 def read_network_key(path: Path) -> bytes:
     """Return the secret in the file at `path`: its bytes, without one newline at the end.
 
-    Raises UsageError where it cannot be read, is no regular file, can be read or written by everybody on this
-    host, is empty, or has more than 4096 bytes.
+    Raises UsageError where it cannot be read, is no regular file, can be written by everybody on this host, is empty,
+    or has more than 4096 bytes. That everybody can read it is for the caller to warn of (`is_open`).
     """
     try:
         with open(path, "rb", opener=_opener) as file:
@@ -28,15 +28,20 @@ def read_network_key(path: Path) -> bytes:
         raise UsageError(f"cannot read the network key {path}: {error.strerror}", hint=hint) from None
     if not stat.S_ISREG(mode):
         raise UsageError(f"the network key {path} is not a regular file", hint="name a file that holds the secret")
-    if mode & stat.S_IRWXO:
-        hint = f"chmod 600 {path}, and take a new secret if others may have read it"
-        raise UsageError(f"everybody on this host can get at the network key {path}", hint=hint)
+    if mode & stat.S_IWOTH:
+        hint = f"chmod 600 {path}, and see that the secret in it is still yours"
+        raise UsageError(f"everybody on this host can change the network key {path}", hint=hint)
     secret = secret.removesuffix(b"\n")
     if not secret:
         raise UsageError(f"the network key {path} is empty", hint=f"make one: peer keygen {path}")
     if len(secret) > NETWORK_KEY_MAX_BYTES:
         raise UsageError(f"the network key {path} is longer than {NETWORK_KEY_MAX_BYTES} bytes", hint="32 are plenty")
     return secret
+
+
+def is_open(path: Path) -> bool:
+    """Return whether everybody on this host can read the file."""
+    return bool(path.stat().st_mode & stat.S_IROTH)
 
 
 def _opener(path: str, flags: int) -> int:

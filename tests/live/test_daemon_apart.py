@@ -69,11 +69,11 @@ def test_holders_of_the_same_key_meet_whatever_the_file_is_called(tmp_path: Path
         assert bob.ok("get", "k") == b"v"
 
 
-def test_a_key_that_others_can_read_or_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_key_that_others_can_change_or_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with Daemons() as daemons:
         key = tmp_path / "key"
         key.write_bytes(os.urandom(32))
-        key.chmod(0o644)
+        key.chmod(0o666)
         daemon = daemons.prepare(None, "--network-key", str(key))
         assert "key" in daemon.refuse()[0]
         assert not daemon.data.exists()
