@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.live.netns import Host
 
 BIN = Path(sys.executable).parent
@@ -234,6 +236,8 @@ class Daemon:
 
     def curl(self, path: str, *options: str, tcp: bool = False, limit_s: float = COMMAND_LIMIT_S) -> Done:
         """Ask the API by curl: by the Unix socket, or on TCP with no token but what `options` say."""
+        if shutil.which("curl") is None:
+            pytest.skip("curl is not installed")
         where = ["http://" + self.tcp + path] if tcp else ["--unix-socket", self.socket, "http://localhost" + path]
         command = ["curl", "-sS", "--path-as-is", "--max-time", str(limit_s), *options, *where]
         if self.host is not None:
