@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import pytest
@@ -146,15 +147,24 @@ async def test_no_more_connections_than_the_bound_are_taken(world: World) -> Non
         await Raw.open(others[3], bob)
 
 
-async def test_one_peer_cannot_take_all_connections(world: World) -> None:
+@pytest.mark.parametrize("busy", [False, True])
+async def test_one_peer_cannot_take_all_connections(world: World, busy: bool) -> None:
     alice, bob, mallory = await joined(world, 3)
     core(bob).bulk._connections_max = 8
-    opened = []
+    handler = core(bob).bulk._handler
+    honest = handler.block
+
+    async def block(cid: bytes) -> bytes | None:
+        if cid != WANTED:
+            await asyncio.sleep(3600)
+        return await honest(cid)
+
+    handler.block = block  # type: ignore[method-assign]
     for _ in range(8):
-        try:
-            opened.append(await (await Raw.open(mallory, bob)).prove(mallory))
-        except UnreachableError:
-            break
+        with suppress(UnreachableError):
+            raw = await (await Raw.open(mallory, bob)).prove(mallory)
+            if busy:
+                await raw.say(frames.WANT, raw_block(b"other").cid.to_bytes())
     await keep(bob)
     assert await want(await connection(alice, bob), WANTED) == {WANTED: BLOCK.data}
 
@@ -347,6 +357,35 @@ async def test_requests_that_wait_behind_each_other_on_a_slow_link_do_not_stall(
     assert (len(first), len(second)) == (5, 1)
 
 
+async def test_a_connection_over_which_a_long_answer_goes_out_is_not_idle(world: World) -> None:
+    alice, bob = await joined(world, 2)
+    many = [raw_block(bytes([number]) * 2**20) for number in range(30)]
+    await bob.store.put_blocks(many)
+    world.set_faults(Faults(bandwidth_mbit=3.0))  # a minute and a half for all
+    there = await connection(alice, bob)
+    started = world.loop.time()
+    assert len(await want(there, *(block.cid.to_bytes() for block in many))) == 30
+    assert world.loop.time() - started > IDLE_CLOSE_S
+
+
+async def test_a_second_connection_does_not_cut_the_one_that_is_being_served(world: World) -> None:
+    alice, bob = await joined(world, 2)
+    await keep(bob)
+    handler = core(bob).bulk._handler
+    honest = handler.block
+
+    async def slowly(cid: bytes) -> bytes | None:
+        await asyncio.sleep(2)
+        return await honest(cid)
+
+    handler.block = slowly  # type: ignore[method-assign]
+    first = await (await Raw.open(alice, bob)).prove(alice)
+    await first.say(frames.WANT, WANTED, rid=1)
+    await asyncio.sleep(1)
+    await (await Raw.open(alice, bob)).prove(alice)
+    assert await first.heard() == (frames.BLOCK, 1, WANTED + BLOCK.data)
+
+
 async def test_a_long_hold_tells_that_it_goes_on(world: World) -> None:
     alice, bob = await joined(world, 2)
     handler = core(bob).bulk._handler
@@ -420,7 +459,9 @@ async def test_a_peer_that_ends_while_it_opens_a_connection_leaves_nothing(world
     await asyncio.sleep(0.1)
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
+    started = world.loop.time()
     await alice.crash(power=True)
+    assert world.loop.time() == started
 
 
 async def test_what_is_on_the_drop_list_is_neither_called_nor_answered(world: World) -> None:

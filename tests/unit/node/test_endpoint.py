@@ -329,8 +329,10 @@ async def test_a_lost_reply_is_asked_for_again(wire: Wire, alice: End, bob: End)
 async def test_the_answer_to_a_repeated_request_is_no_measurement(wire: Wire, alice: End, bob: End) -> None:
     await acquainted((alice, bob))
     before = alice.endpoint.roundtrips.srtt_s(bob.peer)
-    wire.lose(1, kind=envelope.SEALED, source=alice)
+    late_s = alice.rto_s(bob)
+    wire.passes = lambda data, source, target: late_s if source == bob.address else LATENCY_S
     await alice.ask(bob)
+    assert wire.count(envelope.SEALED, alice) == 2
     assert alice.endpoint.roundtrips.srtt_s(bob.peer) == before
 
 
@@ -490,6 +492,19 @@ async def test_simultaneous_connects_end_with_one_usable_session_both_ways(wire:
     await alice.ask(bob)
     await bob.ask(alice)
     assert now() - started == pytest.approx(4 * LATENCY_S)
+    assert [data[2] for data, _, _ in wire.sent] == [envelope.SEALED] * 4
+
+
+async def test_finishes_that_cross_leave_a_session_that_both_know(wire: Wire, alice: End, bob: End) -> None:
+    # So late and so slow that each answers the other's hello, and each is on its last step when the other's comes.
+    wire.passes = lambda data, source, target: 0.2 if now() > 0.5 else None
+    await asyncio.gather(alice.endpoint.connect(bob.address), bob.endpoint.connect(alice.address))
+    assert wire.count(envelope.FINISH, alice) >= 1
+    assert wire.count(envelope.FINISH, bob) >= 1
+    wire.passes = lambda data, source, target: LATENCY_S
+    await asyncio.sleep(1)
+    wire.sent.clear()
+    await asyncio.gather(alice.ask(bob), bob.ask(alice))
     assert [data[2] for data, _, _ in wire.sent] == [envelope.SEALED] * 4
 
 

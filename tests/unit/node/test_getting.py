@@ -147,22 +147,26 @@ async def test_a_directory_has_no_bytes_and_a_file_no_entries(world: World) -> N
 
 async def test_a_put_that_is_cancelled_leaves_no_name_and_no_block(world: World) -> None:
     hosts = await joined(world, 3)
+    content = random.Random(7).randbytes(9 * 2**20)
     begun = asyncio.Event()
 
     async def body() -> AsyncIterator[bytes]:
-        yield BIG
+        for at in range(0, len(content), 2**20):
+            yield content[at : at + 2**20]
+            await asyncio.sleep(0.01)
         begun.set()
         await asyncio.sleep(3600)
 
     assert hosts[0].peer is not None
     putting = asyncio.create_task(hosts[0].peer.put("a", body(), form="file", options=PutOptions()))
     await begun.wait()
+    assert any(await hosts[0].store.has_blocks(list(blocks_of(content)))), "some was written already"
     putting.cancel()
     await asyncio.gather(putting, return_exceptions=True)
     await asyncio.sleep(5)
     for host in hosts:
         assert await kept(host, "a") is None
-        assert not any(await host.store.has_blocks(list(blocks_of(BIG))))
+        assert not any(await host.store.has_blocks(list(blocks_of(content))))
         with pytest.raises(NotFoundError):
             await get(host, "a")
 

@@ -6,12 +6,27 @@ from itertools import combinations
 import msgspec
 import pytest
 
-from peerd.config import HostPort
-from peerd.errors import NotFoundError
-from peerd.node.results import PutOptions
+from peerd.errors import NotFoundError, RefusedError, StoreError
+from peerd.node.results import PeerInfo, PutOptions
+from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.sim.host import Host
+from peerd.wire.messages import Leave
 
-from .hosts import World, add, blocks_of, by_distance, core, eventually, get, joined, kept, meshed, put, until
+from .hosts import (
+    World,
+    add,
+    blocks_of,
+    by_distance,
+    contact_of,
+    core,
+    eventually,
+    get,
+    joined,
+    kept,
+    meshed,
+    put,
+    until,
+)
 
 BIG = bytes(range(256)) * 8000  # 2 MB: three blocks
 
@@ -180,23 +195,81 @@ async def test_a_holder_that_stops_hands_over_first(world: World) -> None:
     assert await get(left[-1], "a") == BIG
 
 
-async def test_content_is_acknowledged_by_as_many_as_live_though_one_died_just_now(world: World) -> None:
+@pytest.mark.parametrize("failing", ["providers", "claims", "records", "roots", "remember_peers"])
+async def test_a_peer_whose_disk_fails_ends_all_the_same(world: World, failing: str) -> None:
+    hosts = await joined(world, 4)
+    await put(hosts[0], "a", BIG)
+    await put(hosts[0], "b", b"hello")
+
+    def fail(operation: str) -> None:
+        if operation == failing:
+            raise StoreError("the disk failed")
+
+    for host in hosts[:2]:
+        host.store.fault = fail
+        await host.stop()
+    await asyncio.sleep(2)
+    assert [info.state for info in await _peers(hosts[2])] == ["alive", "left", "left"]
+
+
+async def test_a_peer_that_stops_while_the_others_are_dark_does_not_wait_for_them(world: World) -> None:
+    hosts = await joined(world, 4)
+    await put(hosts[0], "a", BIG)
+    for host in hosts[1:]:
+        await host.crash(power=False)
+    started = world.loop.time()
+    await hosts[0].stop()
+    assert world.loop.time() - started < hosts[0].settings.leave_timeout_s + 1.5
+
+
+async def test_many_goodbyes_of_one_member_cost_one(world: World) -> None:
+    alice, mallory = await joined(world, 2)
+    before = len(core(alice).tasks._tasks)
+    for stamp in range(1, 50):
+        notice = leave_notices.sign(
+            mallory.identity, LeaveNotice(format=1, peer=mallory.identity.peer, stamp=2**50 + stamp)
+        )
+        await core(mallory).endpoint.ask(contact_of(alice), Leave, notice)
+    assert len(core(alice).tasks._tasks) <= before + 2
+
+
+async def test_nobody_says_goodbye_for_another(world: World) -> None:
+    alice, bob, mallory = await joined(world, 3)
+    notice = leave_notices.sign(
+        mallory.identity, LeaveNotice(format=1, peer=mallory.identity.peer, stamp=2**50)
+    ).replace(mallory.identity.peer, bob.identity.peer)
+    with pytest.raises(RefusedError):
+        await core(mallory).endpoint.ask(contact_of(alice), Leave, notice)
+    assert {info.state for info in await _peers(alice)} == {"alive"}
+
+
+async def _peers(host: Host) -> list[PeerInfo]:
+    assert host.peer is not None
+    return sorted(await host.peer.peers(), key=lambda info: info.state)
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_content_is_acknowledged_by_as_many_as_live_though_one_died_just_now(world: World, named: bool) -> None:
     hosts = await joined(world, 3)
     await put(hosts[0], "warm", BIG)
     await hosts[2].crash(power=False)
-    result = await put(hosts[0], "a", BIG + b"more")
+    content = BIG + b"more"
+    result = await (put(hosts[0], "a", content) if named else add(hosts[0], content))
     assert set(result.holders) == {hosts[0].id_text, hosts[1].id_text}
+    assert result.copies_wanted == 2
 
 
-async def test_a_holder_of_content_that_died_costs_a_put_no_fixed_seconds(world: World) -> None:
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_holder_of_content_that_died_costs_a_put_no_fixed_seconds(world: World, named: bool) -> None:
     hosts = await joined(world, 6)
     content = BIG + b"more"
     *_, cid = blocks_of(content)
     order = by_distance(hosts, cid.digest)
-    await put(order[-1], "warm", b"up")
+    writer = order[-1]
+    await put(writer, "warm", b"up")
     await order[1].crash(power=False)
     started = world.loop.time()
-    result = await put(order[-1], "a", content)
+    result = await (put(writer, "a", content) if named else add(writer, content))
     assert result.copies == 3
     assert world.loop.time() - started < 2.0
 

@@ -189,6 +189,15 @@ async def test_no_read_is_older_than_what_this_peer_has_seen(world: World) -> No
     assert await get(hosts[0], "a") == b"new"
 
 
+async def test_a_peer_that_is_no_holder_any_more_reads_nothing_older_than_it_has(world: World) -> None:
+    hosts = await joined(world, 12)
+    *holders, reader = by_distance(hosts, key_of(hosts[0], "a"))
+    for host in holders[:8]:
+        await give(host, version(hosts[0], "a", 1, b"old"))
+    await give(reader, version(hosts[0], "a", 2, b"new"))
+    assert await get(reader, "a") == b"new"
+
+
 @pytest.mark.parametrize("lie", ["other_key", "unsigned", "garbage"])
 async def test_a_lie_of_mallory_is_no_answer(world: World, lie: str) -> None:
     hosts = await joined(world, 5)
