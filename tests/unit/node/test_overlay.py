@@ -6,6 +6,7 @@ from itertools import combinations
 import msgspec
 import pytest
 
+from peerd.config import HostPort
 from peerd.errors import NotFoundError, RefusedError, StoreError
 from peerd.node.results import PeerInfo, PutOptions
 from peerd.records.notice import LeaveNotice, leave_notices
