@@ -82,6 +82,7 @@ class BulkConnection:
         self._asks: dict[int, _Ask] = {}
         self._next_rid = 0
         self._holds = 0
+        self._serving = False
         self._queue: asyncio.Queue[tuple[int, int, bytes]] = asyncio.Queue(QUEUED_MAX)
         self._writing = asyncio.Lock()
         self._room = {kind: asyncio.Semaphore(count) for kind, count in ASKED_MAX.items()}
@@ -89,7 +90,7 @@ class BulkConnection:
     @property
     def busy(self) -> bool:
         """Whether anything is under way either way."""
-        return bool(self._asks) or self._holds > 0 or not self._queue.empty()
+        return bool(self._asks) or self._holds > 0 or self._serving or not self._queue.empty()
 
     # Asking.
 
@@ -172,6 +173,7 @@ class BulkConnection:
     async def _send(self, kind: int, rid: int, payload: bytes = b"") -> None:
         async with self._writing:
             await self._stream.write(frames.pack(kind, rid, payload))
+        self.used_at = asyncio.get_running_loop().time()
 
     async def _read(self) -> None:
         while True:
@@ -222,7 +224,9 @@ class BulkConnection:
 
     async def _serve(self) -> None:
         while True:
+            self._serving = False
             kind, rid, payload = await self._queue.get()
+            self._serving = True
             try:
                 if kind == frames.WANT:
                     await self._serve_want(rid, payload)
