@@ -8,6 +8,7 @@ import pytest
 
 from peerd.config import HostPort
 from peerd.errors import NotFoundError, RefusedError, StoreError
+from peerd.node import holding
 from peerd.node.results import PeerInfo, PutOptions
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.sim.host import Host
@@ -24,9 +25,11 @@ from .hosts import (
     get,
     joined,
     kept,
+    key_of,
     meshed,
     put,
     until,
+    version,
 )
 
 BIG = bytes(range(256)) * 8000  # 2 MB: three blocks
@@ -140,22 +143,50 @@ async def test_two_overlays_that_meet_exchange_what_they_hold(world: World, here
     await eventually(spread)
 
 
-async def test_a_delete_on_one_side_of_a_cut_reaches_the_other_when_they_meet(world: World) -> None:
+@pytest.mark.parametrize("deleted", [True, False])
+@pytest.mark.parametrize("nearest_is", ["fresh", "stale"])
+async def test_what_one_side_of_a_cut_wrote_reaches_every_holder_of_the_other(
+    world: World, nearest_is: str, deleted: bool
+) -> None:
     hosts = await joined(world, 4)
-    await put(hosts[0], "a", b"hello")
-    world.network.part([[hosts[0].interface, hosts[1].interface], [hosts[2].interface, hosts[3].interface]])
+    await put(hosts[0], "a", b"old")
+    order = by_distance(hosts, key_of(hosts[0], "a"))
+    near, far = order[:2], order[2:]
+    fresh, stale = (near, far) if nearest_is == "fresh" else (far, near)
+    world.network.part([[host.interface for host in near], [host.interface for host in far]])
     await asyncio.sleep(10)
-    assert hosts[0].peer is not None
-    await hosts[0].peer.remove("a", PutOptions())
-    assert await get(hosts[2], "a") == b"hello"
+    assert fresh[0].peer is not None
+    if deleted:
+        await fresh[0].peer.remove("a", PutOptions())
+    else:
+        await put(fresh[0], "a", b"new")
+    assert await get(stale[0], "a") == b"old"
+    newest = await kept(fresh[0], "a")
     world.network.heal()
     await meshed(hosts)
 
-    async def gone() -> bool:
-        records = [await kept(host, "a") for host in hosts]
-        return all(record is not None and record.deleted for record in records)
+    async def everywhere() -> bool:
+        return [await kept(host, "a") == newest for host in hosts] == [True] * 4
 
-    await eventually(gone)
+    await eventually(everywhere)
+
+
+@pytest.mark.parametrize("fresh_at", [0, 1, 3])
+async def test_a_version_that_one_holder_alone_has_reaches_all_when_copies_are_checked(
+    world: World, fresh_at: int
+) -> None:
+    hosts = await joined(world, 4)
+    order = by_distance(hosts, key_of(hosts[0], "a"))
+    newest = version(hosts[0], "a", 2, b"new")
+    for place, host in enumerate(order):
+        record = newest if place == fresh_at else version(hosts[0], "a", 1, b"old")
+        await holding.keep_record(core(host), record, None)
+    hosts += await joined(world, 1)
+
+    async def everywhere() -> bool:
+        return [await kept(host, "a") == newest for host in hosts] == [True] * 5
+
+    await eventually(everywhere)
 
 
 async def test_both_sides_of_a_cut_go_on_and_the_higher_version_wins_after(world: World) -> None:
