@@ -1,11 +1,12 @@
 """Writing blocks of one root to the store while they arrive: in batches, durable, with bounded memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from peerd.content.block import Block
-from peerd.content.cid import Cid
+from peerd.content.cid import CID_BYTES, Cid
 from peerd.errors import NoRoomError
 from peerd.io.store.interface import Store
 
@@ -21,8 +22,9 @@ class BlockWriter:
     With `root`, each batch is linked to it. Without, `cids` lists what was put, 36 bytes each, to be linked later.
     """
 
-    def __init__(self, store: Store, root: Cid | None = None) -> None:
+    def __init__(self, store: Store, room: "Room", root: Cid | None = None) -> None:
         self._store = store
+        self._room = room
         self._root = root.to_bytes() if root is not None else None
         self._batch: list[Block] = []
         self._batch_bytes = 0
@@ -73,17 +75,54 @@ class BlockWriter:
     async def _write(self, batch: list[Block]) -> None:
         if self._root is not None:
             await self._store.link_blocks(self._root, [block.cid.to_bytes() for block in batch])
-        await put_making_room(self._store, batch)
+        await self._room.put_blocks(batch)
 
 
-async def put_making_room(store: Store, blocks: list[Block]) -> None:
-    """Put blocks, letting cached copies go where the quota needs it; raises NoRoomError where that is not enough."""
-    try:
-        await store.put_blocks(blocks)
-    except NoRoomError:
-        if not await store.evict_cache(max(EVICT_BYTES, sum(len(block.data) for block in blocks))):
-            raise
-        await store.put_blocks(blocks)
+class Room:
+    """Makes room for blocks by letting cached copies go, never those that are coming in just now."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._coming_in: Counter[bytes] = Counter()
+
+    @contextmanager
+    def coming_in(self, root: Cid) -> Iterator[None]:
+        """Surround a transfer of `root`: what has come of it stays."""
+        raw = root.to_bytes()
+        self._coming_in[raw] += 1
+        try:
+            yield
+        finally:
+            self._coming_in[raw] -= 1
+            if not self._coming_in[raw]:
+                del self._coming_in[raw]
+
+    async def put_blocks(self, blocks: list[Block]) -> None:
+        """Put blocks; raises NoRoomError where letting cached copies go is not enough."""
+        try:
+            await self._store.put_blocks(blocks)
+        except NoRoomError:
+            if not await self.free(max(EVICT_BYTES, sum(len(block.data) for block in blocks))):
+                raise
+            await self._store.put_blocks(blocks)
+
+    async def free(self, wanted_bytes: int) -> int:
+        """Let cached copies go, the longest unused first; returns the bytes freed."""
+        return await self._store.evict_cache(wanted_bytes, self._coming_in)
+
+
+async def link_whole(store: Store, root: Cid, cids: bytes | bytearray) -> bool:
+    """Link all blocks of a root (36 bytes each) to it, and return whether every one of them is here.
+
+    The last check before a copy counts as whole, whatever happened while it was made.
+    """
+    whole = True
+    for at in range(0, len(cids), CID_BYTES * BATCH_BLOCKS_MAX):
+        page = bytes(cids[at : at + CID_BYTES * BATCH_BLOCKS_MAX])
+        linked = [page[i : i + CID_BYTES] for i in range(0, len(page), CID_BYTES)]
+        await store.link_blocks(root.to_bytes(), linked)
+        whole = whole and all(await store.has_blocks([Cid.from_bytes(raw) for raw in linked]))
+    return whole
 
 
 class Intake:

@@ -127,7 +127,7 @@ class BulkConnection:
         self._asks[rid] = ask
         self.used_at = loop.time()
         try:
-            await self._send(kind, rid, payload)
+            await self._send_in_time(kind, rid, payload)
             while True:
                 quiet_s = loop.time() - max(ask.heard_at, self._heard_at)
                 if quiet_s >= self._stall_s:
@@ -174,6 +174,15 @@ class BulkConnection:
         async with self._writing:
             await self._stream.write(frames.pack(kind, rid, payload))
         self.used_at = asyncio.get_running_loop().time()
+
+    async def _send_in_time(self, kind: int, rid: int, payload: bytes) -> None:
+        """Send a request; a peer that does not read for as long as a stall may last is left."""
+        try:
+            async with asyncio.timeout(self._stall_s):
+                await self._send(kind, rid, payload)
+        except TimeoutError:
+            self.close()
+            raise UnreachableError("the peer does not read") from None
 
     async def _read(self) -> None:
         while True:

@@ -12,7 +12,7 @@ from peerd.ids import Key, PeerId, find_peer_id, name_key
 from peerd.io.environment import Environment
 from peerd.io.store.interface import Store
 from peerd.kad.contact import Contact
-from peerd.node.blocks import Intake
+from peerd.node.blocks import Intake, Room
 from peerd.node.bulk import BulkPool
 from peerd.node.endpoint import Endpoint
 from peerd.node.events import Events
@@ -49,6 +49,7 @@ class Core:
     endpoint: Endpoint = field(init=False)
     bulk: BulkPool = field(init=False)
     intake: Intake
+    room: Room
     locks: KeyLocks = field(default_factory=KeyLocks)
     counts: Counts = field(default_factory=Counts)
     own_address: str = ""

@@ -42,6 +42,7 @@ class Fetcher:
         self._first = connection
         self._waiters: Counter[bytes] = Counter()
         self._error: PeerdError | None = None
+        self._found = False
         self.lied = False
         self.from_local_count = 0
         self.from_peers_count = 0
@@ -74,7 +75,7 @@ class Fetcher:
             self._wake.set()
             if self._finding is None:
                 self._finding = asyncio.get_running_loop().create_task(self._find())
-            elif self._finding.done() and not self._workers:
+            elif self._found and not self._workers:
                 self._give_up()
         self._waiters[raw] += 1
         try:
@@ -97,8 +98,11 @@ class Fetcher:
                 await self._add_found()
         except PeerdError as error:
             self._error = error
+        self._found = True
         if not self._workers:
             self._give_up()
+        else:
+            self._settle()  # what the first sources lacked while others were still being opened
 
     async def _add_found(self) -> None:
         contacts = [c for c in await self._find_sources() if c.peer not in self._tried][:SOURCES_MAX]
@@ -172,7 +176,7 @@ class Fetcher:
 
     def _settle(self) -> None:
         """Fail what none of the sources has; while sources are still being found, wait for them."""
-        if self._finding is None or not self._finding.done():
+        if not self._found:
             return
         hopeless = self._schedule.hopeless()
         if hopeless:

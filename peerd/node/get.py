@@ -14,7 +14,7 @@ from peerd.ids import peer_id_text
 from peerd.io.store.bounds import RootClass
 from peerd.io.store.interface import Root, RootKind
 from peerd.node import results
-from peerd.node.blocks import BlockWriter
+from peerd.node.blocks import BlockWriter, link_whole
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.fetch import Fetcher
 from peerd.node.holding import record_cid_bytes
@@ -197,24 +197,33 @@ class Source:
         self._fetcher = Fetcher(self._core, find)
         self._keep = opened.options.cache or opened.options.pin
         self._keep_whole = keep_whole and self._keep
-        self._writer = BlockWriter(self._core.store, self._root)
+        self._writer = BlockWriter(self._core.store, self._core.room, self._root)
         self._failed_to_keep = False
         self._completed = False
+        self._coming_in = self._core.room.coming_in(self._root)
+        self._read: dict[bytes, None] = {}
+        """The blocks of a read that is to be kept whole, 36 bytes each."""
 
     async def __aenter__(self) -> "Source":
+        self._coming_in.__enter__()
         await self._fetcher.__aenter__()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
-        await self._fetcher.__aexit__(None)
-        if kind is None and self._keep_whole and self._completed:
-            await self._kept()
-        await self._writer.close()
+        try:
+            await self._fetcher.__aexit__(None)
+            if kind is None and self._keep_whole and self._completed:
+                await self._kept()
+            await self._writer.close()
+        finally:
+            self._coming_in.__exit__(None, None, None)
         self._core.store.touch_root(self._root.to_bytes(), self._core.environment.clock.wall())
 
     async def first(self) -> bytes | None:
         """Return the root block where it was fetched before this read, and keep it."""
         data, self._opened.first = self._opened.first, None
+        if data is not None and self._keep_whole:
+            self._read[self._root.to_bytes()] = None
         if data is not None and self._keep:
             await self._keep_block(Block(self._root, data))
         return data
@@ -225,6 +234,8 @@ class Source:
 
     async def block(self, cid: Cid) -> bytes:
         """Return one block, and keep it where it came from elsewhere."""
+        if self._keep_whole:
+            self._read[cid.to_bytes()] = None
         pending = self._writer.pending(cid)
         if pending is not None:
             return pending
@@ -284,10 +295,12 @@ class Source:
         if self._failed_to_keep:
             return
         raw = self._root.to_bytes()
-        wall = core.environment.clock.wall()
         known = await core.store.root(raw)
         if known is not None and known.complete and not opened.options.pin:
             return
+        if not await link_whole(core.store, self._root, b"".join(self._read)):
+            return
+        wall = core.environment.clock.wall()
         kind: RootKind = "directory" if opened.kind == "directory" else "file"
         class_: RootClass = "pinned" if opened.options.pin else "cache"
         root = Root(raw, kind, opened.size, 0, class_, opened.name, core.settings.copies, True, wall, wall)
@@ -302,7 +315,7 @@ class Source:
         if most is not None:
             over = (await self._core.store.usage()).cache_bytes - most
             if over > 0:
-                await self._core.store.evict_cache(over)
+                await self._core.room.free(over)
 
 
 async def _tar(source: Source, root: Cid) -> AsyncIterator[bytes]:

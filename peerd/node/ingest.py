@@ -14,7 +14,7 @@ from peerd.content.block import Block
 from peerd.content.build import DirectoryBuilder, FileBuilder, Node
 from peerd.content.cid import Cid
 from peerd.errors import UsageError
-from peerd.node.blocks import BATCH_BLOCKS_MAX, BATCH_BYTES, BlockWriter, put_making_room
+from peerd.node.blocks import BATCH_BLOCKS_MAX, BATCH_BYTES, BlockWriter
 from peerd.node.core import Core
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ async def store_small(core: Core, ingested: Ingested) -> None:
     """Store as content what turned out not to fit its record."""
     assert ingested.small is not None
     blocks, _ = _build_small(ingested.small)
-    await put_making_room(core.store, blocks)
+    await core.room.put_blocks(blocks)
 
 
 def _build_small(data: bytes) -> tuple[list[Block], Node]:
@@ -72,7 +72,7 @@ def _build_small(data: bytes) -> tuple[list[Block], Node]:
 
 async def _ingest_file(core: Core, body: AsyncIterator[bytes]) -> Ingested:
     builder = FileBuilder()
-    writer = BlockWriter(core.store)
+    writer = BlockWriter(core.store, core.room)
     head: bytearray | None = bytearray()
     try:
         async for piece in body:
@@ -208,7 +208,7 @@ class _TarReader:
         if not self._batch:
             return
         batch, self._batch, self._batch_bytes = self._batch, [], 0
-        asyncio.run_coroutine_threadsafe(put_making_room(self._core.store, batch), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._core.room.put_blocks(batch), self._loop).result()
 
 
 def _strict_member() -> "type[tarfile.TarInfo]":

@@ -30,6 +30,8 @@ REFUSAL_S = 2.0
 PAGES_MAX = 32
 # Pages are asked of one peer at most this often, whatever its digest says.
 EXCHANGE_PAUSE_S = 2.0
+# Our own place is looked up at most this often because somebody came: newcomers look for us themselves.
+REFRESH_PAUSE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Joining:
         self._ours: set[Address] = set()
         self._exchanging: set[PeerId] = set()
         self._exchange_at = float("-inf")
+        self._refreshed_at = float("-inf")
         self._exchanged_at: OrderedDict[PeerId, float] = OrderedDict()
         self.dropped_count = 0
 
@@ -123,18 +126,19 @@ class Joining:
 
     async def _greet(self, contact: Contact) -> None:
         await self.exchange(contact)
-        if not self._core.members.table.complete:
+        if not self._core.members.complete and self._refreshed_at < self._core.now() - REFRESH_PAUSE_S:
             await self.refresh_own()
 
     async def refresh_own(self) -> None:
         """Look up our own place: the nearest peers learn of us and we of them."""
+        self._refreshed_at = self._core.now()
         holders = await search(self._core, self._core.members.own_place, FindNode, count=self._core.members.table.ksize)
         for contact in holders.contacts:
             self.offer(Candidate(contact.address, contact.peer, "overlay"))
 
     def compare(self, contact: Contact, digest: bytes) -> None:
         """A member's digest of the members came: where it differs from ours, ask whom it knows."""
-        if digest == self._core.members.digest() or not self._core.members.table.complete:
+        if digest == self._core.members.digest() or not self._core.members.complete:
             return
         if self._exchanged_at.get(contact.peer, float("-inf")) > self._core.now() - EXCHANGE_PAUSE_S:
             return
@@ -160,13 +164,15 @@ class Joining:
     async def _pages(self, contact: Contact) -> None:
         core = self._core
         after = bytes(ID_BYTES)
-        for _ in range(PAGES_MAX):
+        for number in range(PAGES_MAX):
             if not core.members.table.complete:
                 return
             reply = await core.endpoint.ask(contact, Members, after, timeout_s=core.settings.request_timeout_s)
             if not isinstance(reply, Nodes):
                 raise WireError("reply_kind")
             named = unpack_contacts(reply.contacts, limits.CONTACTS_MAX)
+            if number == 0:
+                core.members.partial = not named
             if not named:
                 return
             contacts = [Contact.of(core.identity.network, peer, address) for peer, address in named]

@@ -5,11 +5,12 @@ Each is a loop with a jittered interval from the settings. Failures are logged a
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from loguru import logger
 
 from peerd.content.cid import Cid
-from peerd.errors import PeerdError, RemoteError, UnreachableError
+from peerd.errors import PeerdError, RemoteError, UnreachableError, WireError
 from peerd.ids import Key, PeerId, distance, peer_id_text
 from peerd.io.store.interface import Root
 from peerd.kad.contact import Contact
@@ -17,13 +18,14 @@ from peerd.logs import short
 from peerd.node.asking import Asking
 from peerd.node.claims import PINNED, read_name_claim
 from peerd.node.core import RECORD_HOLDERS, Core
-from peerd.node.holding import left_s
+from peerd.node.holding import keep_record, left_s
 from peerd.node.joining import Candidate, Joining
 from peerd.node.nearest import search
 from peerd.node.placing import Content, hand_over, place
 from peerd.node.providing import CACHE, REPLICA, announce, find_providers
-from peerd.records.record import read_record
-from peerd.wire.messages import FindNode, Ping, Pong, Store
+from peerd.node.reading import record_of
+from peerd.records.record import Record, read_record
+from peerd.wire.messages import FindNode, Newer, Ping, Pong, Store
 
 PAGE = 128
 PROBE_TIMEOUT_S = 1.0
@@ -33,6 +35,13 @@ REMEMBER_INTERVAL_S = 30.0
 EXPIRY_INTERVAL_S = 10.0
 PLACED_MAX = 200_000
 HANDED_OVER_AT_ONCE = 8
+
+
+class Placed(NamedTuple):
+    """To whom a record was given, in which version (the digest)."""
+
+    peers: frozenset[PeerId]
+    version: bytes
 
 
 class Maintaining:
@@ -45,7 +54,9 @@ class Maintaining:
         self._round: list[PeerId] = []
         self._resolve: Callable[[], Awaitable[None]] | None = None
         self._round_at = core.now()
-        self._placed: dict[bytes, frozenset[PeerId]] = {}
+        self._unplaced: dict[Key, None] = {}
+        """Keys that somebody did not take when they were given out; tried again whose turn ever it is."""
+        self._placed: dict[Key, Placed] = {}
         """Keys of records kept here, and to whom they were given; only a memory that saves work."""
 
     def start(self, *, bootstrap: Callable[[], Awaitable[None]]) -> None:
@@ -128,8 +139,11 @@ class Maintaining:
     async def _refresh(self) -> None:
         """Look up a random place in each bucket without a recent look-up (Kademlia 2.3)."""
         core = self._core
-        if core.members.table.complete:
+        if core.members.complete:
             return
+        following = self._next_in_round()
+        if following is not None:
+            await self._joining.exchange(following)  # the network may have become small
         await self._joining.refresh_own()
         for span in core.members.table.stale_buckets(core.now(), core.settings.refresh_interval_s):
             target = span.random_target(core.environment.entropy)
@@ -184,28 +198,51 @@ class Maintaining:
             self._changed.set()
         self._round_at = started
 
-    async def _replace_record(self, key: bytes, raw: bytes) -> None:
+    async def _replace_record(self, key: Key, raw: bytes) -> None:
         core = self._core
         contacts, ours = core.members.nearest_with_us(key, RECORD_HOLDERS)
-        placed = self._placed.get(key)
-        peers = frozenset(contact.peer for contact in contacts)
-        if placed == peers or (ours and not self._our_turn(key, contacts)):
-            return
         record = read_record(raw)
-        life_s = await left_s(core, record)
-        if life_s == 0:
+        where = Placed(frozenset(contact.peer for contact in contacts), record.version.digest)
+        placed = self._placed.get(key)
+        turn = not ours or key in self._unplaced or self._our_turn(key, contacts)
+        if placed == where or not turn or await left_s(core, record) == 0:
             return
-        fresh = [contact for contact in contacts if placed is None or contact.peer not in placed]
-        complete = True
+        known = placed.peers if placed is not None and placed.version == where.version else frozenset()
+        newest = await self._give(record, [contact for contact in contacts if contact.peer not in known])
+        if newest is not None and newest.version > record.version:
+            # We were the stale one: what is newer goes to all, and here.
+            await keep_record(core, newest, None)
+            newest = await self._give(newest, contacts)
+        if newest is None:
+            if len(self._unplaced) < PLACED_MAX:
+                self._unplaced[key] = None  # somebody did not answer: the next round tries again, whoever is nearer
+            return
+        self._unplaced.pop(key, None)
+        self._placed[key] = where
+        if len(self._placed) > PLACED_MAX:
+            self._placed.pop(next(iter(self._placed)))
+
+    async def _give(self, record: Record, contacts: list[Contact]) -> Record | None:
+        """Store a record on others; return the newest version that they showed or took, None where one was silent."""
+        core = self._core
+        newest, whole = record, True
         with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
-            for contact in fresh:
+            life_s = await left_s(core, record)
+            for contact in contacts:
                 asking.ask(contact, Store, record.raw, life_s, silent_after_s=0)
             while (answer := await asking.next()) is not None:
-                complete = complete and not isinstance(answer.error, UnreachableError)
-        if complete:
-            self._placed[key] = peers
-            if len(self._placed) > PLACED_MAX:
-                self._placed.pop(next(iter(self._placed)))
+                whole = whole and not isinstance(answer.error, UnreachableError)
+                if isinstance(answer.reply, Newer):
+                    newest = self._newer(record, answer.reply, newest)
+        return newest if whole or newest is not record else None
+
+    def _newer(self, record: Record, reply: Newer, newest: Record) -> Record:
+        try:
+            shown = record_of(self._core, reply, record.key)
+        except WireError as error:
+            self._core.counts.rejected[error.reason] += 1
+            return newest
+        return shown if shown is not None and shown.version > newest.version else newest
 
     def _our_turn(self, key: bytes, contacts: list[Contact]) -> bool:
         """Return whether of a record's holders that were there before the last change we are the nearest."""

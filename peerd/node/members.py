@@ -55,6 +55,8 @@ class Members:
         self.doubted: dict[PeerId, None] = {}
         self.silent: dict[PeerId, None] = {}
         """The dead: they may come back with what they hold."""
+        self.partial = False
+        """A member said that the network is too large to be known whole: look-ups find who is near a key."""
         self.epoch = 0
         """Grows whenever somebody comes or goes for good; what was placed before may be placed wrong now."""
         self._network = network
@@ -63,6 +65,11 @@ class Members:
         self._grace_s = settings.tombstone_grace_s
         self._changed = changed
         self._digest = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether this peer knows everybody: nobody was turned away, and nobody told us of a network too large."""
+        return self.table.complete and not self.partial
 
     # What others show of themselves.
 

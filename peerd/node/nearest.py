@@ -37,7 +37,7 @@ class Holders:
 
 async def holders_of(core: Core, key: bytes, count: int = RECORD_HOLDERS) -> Holders:
     """Return the `count` peers that should hold `key`; in a network that is known whole no question is asked."""
-    if core.members.table.complete:
+    if core.members.complete:
         contacts, ours = core.members.nearest_with_us(key, count)
         return Holders(contacts, ours, 1, doubtful=core.members.doubtful(key, count))
     return await search(core, key, FindNode, count=count)

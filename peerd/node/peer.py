@@ -26,7 +26,7 @@ from peerd.io.store.interface import Store
 from peerd.kad.contact import Address
 from peerd.logs import short
 from peerd.node import results, showing
-from peerd.node.blocks import Intake
+from peerd.node.blocks import Intake, Room
 from peerd.node.bulk import BulkPool
 from peerd.node.claims import PINNED, drop_claim
 from peerd.node.core import Core
@@ -68,6 +68,7 @@ class Peer:
             verifier=Verifier(identity),
             events=Events(),
             intake=Intake(store),
+            room=Room(store),
         )
         self._joining = Joining(self._core)
         self._maintaining = Maintaining(self._core, self._joining)

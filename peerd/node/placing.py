@@ -19,7 +19,7 @@ from peerd.io.store.bounds import RootClass
 from peerd.io.store.interface import Root, RootKind
 from peerd.kad.contact import Contact
 from peerd.logs import short
-from peerd.node.blocks import BlockWriter
+from peerd.node.blocks import BlockWriter, link_whole
 from peerd.node.bulk import BulkConnection
 from peerd.node.claims import added_claim, forget_older_claims, name_claim
 from peerd.node.core import Core
@@ -187,7 +187,8 @@ async def copy_dag(core: Core, root: Cid, fetcher: Fetcher) -> None:
     Raises what fetching and storing raise, and IntegrityError where the DAG is malformed.
     """
     walk = DagWalk(root)
-    writer = BlockWriter(core.store, root)
+    writer = BlockWriter(core.store, core.room, root)
+    cids = bytearray()
     tasks: dict[Cid, asyncio.Task[bytes]] = {}
     sizes: deque[int] = deque((BLOCK_MAX_BYTES,), maxlen=SIZES_REMEMBERED)
     try:
@@ -205,8 +206,11 @@ async def copy_dag(core: Core, root: Cid, fetcher: Fetcher) -> None:
             sizes.append(len(data))
             if node is not None and node.links:
                 sizes.append(max(min(link.tsize, BLOCK_MAX_BYTES) for link in node.links))
+            cids += first.to_bytes()
             await writer.add(Block(first, data))
         await writer.flush()
+        if not await link_whole(core.store, root, cids):
+            raise NoRoomError("some blocks did not stay while the others came")
     finally:
         for task in tasks.values():
             task.cancel()
@@ -268,13 +272,14 @@ class Holding:
         async def others() -> list[Contact]:
             return await sources_of(core, content.root)
 
-        async with Fetcher(core, others, connection=connection) as fetcher:
-            await copy_dag(core, content.root, fetcher)
+        with core.room.coming_in(content.root):
+            async with Fetcher(core, others, connection=connection) as fetcher:
+                await copy_dag(core, content.root, fetcher)
 
     async def _make_room(self, size: int) -> None:
         usage = await self._core.store.usage()
         over = usage.used_bytes + size - usage.quota_bytes
-        if over > 0 and await self._core.store.evict_cache(over) < over:
+        if over > 0 and await self._core.room.free(over) < over:
             raise NoRoomError("no room for that content within the quota")
 
     async def versions(self, key: bytes) -> list[VersionBody]:

@@ -46,7 +46,7 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
     if consistency == "one":
         if own is not None:
             return Reading(own, local=True, hops=0, have=[core.peer], trace=[])
-        if not core.members.table.complete:
+        if not core.members.complete:
             return await _search_one(core, key, timeout_s)
     holders = await holders_of(core, key)
     return await _Read(
@@ -122,7 +122,7 @@ class _Read:
         return self.expected
 
     def _find_expected(self) -> list[PeerId]:
-        if self.core.members.table.complete:
+        if self.core.members.complete:
             return self.core.members.expected_holders(self.key, RECORD_HOLDERS)
         asked = [contact.peer for contact in self.holders.contacts]
         return [*asked, self.core.peer] if self.holders.ours else asked

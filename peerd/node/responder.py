@@ -59,7 +59,9 @@ class Responder:
             case messages.AddProvider():
                 return self._add_provider(request)
             case messages.Members():
-                page = self._core.members.page(request.after, limits.CONTACTS_MAX)
+                # An empty first page, without even the asker, says that the network is too large to be paged.
+                members = self._core.members
+                page = members.page(request.after, limits.CONTACTS_MAX) if members.complete else []
                 return Nodes(request.rid, pack_contacts(page, _CONTACTS_ROOM_BYTES))
             case messages.Leave():
                 return self._leave(request)

@@ -8,7 +8,7 @@ something NoRoomError (quota or disk full, nothing was changed). A cancelled cal
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -254,10 +254,11 @@ class Store(Protocol):
     async def usage(self) -> Usage:
         """Return what is used; from counters, no scan."""
 
-    async def evict_cache(self, bytes_wanted: int) -> int:
+    async def evict_cache(self, bytes_wanted: int, spare: Collection[bytes] = ()) -> int:
         """Release cache roots that nothing claims, the longest unused first, until that much is free.
 
-        Returns the bytes freed: fewer where there is no more to give.
+        Never one of `spare`, whose blocks are coming in just now. Returns the bytes freed: fewer where there is no more
+        to give.
         """
 
     async def close(self) -> None:

@@ -1,6 +1,6 @@
 """The store's calls on blocks, roots and claims, in memory; no order of hashes shows in what they answer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -195,13 +195,13 @@ class MemoryContent(MemoryBase):
                 self._drop_data(raw)
         return [raw for raw in kept.blocks if raw in self._blocks]
 
-    async def evict_cache(self, bytes_wanted: int) -> int:
+    async def evict_cache(self, bytes_wanted: int, spare: Collection[bytes] = ()) -> int:
         """See `Store.evict_cache`."""
         await self._sync("evict_cache")
         cached = sorted(
             (kept.root.used_at, cid)
             for cid, kept in self._roots.items()
-            if kept.root.class_ == "cache" and not self._claims.get(cid)
+            if kept.root.class_ == "cache" and cid not in spare and not self._claims.get(cid)
         )
         freed = 0
         for _, cid in cached:

@@ -129,13 +129,13 @@ def any_released(database: sqlite3.Connection) -> int | None:
     return None if row is None else row[0]
 
 
-def evict_slice(database: sqlite3.Connection, wanted: int) -> tuple[bool, int]:
+def evict_slice(database: sqlite3.Connection, wanted: int, spare: frozenset[bytes]) -> tuple[bool, int]:
     """Release cache roots, the longest unused first, for one slice; returns whether to stop, and the bytes freed."""
     freed = 0
     for _ in range(_EVICTIONS_PER_SLICE):
         root_id = any_released(database)
         if root_id is None and freed < wanted:
-            root_id = _begin_eviction(database)
+            root_id = _begin_eviction(database, spare)
         if root_id is None:
             return True, freed
         done, more = release_slice(database, root_id)
@@ -145,13 +145,14 @@ def evict_slice(database: sqlite3.Connection, wanted: int) -> tuple[bool, int]:
     return False, freed
 
 
-def _begin_eviction(database: sqlite3.Connection) -> int | None:
-    row = database.execute(
+def _begin_eviction(database: sqlite3.Connection, spare: frozenset[bytes]) -> int | None:
+    rows = database.execute(
         "SELECT cid FROM roots WHERE cid IS NOT NULL AND rank = ?"
-        " AND NOT EXISTS (SELECT 1 FROM claims WHERE claims.cid = roots.cid) ORDER BY used_at, cid LIMIT 1",
-        (bounds.CLASS_RANK["cache"],),
-    ).fetchone()
-    return None if row is None else _begin_release(database, row[0])
+        " AND NOT EXISTS (SELECT 1 FROM claims WHERE claims.cid = roots.cid) ORDER BY used_at, cid LIMIT ?",
+        (bounds.CLASS_RANK["cache"], len(spare) + 1),
+    ).fetchall()
+    cid = next((row[0] for row in rows if row[0] not in spare), None)
+    return None if cid is None else _begin_release(database, cid)
 
 
 def add_claim(database: sqlite3.Connection, room: Room, cid: bytes, claim: bytes) -> None:

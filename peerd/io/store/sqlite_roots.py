@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -79,11 +79,11 @@ class SqliteRoots(Handover):
         if more:
             self._finish_releases()
 
-    async def evict_cache(self, bytes_wanted: int) -> int:
+    async def evict_cache(self, bytes_wanted: int, spare: Collection[bytes] = ()) -> int:
         """See `Store.evict_cache`."""
         freed, done = 0, bytes_wanted <= 0
         while not done:
-            evict = partial(root_table.evict_slice, wanted=bytes_wanted - freed)
+            evict = partial(root_table.evict_slice, wanted=bytes_wanted - freed, spare=frozenset(spare))
             done, more = await self._write("evicting", evict)
             freed += more
         return freed
