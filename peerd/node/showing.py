@@ -1,5 +1,7 @@
 """Showing: what is known of a name or content, what this peer keeps, how a lookup goes, how the daemon is."""
 
+from msgspec.structs import replace as with_fields
+
 from peerd.content.cid import Cid
 from peerd.content.read import decode
 from peerd.errors import NotFoundError, PeerdError, RefusedError, UnreachableError, UsageError, WireError
@@ -11,7 +13,7 @@ from peerd.node import results
 from peerd.node.asking import Asking
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.get import Source, open_target
-from peerd.node.holding import own_record, record_cid_bytes
+from peerd.node.holding import left_s, own_record, record_cid_bytes
 from peerd.node.names import Name, target_of
 from peerd.node.nearest import holders_of
 from peerd.node.providing import REPLICA, find_providers
@@ -44,7 +46,7 @@ async def stat(core: Core, target: str) -> results.Stat:
         holders = await _record_holders(core, found, reading)
         wanted = min(RECORD_HOLDERS, core.members.alive_count() + 1)
     else:
-        holders = await content_holders(core, cid)
+        holders = [with_fields(holder, version=version) for holder in await content_holders(core, cid)]
         wanted = min(record.body.copies, core.members.alive_count() + 1)
     return results.Stat(
         key=found.shown,
@@ -144,7 +146,7 @@ async def _list_kept(core: Core) -> list[results.Entry]:
         for key, raw in page:
             record = read_record(raw)
             cid = record_cid_bytes(record)
-            if cid is None or len(listed) >= LISTED_MAX:
+            if cid is None or len(listed) >= LISTED_MAX or await left_s(core, record) == 0:
                 continue
             owner = PeerId(record.body.owner) if record.body.owner is not None else None
             name = Name(key, record.body.name, owner).shown
