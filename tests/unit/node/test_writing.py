@@ -28,6 +28,7 @@ from .hosts import (
     joined,
     kept,
     key_of,
+    late,
     mute,
     put,
     version,
@@ -216,6 +217,17 @@ async def test_a_holder_that_died_costs_a_write_no_fixed_seconds(world: World) -
     result = await put(hosts[0], "a", b"hello")
     assert result.copies == 4
     assert world.loop.time() - started < 0.5
+
+
+async def test_a_moments_silence_of_most_holders_does_not_leave_a_write_on_one(world: World) -> None:
+    hosts = await joined(world, 5)
+    for number in range(10):
+        await put(hosts[0], f"warm-{number}", b"up")
+    for host in hosts[1:]:
+        late(host, 0.5, Store)
+    result = await put(hosts[0], "a", b"hello")
+    assert result.copies >= 3
+    assert sum([await kept(host, "a") is not None for host in hosts]) >= 3
 
 
 async def test_full_holders_leave_their_share_to_others(world: World) -> None:
