@@ -27,6 +27,8 @@ from peerd.config.units import parse_size
 from peerd.errors import UsageError
 
 CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
+LAB_VARIABLE = "PEERD_LAB"
+"""Where `peer lab` keeps its peers; no setting of theirs."""
 CONFIG_MAX_BYTES = 1 << 20
 LIST_MAX = 256
 
@@ -285,7 +287,7 @@ def _check_whole(settings: Settings, given: Mapping[str, _Given]) -> None:
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    known = {entry.variable for entry in entries()} | {CONFIG_VARIABLE}
+    known = {entry.variable for entry in entries()} | {CONFIG_VARIABLE, LAB_VARIABLE}
     known |= {ENVIRONMENT_PREFIX + key.upper() for key in LATER}
     unknown = sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
     return [f"unknown variable {name[:80]}: {_nearest(name, known)}" for name in unknown[:LIST_MAX]]

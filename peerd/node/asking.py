@@ -62,17 +62,26 @@ class Asking:
         self._futures[future] = (contact, timer)
         future.add_done_callback(self._on_done)
 
-    async def next(self) -> Answer | None:
-        """Return the next answer, or None where nothing is under way any more."""
+    async def next(self, within_s: float | None = None) -> Answer | None:
+        """Return the next answer, or None where nothing is under way any more, or nothing came `within_s`."""
         while not self._answers:
             if not self._futures:
                 return None
             self._waiter = self._loop.create_future()
+            timer = self._loop.call_later(within_s, self._wake) if within_s is not None else None
             try:
                 await self._waiter
             finally:
                 self._waiter = None
+                if timer is not None:
+                    timer.cancel()
+            if within_s is not None and not self._answers:
+                return None
         return self._answers.popleft()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _on_done(self, future: asyncio.Future[Reply]) -> None:
         entry = self._futures.pop(future, None)
@@ -96,5 +105,4 @@ class Asking:
 
     def _push(self, answer: Answer) -> None:
         self._answers.append(answer)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wake()

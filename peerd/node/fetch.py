@@ -23,6 +23,8 @@ from peerd.swarm.schedule import Schedule
 WORKERS_PER_SOURCE = 2
 SOURCES_MAX = 8
 ENDGAME_TICK_S = 0.25
+# Where nobody has what is wanted, sources are looked for again this often, while there is patience.
+FIND_AGAIN_S = 0.5
 
 FindSources = Callable[[], Awaitable[list[Contact]]]
 
@@ -30,7 +32,14 @@ FindSources = Callable[[], Awaitable[list[Contact]]]
 class Fetcher:
     """Blocks of one root, from here or elsewhere. Use as an async context manager."""
 
-    def __init__(self, core: Core, find_sources: FindSources, *, connection: BulkConnection | None = None) -> None:
+    def __init__(
+        self,
+        core: Core,
+        find_sources: FindSources,
+        *,
+        connection: BulkConnection | None = None,
+        patience_s: float = 0.0,
+    ) -> None:
         self._core = core
         self._find_sources = find_sources
         self._schedule = Schedule()
@@ -40,6 +49,9 @@ class Fetcher:
         self._finding: asyncio.Task[None] | None = None
         self._tried: set[PeerId] = set()
         self._first = connection
+        self._patience_s = patience_s
+        self._progress_at = core.now()
+        self._again: asyncio.Task[None] | None = None
         self._waiters: Counter[bytes] = Counter()
         self._error: PeerdError | None = None
         self._found = False
@@ -51,7 +63,7 @@ class Fetcher:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        tasks = [*self._workers, *([self._finding] if self._finding is not None else [])]
+        tasks = [*self._workers, *(task for task in (self._finding, self._again) if task is not None)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -164,6 +176,7 @@ class Fetcher:
             self._core.counts.rejected["wrong_block"] += 1
             logger.warning("a peer sent a wrong block and is not asked again", peer=short(peer))
             raise WireError("wrong_block")
+        self._progress_at = self._core.now()
         self._schedule.on_delivered(peer, raw)
         future = self._futures.get(raw)
         if future is not None and not future.done():
@@ -179,11 +192,36 @@ class Fetcher:
         if not self._found:
             return
         hopeless = self._schedule.hopeless()
-        if hopeless:
+        if hopeless and not self._wait_on():
             for raw in hopeless:
                 self._fail(raw)
 
+    def _wait_on(self) -> bool:
+        """Look for sources again in a moment, where there is patience left; return whether that is so."""
+        if self.lied or self._error is not None or self._core.now() >= self._progress_at + self._patience_s:
+            return False
+        if self._again is None or self._again.done():
+            self._again = asyncio.get_running_loop().create_task(self._find_again())
+        return True
+
+    async def _find_again(self) -> None:
+        await asyncio.sleep(FIND_AGAIN_S)
+        self._schedule.forgive()
+        self._tried = set(self._schedule.sources)
+        try:
+            await self._add_found()
+        except PeerdError as error:
+            self._error = error
+        self._again = None
+        self._wake.set()
+        if not self._workers:
+            self._give_up()
+        else:
+            self._settle()
+
     def _give_up(self) -> None:
+        if self._futures and self._wait_on():
+            return
         for raw in list(self._futures):
             self._fail(raw)
 

@@ -194,7 +194,7 @@ class Source:
         async def find() -> list[Any]:
             return await sources_of(self._core, self._root)
 
-        self._fetcher = Fetcher(self._core, find)
+        self._fetcher = Fetcher(self._core, find, patience_s=opened.options.timeout_s)
         self._keep = opened.options.cache or opened.options.pin
         self._keep_whole = keep_whole and self._keep
         self._writer = BlockWriter(self._core.store, self._core.room, self._root)

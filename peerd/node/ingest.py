@@ -238,6 +238,8 @@ async def _ingest_tar(core: Core, body: AsyncIterator[bytes]) -> Ingested:
     finally:
         source.stop()
         await asyncio.wait({work})
+        if not work.cancelled():
+            work.exception()  # of a put that was given up nobody wants to know how it would have ended
     return Ingested(node, bytes(reader.cids), None)
 
 

@@ -22,6 +22,8 @@ from peerd.wire.messages import FindValue, Newer, Reply, Store, Stored, Value
 
 # Where the peers asked are silent, a read is over after this at the latest: "not known in time".
 READ_TIMEOUT_S = 4.0
+# "Not found" is final to a script: a holder that is only slow is waited for a little, though a majority has denied.
+ABSENT_PATIENCE_S = 0.3
 # How many more are asked by `one` when those asked before are silent.
 HEDGE_COUNT = 2
 
@@ -74,6 +76,7 @@ class _Read:
         self.holders = holders
         self.one = one
         self.for_write = for_write
+        self.patient_until = core.now() + ABSENT_PATIENCE_S
         self.timeout_s = min(timeout_s, READ_TIMEOUT_S)
         asked = [contact.peer for contact in holders.contacts]
         self.quorum = ReadQuorum([*asked, core.peer] if holders.ours else asked)
@@ -93,7 +96,7 @@ class _Read:
                 self._ask(asking, contact)
             rest = to_ask[1:] if self.one else []
             while not self._over():
-                answer = await asking.next()
+                answer = await asking.next(self._patience_s() if self._absent() else None)
                 if answer is None:
                     break
                 self._take(answer)
@@ -112,9 +115,15 @@ class _Read:
         if self.one and self.quorum.newest is not None:
             return True
         if self.quorum.newest is None:
-            # Before "not found" everybody who is not silent has been heard: waiting for them costs a round trip.
-            return self.quorum.denied and not self.quorum.waiting and self.quorum.absent(self._expected())
+            return self._absent() and self.core.now() >= self.patient_until
         return self.quorum.decided and self.quorum.settled
+
+    def _absent(self) -> bool:
+        """Whether enough holders said that there is nothing, and nobody who is not silent can still say else."""
+        return self.quorum.denied and not self.quorum.waiting and self.quorum.absent(self._expected())
+
+    def _patience_s(self) -> float:
+        return max(0.0, self.patient_until - self.core.now())
 
     def _expected(self) -> list[PeerId]:
         if self.expected is None:

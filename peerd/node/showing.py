@@ -1,5 +1,7 @@
 """Showing: what is known of a name or content, what this peer keeps, how a lookup goes, how the daemon is."""
 
+from itertools import pairwise
+
 from msgspec.structs import replace as with_fields
 
 from peerd.content.cid import Cid
@@ -193,7 +195,9 @@ async def _versions(core: Core, name: Name) -> list[tuple[results.HistoryEntry, 
             if row.conflict and not known.conflict:
                 rows[row.row.version] = HistoryRow(known.row, conflict=True)
     ordered = [rows[version] for version in sorted(rows, reverse=True)]
-    return [(_entry(row.row), row.conflict) for row in ordered]
+    # Of two versions with one sequence the lower lost the tie, whether or not anybody ever saw both at once.
+    tied = {b.row.version for a, b in pairwise(ordered) if a.row.sequence == b.row.sequence}
+    return [(_entry(row.row), row.conflict or row.row.version in tied) for row in ordered]
 
 
 def _row(version: VersionBody) -> HistoryRow:

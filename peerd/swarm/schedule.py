@@ -101,6 +101,11 @@ class Schedule:
         """A source delivered the block (checked by the caller): nobody else needs to."""
         self.forget(cid)
 
+    def forgive(self) -> None:
+        """Forget who lacked what: it may have come to them meanwhile."""
+        for source in self._sources.values():
+            source.lacks.clear()
+
     def hopeless(self) -> list[bytes]:
         """Return waiting blocks that every source lacks (all of them where there is no source)."""
         sources = self._sources.values()
