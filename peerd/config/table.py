@@ -103,7 +103,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_max_bytes: Annotated[
         int | None, About("disk for what was fetched and may go again", default="what the quota leaves", least=0)
     ] = None
-    record_cache_max: Annotated[int, About("hot records kept in memory", least=16)] = 4096
     unclaimed_grace_s: Annotated[
         float, About("how long content stays that nothing claims any more", least=1, most=YEAR_S)
     ] = 3600.0

@@ -24,6 +24,7 @@ from peerd.node.nearest import search
 from peerd.node.placing import Content, hand_over, place
 from peerd.node.providing import CACHE, REPLICA, announce, find_providers
 from peerd.node.reading import record_of
+from peerd.node.scrubbing import scrub
 from peerd.records.record import Record, read_record
 from peerd.wire.messages import FindNode, Newer, Ping, Pong, Store
 
@@ -73,6 +74,7 @@ class Maintaining:
         spawn(self._every(EXPIRY_INTERVAL_S, self._expire), "expire")
         spawn(self._every(settings.unclaimed_grace_s, self._collect), "collect")
         spawn(self._replace_loop(), "replace")
+        spawn(scrub(self._core), "scrub")
 
     def members_changed(self) -> None:
         """Somebody came or went: what is kept may be in the wrong place."""
