@@ -30,7 +30,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
 MAKEFILE = (ROOT / "Makefile").read_text()
 VARIABLES = {entry.variable for entry in entries()} | {"PEERD_CONFIG", DIRECTORY_VARIABLE}
 
-_FENCE = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```([a-z]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _COMMAND = re.compile(r"(?:^|[|;(]|&&|-- )\s*((?:peerd|peer)(?: [^|;)<>]*)?)(?=$|[|;)<>])")
@@ -47,8 +47,11 @@ def _page(name: str) -> str:
 
 
 def _blocks(page: Path) -> Iterator[str]:
-    """Yield the lines of the page's code blocks, without comments and what stands in a column of its own."""
-    for block in _FENCE.findall(page.read_text()):
+    """Yield the lines of the page's code blocks, without comments and what stands in a column of its own.
+
+    Blocks marked as `text` are output and no commands.
+    """
+    for block in (block for kind, block in _FENCE.findall(page.read_text()) if kind != "text"):
         for line in block.splitlines():
             yield re.sub(r"(^|\s)#\s.*|(?<=\S)   .*", "", line).strip()
 
