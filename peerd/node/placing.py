@@ -13,7 +13,7 @@ from loguru import logger
 from peerd.content.block import BLOCK_MAX_BYTES, Block
 from peerd.content.cid import Cid
 from peerd.content.read import DagWalk
-from peerd.errors import NoRoomError, PeerdError, StoreError, WireError
+from peerd.errors import NoRoomError, PeerdError, StoreError, UnreachableError, WireError
 from peerd.ids import Key, PeerId
 from peerd.io.store.bounds import RootClass
 from peerd.io.store.interface import Root, RootKind
@@ -39,7 +39,7 @@ AHEAD_MIN, AHEAD_MAX = 8, 256
 SIZES_REMEMBERED = 32
 SPARES_MAX = 8
 # How long a peer may take to say that it is there, before the next nearest takes its share.
-PATIENCE_MIN_S = 0.2
+PATIENCE_MIN_S = 0.5
 PATIENCE_RTOS = 4
 
 
@@ -70,17 +70,20 @@ class Placed:
     holders: list[PeerId]
     wanted: int
     no_room: bool
+    unreachable_count: int = 0
 
 
 async def place(core: Core, content: Content) -> Placed:
     """Have the nearest peers hold content whose blocks are all here; return when each answered or was replaced."""
-    wanted = min(content.copies, core.members.alive_count() + 1)
+    # A peer that is only suspected counts: under load a living one is slow. Who cannot be reached now does not.
+    present = len(core.members.table) + 1
+    wanted = min(content.copies, present)
     holders = await holders_of(core, content.root.digest, content.copies)
     placed = Placed([], wanted, no_room=False)
     await keep_here(core, content, adder=core.peer, ours=holders.ours)
     if holders.ours:
         placed.holders.append(core.peer)
-    candidates = list(holders.contacts)
+    candidates = [*holders.contacts, *holders.doubtful]
     known = {contact.peer for contact in candidates}
     spares = core.members.closest(content.root.digest, content.copies + SPARES_MAX)
     candidates += [contact for contact in spares if contact.peer not in known]
@@ -96,7 +99,7 @@ async def place(core: Core, content: Content) -> Placed:
         for _ in range(wanted - len(placed.holders)):
             group.create_task(fill_share())
     # Who turned out to be gone meanwhile is not counted among those that should have it.
-    placed.wanted = min(wanted, core.members.alive_count() + 1)
+    placed.wanted = min(wanted, present - placed.unreachable_count)
     if not holders.ours and len(placed.holders) >= wanted:
         await _let_go(core, content)
     return placed
@@ -135,6 +138,7 @@ async def _ask_to_hold(core: Core, content: Content, contact: Contact, placed: P
             raise WireError("receipt")
     except PeerdError as error:
         placed.no_room = placed.no_room or isinstance(error, NoRoomError)
+        placed.unreachable_count += isinstance(error, UnreachableError)
         logger.info("a peer did not take its copy", peer=short(contact.peer), reason=str(error))
         return False
     return True
