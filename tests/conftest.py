@@ -9,6 +9,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from loguru import logger
+
+# loguru's own sink writes out the values of all variables of a trace: seconds for a test that holds megabytes. Which
+# tests met it hung on what ran before them in the same worker.
+logger.remove()
 
 # CPU time, so that a busy machine fails no test; and wall time far above it, for what sleeps in the loop.
 BLOCKED_CPU_S = 0.25

@@ -260,11 +260,15 @@ class Maintaining:
     async def _replace_content(self) -> None:
         core = self._core
         after = None
+        owed: set[bytes] = set()
         while roots := await core.store.roots(after, PAGE):
             for root in roots:
                 if root.complete and root.class_ in ("own", "replica", "pinned"):
+                    owed.add(root.cid)
                     await self._replace_root(root)
             after = roots[-1].cid
+        for cid in [cid for cid in core.missing_since if cid not in owed]:
+            del core.missing_since[cid]  # what went meanwhile lacks nothing any more
 
     async def _replace_root(self, root: Root) -> None:
         """Count the promised copies of some content; where some lack and it is our turn, place them."""

@@ -17,6 +17,10 @@ RECENT_SAMPLES = 16
 HEDGE_MEDIANS = 4
 
 
+# Peers whose round trips are remembered; those measured first go first.
+PEERS_MAX = 8192
+
+
 class RoundTrips:
     """The estimators of all peers."""
 
@@ -31,12 +35,14 @@ class RoundTrips:
         """Take in one round trip of a request that was sent once."""
         if durable:
             if peer not in self._durable:
+                _bound(self._durable)
                 self._durable[peer] = RttEstimator(rto_min_s=DURABLE_RTO_MIN_S)
             self._durable[peer].sample(rtt_s)
             self._durable_of_all.sample(rtt_s)
             return
         estimator = self._quick.get(peer)
         if estimator is None:
+            _bound(self._quick)
             estimator = self._quick[peer] = RttEstimator()
         estimator.sample(rtt_s)
         self._quick_of_all.sample(rtt_s)
@@ -69,3 +75,8 @@ class RoundTrips:
             return own
         median = sorted(self._recent)[len(self._recent) // 2]
         return min(own, max(HEDGE_MIN_S, HEDGE_MEDIANS * median))
+
+
+def _bound(table: dict[PeerId, RttEstimator]) -> None:
+    if len(table) >= PEERS_MAX:
+        del table[next(iter(table))]
