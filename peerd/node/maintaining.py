@@ -1,38 +1,35 @@
-"""What a peer does when nobody asks: probe, bury, retry, refresh, publish anew, restore copies, forget what expired.
+"""What a peer does for what it keeps when nobody asks: publish anew, restore copies, forget what expired.
 
-Each is a loop with a jittered interval from the settings. Failures are logged and the loop goes on.
+Each is a loop with a jittered interval from the settings. Failures are logged and the loop goes on. Not here: who is
+there (probing).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple
 
 from loguru import logger
 
 from peerd.content.cid import Cid
-from peerd.errors import PeerdError, RemoteError, UnreachableError, WireError
-from peerd.ids import Key, PeerId, distance, peer_id_text
+from peerd.errors import PeerdError, UnreachableError, WireError
+from peerd.ids import Key, PeerId, distance
 from peerd.io.store.interface import Root
 from peerd.kad.contact import Contact
-from peerd.logs import short
 from peerd.node.asking import Asking
 from peerd.node.claims import PINNED, read_name_claim
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.holding import keep_record, left_s
-from peerd.node.joining import Candidate, Joining
-from peerd.node.nearest import search
 from peerd.node.placing import Content, hand_over, place
 from peerd.node.providing import CACHE, REPLICA, announce, find_providers
 from peerd.node.reading import record_of
 from peerd.node.scrubbing import scrub
+from peerd.node.tasks import every
 from peerd.records.record import Record, read_record
-from peerd.wire.messages import FindNode, Newer, Ping, Pong, Store
+from peerd.wire.messages import Newer, Store
 
 PAGE = 128
-PROBE_TIMEOUT_S = 1.0
 # Changes of membership are gathered for this long before what is kept is placed anew.
 SETTLE_S = 1.0
-REMEMBER_INTERVAL_S = 30.0
 EXPIRY_INTERVAL_S = 10.0
 PLACED_MAX = 200_000
 HANDED_OVER_AT_ONCE = 8
@@ -48,29 +45,20 @@ class Placed(NamedTuple):
 class Maintaining:
     """The background loops of one peer."""
 
-    def __init__(self, core: Core, joining: Joining) -> None:
+    def __init__(self, core: Core) -> None:
         self._core = core
-        self._joining = joining
         self._changed = asyncio.Event()
-        self._round: list[PeerId] = []
-        self._resolve: Callable[[], Awaitable[None]] | None = None
         self._round_at = core.now()
         self._unplaced: dict[Key, None] = {}
         """Keys that somebody did not take when they were given out; tried again whose turn ever it is."""
         self._placed: dict[Key, Placed] = {}
         """Keys of records kept here, and to whom they were given; only a memory that saves work."""
 
-    def start(self, *, bootstrap: Callable[[], Awaitable[None]]) -> None:
-        """Begin all loops; `bootstrap` offers the configured peers again while we are lonely."""
+    def start(self) -> None:
+        """Begin all loops."""
         settings = self._core.settings
-        self._resolve = bootstrap
         spawn = self._core.tasks.spawn
-        spawn(self._every(settings.probe_interval_s, self._probe), "probe")
-        spawn(self._every(min(1.0, settings.probe_interval_s), self._retry), "retry")
-        spawn(self._every(settings.lonely_interval_s, self._be_found), "bootstrap")
-        spawn(self._every(settings.refresh_interval_s, self._refresh), "refresh")
         spawn(self._every(settings.republish_interval_s, self._republish), "republish")
-        spawn(self._every(REMEMBER_INTERVAL_S, self.remember), "remember")
         spawn(self._every(EXPIRY_INTERVAL_S, self._expire), "expire")
         spawn(self._every(settings.unclaimed_grace_s, self._collect), "collect")
         spawn(self._replace_loop(), "replace")
@@ -80,90 +68,8 @@ class Maintaining:
         """Somebody came or went: what is kept may be in the wrong place."""
         self._changed.set()
 
-    async def _every(self, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await asyncio.sleep(interval_s * self._core.environment.rng.uniform(0.9, 1.1))
-            try:
-                await work()
-            except PeerdError as error:
-                logger.debug("maintenance was put off", work=work.__name__, reason=str(error))
-
-    # Membership.
-
-    async def _probe(self) -> None:
-        """Ask one member, the next of a shuffled round, whether it is there; bury those silent for too long."""
-        core = self._core
-        for member in core.members.bury():
-            core.endpoint.drop_session(member.contact.peer)
-            core.bulk.drop(member.contact.peer)
-            logger.info("a peer is gone", peer=short(member.contact.peer))
-            core.events.emit("peer", id=peer_id_text(member.contact.peer), state="dead")
-        doubted = [c for p in core.members.doubted if (c := core.members.contact(p)) is not None]
-        for contact in doubted[:8]:
-            core.tasks.spawn(self._probe_one(contact), "probe suspect")
-        following = self._next_in_round()
-        if following is not None:
-            await self._probe_one(following)
-
-    def _next_in_round(self) -> Contact | None:
-        core = self._core
-        while True:
-            if not self._round:
-                self._round = [contact.peer for contact in core.members.alive()]
-                core.environment.rng.shuffle(self._round)  # type: ignore[arg-type]
-                if not self._round:
-                    return None
-            contact = core.members.contact(self._round.pop())
-            if contact is not None:
-                return contact
-
-    async def _probe_one(self, contact: Contact) -> None:
-        core = self._core
-        try:
-            reply = await core.endpoint.ask(contact, Ping, timeout_s=PROBE_TIMEOUT_S)
-        except RemoteError:
-            core.members.unanswered(contact.peer)
-            return
-        core.members.heard(contact.peer)
-        if isinstance(reply, Pong):
-            self._joining.compare(contact, reply.members)
-
-    async def _retry(self) -> None:
-        """Try silent members again, each at its own pace."""
-        for member in self._core.members.to_retry():
-            self._joining.offer(Candidate(member.contact.address, member.contact.peer, member.source))
-
-    async def _be_found(self) -> None:
-        """While nobody answers: try the configured peers again (names are looked up anew)."""
-        if self._core.members.alive_count() == 0 and self._resolve is not None:
-            await self._resolve()
-
-    async def _refresh(self) -> None:
-        """Look up a random place in each bucket without a recent look-up (Kademlia 2.3)."""
-        core = self._core
-        if core.members.complete:
-            return
-        following = self._next_in_round()
-        if following is not None:
-            await self._joining.exchange(following)  # the network may have become small
-        await self._joining.refresh_own()
-        for span in core.members.table.stale_buckets(core.now(), core.settings.refresh_interval_s):
-            target = span.random_target(core.environment.entropy)
-            found = await search(core, target, FindNode)
-            for contact in found.contacts:
-                self._joining.offer(Candidate(contact.address, contact.peer, "overlay"))
-
-    async def remember(self) -> None:
-        """Write the members to disk, to be tried again after a restart."""
-        core = self._core
-        wall, now = core.environment.clock.wall(), core.now()
-        recent = core.members.recent(core.settings.remembered_max)
-        entries = [
-            (m.contact.peer, m.contact.address[0], m.contact.address[1], wall - max(0.0, now - m.last_seen))
-            for m in recent
-        ]
-        if entries:
-            await core.store.remember_peers(entries)
+    def _every(self, interval_s: float, work: Callable[[], Awaitable[None]]) -> Coroutine[Any, Any, None]:
+        return every(self._core.environment.rng, interval_s, work)
 
     # What is kept.
 

@@ -37,6 +37,7 @@ from peerd.node.joining import Candidate, Joining
 from peerd.node.maintaining import Maintaining
 from peerd.node.members import Members, Source
 from peerd.node.placing import Holding
+from peerd.node.probing import Probing
 from peerd.node.put import add, put, remove
 from peerd.node.responder import Responder
 from peerd.node.results import Form, GetOptions, PutOptions
@@ -71,7 +72,8 @@ class Peer:
             room=Room(store),
         )
         self._joining = Joining(self._core)
-        self._maintaining = Maintaining(self._core, self._joining)
+        self._probing = Probing(self._core, self._joining)
+        self._maintaining = Maintaining(self._core)
         self._datagrams: Datagrams | None = None
         self._started_at = 0.0
         self.watched: list[Callable[[], str | None]] = []
@@ -107,7 +109,8 @@ class Peer:
             raise
         await core.store.drop_unlinked(0.0)  # nothing is coming in yet: it is left from before
         self._started_at = core.now()
-        self._maintaining.start(bootstrap=self._offer_bootstrap)
+        self._probing.start(bootstrap=self._offer_bootstrap)
+        self._maintaining.start()
         await self._offer_remembered()
         await self._offer_bootstrap()
 
@@ -120,7 +123,7 @@ class Peer:
         try:
             async with asyncio.timeout(self._core.settings.leave_timeout_s):
                 with suppress(PeerdError):  # a disk that fails is no reason to go without a word
-                    await self._maintaining.remember()
+                    await self._probing.remember()
                 await self._say_goodbye()
                 await self._maintaining.hand_over()
         except (PeerdError, TimeoutError) as error:

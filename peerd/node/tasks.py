@@ -1,11 +1,12 @@
 """The node's background tasks: bounded, named, never silently failing, all ended by `close`."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from loguru import logger
 
+from peerd.clock import Rng
 from peerd.errors import PeerdError
 
 TASKS_MAX = 2048
@@ -50,3 +51,13 @@ class Tasks:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def every(rng: Rng, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work` again and again, with a pause of `interval_s` give or take a tenth; its failures do not end that."""
+    while True:
+        await asyncio.sleep(interval_s * rng.uniform(0.9, 1.1))
+        try:
+            await work()
+        except PeerdError as error:
+            logger.debug("maintenance was put off", work=work.__name__, reason=str(error))
