@@ -25,7 +25,7 @@ from peerd.io.environment import Datagrams, Environment
 from peerd.io.store.interface import Store
 from peerd.kad.contact import Address
 from peerd.logs import short
-from peerd.node import results, showing
+from peerd.node import auditing, results, showing
 from peerd.node.blocks import Intake, Room
 from peerd.node.bulk import BulkPool
 from peerd.node.claims import PINNED, drop_claim
@@ -231,6 +231,14 @@ class Peer:
     async def history(self, name: str) -> Sequence[results.HistoryEntry]:
         """Return the versions known of a name."""
         return await showing.history(self._core, name)
+
+    async def audit(self, name: str | None) -> results.Audit:
+        """Ask every holder of a name, or of all keys that this peer keeps, what it has."""
+        return await auditing.audit(self._core, name)
+
+    def audit_pages(self, name: str | None) -> AsyncIterator[Sequence[results.AuditedKey]]:
+        """Yield what an audit finds, some keys at a time."""
+        return auditing.audit_pages(self._core, name)
 
     async def find(self, target: str) -> results.Find:
         """Do a lookup and return it hop by hop."""

@@ -64,6 +64,10 @@ HOLD_MAX_BYTES = 512
 VERSIONS_MAX = 32
 HISTORY_MAX_BYTES = 4096
 
+# Keys or roots that somebody may have us look up for one frame, and the longest answer about so many keys.
+AUDITED_PER_FRAME_MAX = 512
+AUDITED_MAX_BYTES = 3 + AUDITED_PER_FRAME_MAX * 73
+
 # A promise or an announcement lives at most so long without being renewed.
 RECEIPT_LIFE_MAX_S = 400 * 86400
 PROVIDER_LIFE_MAX_S = 2 * 86400

@@ -329,6 +329,7 @@ def all_frames() -> dict[str, Any]:
         frames.VersionBody(2, ALICE.peer, NONCE, None, 0, deleted=True, conflict=False),
         frames.VersionBody(1, BOB.peer, NONCE, CONTENT, 7, deleted=False, conflict=True),
     ]
+    audited = [frames.AuditedBody(2, ALICE.peer, NONCE, bytes(range(16)), 1), None]
     receipt = receipts.sign(BOB, receipt_body(OF_CONTENT, inline_record(ALICE)))
     made = [
         ("NONCE", 0, nonce, None),
@@ -342,6 +343,10 @@ def all_frames() -> dict[str, Any]:
         ("MISSING", 1, FOLDER_CID, {"cid": FOLDER_CID}),
         ("HELD", 2, receipt, {"receipt": receipt}),
         ("PROGRESS", 3, b"", None),
+        ("AUDIT", 5, name_key(OPEN, NAME) + seed("key"), {"keys": [name_key(OPEN, NAME), seed("key")]}),
+        ("ROOTS", 6, CONTENT + FOLDER_CID, {"cids": [CONTENT, FOLDER_CID]}),
+        ("AUDITED", 5, encode(audited), {"audited": [asdict(each) if each else None for each in audited]}),
+        ("KEPT", 6, bytes([frames.PROMISED, frames.ABSENT]), {"kept": [frames.PROMISED, frames.ABSENT]}),
         ("HISTORY", 4, encode(versions), {"versions": [asdict(each) for each in versions]}),
         ("FAILED", 3, b"no_room", {"code": "no_room"}),
     ]
