@@ -34,6 +34,7 @@ from peerd.node.endpoint import Endpoint
 from peerd.node.events import Event, Events
 from peerd.node.get import Opened, open_target
 from peerd.node.joining import Candidate, Joining
+from peerd.node.leaving import hand_over
 from peerd.node.maintaining import Maintaining
 from peerd.node.members import Members, Source
 from peerd.node.placing import Holding
@@ -125,7 +126,7 @@ class Peer:
                 with suppress(PeerdError):  # a disk that fails is no reason to go without a word
                     await self._probing.remember()
                 await self._say_goodbye()
-                await self._maintaining.hand_over()
+                await hand_over(self._core)
         except (PeerdError, TimeoutError) as error:
             logger.warning("not everything was handed over", reason=str(error) or "no time")
         finally:
