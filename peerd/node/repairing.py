@@ -5,7 +5,7 @@ restoring's; who is there at all is members'.
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import NamedTuple
 
 from loguru import logger
@@ -14,12 +14,14 @@ from peerd.errors import PeerdError, RefusedError, WireError
 from peerd.ids import Key, PeerId, distance
 from peerd.kad.contact import Contact
 from peerd.node.asking import Asking
+from peerd.node.copies import DIGEST_BYTES
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.holding import check_record_receipt, keep_record, left_s
 from peerd.node.reading import record_of
 from peerd.node.restoring import Restoring
 from peerd.records.record import Record, read_record
-from peerd.wire.messages import Newer, Reply, Store, Stored
+from peerd.wire import limits
+from peerd.wire.messages import Compare, Compared, Newer, Reply, Store, Stored
 
 PAGE = 128
 # Changes of membership are gathered for this long before what is kept is placed anew.
@@ -106,6 +108,8 @@ class Repairing:
         after, given = None, 0
         while page := await core.store.records(after, PAGE):
             due = [one for key, raw in page if (one := self._due(key, raw)) is not None]
+            await self._compare(due)
+            due = [one for each in due if (one := self._due(each.record.key, each.record.raw)) is not None]
             for at in range(0, len(due), GIVEN_AT_ONCE):
                 part = due[at : at + GIVEN_AT_ONCE]
                 outcomes = await asyncio.gather(*(self._give(one) for one in part))
@@ -116,6 +120,39 @@ class Repairing:
             after = page[-1][0]
             await asyncio.sleep(0)
         return given
+
+    async def _compare(self, due: list[Due]) -> None:
+        """Ask those that seem to lack records whether they do: a few bytes for what may be there already."""
+        core = self._core
+        asked: dict[Contact, list[Record]] = {}
+        for one in due:
+            for contact in one.to:
+                asked.setdefault(contact, []).append(one.record)
+        with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
+            parts: dict[PeerId, deque[list[Record]]] = {}
+            for contact, records in asked.items():
+                chunks = parts.setdefault(contact.peer, deque(batched(records, limits.COMPARED_MAX)))
+                self._ask_next(asking, contact, chunks)
+            while (answer := await asking.next()) is not None:
+                chunks = parts[answer.contact.peer]
+                if answer.reply is None:
+                    continue  # it is given the records, and may then refuse them
+                self._note_same(answer.contact.peer, chunks.popleft(), answer.reply)
+                self._ask_next(asking, answer.contact, chunks)
+
+    @staticmethod
+    def _ask_next(asking: Asking, contact: Contact, chunks: deque[list[Record]]) -> None:
+        if chunks:
+            versions = b"".join(record.key + record.version.digest[:DIGEST_BYTES] for record in chunks[0])
+            asking.ask(contact, Compare, versions, silent_after_s=0)
+
+    def _note_same(self, peer: PeerId, records: list[Record], reply: Reply) -> None:
+        if not isinstance(reply, Compared) or len(reply.same) != len(records):
+            self._core.counts.rejected["reply_kind"] += 1
+            return
+        for record, same in zip(records, reply.same, strict=True):
+            if same:
+                self._core.copies.note(record.key, record.version.digest, (peer,))
 
     def _due(self, key: Key, raw: bytes) -> Due | None:
         """Return what is to be done for a record, None where nothing is, or it is another's turn."""
@@ -175,9 +212,9 @@ class Repairing:
                     newest = newer if newest is None or (newer and newer.version > newest.version) else newest
                     missing.pop(peer, None)
         if newest is not None and newest.version > record.version:
-            # We were the stale one: what is newer is kept here, and the next round gives it to all.
+            # We were the stale one: what is newer is kept here and goes to all.
             await keep_record(core, newest, None)
-            self._changed.set()
+            return await self._give(Due(newest, self._holders(record.key)[0], due.owed))
         return not missing
 
     def _take(self, peer: PeerId, record: Record, reply: Reply) -> Record | None:
@@ -198,3 +235,8 @@ class Repairing:
             self._full[peer] = self._core.now() + FULL_S
             if len(self._full) > FULL_MAX:
                 self._full.popitem(last=False)
+
+
+def batched(records: list[Record], size: int) -> list[list[Record]]:
+    """Return the records in parts of at most `size`."""
+    return [records[at : at + size] for at in range(0, len(records), size)]

@@ -33,6 +33,9 @@ CONTACTS_MAX = 20
 # Provider statements in one answer; each is about 160 bytes, so that they leave room for contacts.
 PROVIDERS_PER_ANSWER_MAX = 5
 
+# Versions compared in one question, 48 bytes each: as many as fit the datagram. Each costs a look at the disk.
+COMPARED_MAX = 23
+
 # The text of a refusal: remote text that ends in our counters and logs.
 REFUSAL_CODE_MAX = 32
 

@@ -227,6 +227,7 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Leave(rid, notice),
         messages.Release(rid, CONTENT, record.raw),
         messages.Release(rid, CONTENT, b""),
+        messages.Compare(rid, record.key + record.version.digest[:16]),
         messages.Pong(rid, b"\x11" * 8),
         messages.Nodes(rid, packed),
         messages.Nodes(rid, b""),
@@ -238,6 +239,7 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Stored(rid, receipt),
         messages.Newer(rid, record.raw),
         messages.Done(rid),
+        messages.Compared(rid, b"\x01"),
         messages.Refused(rid, "no_room"),
     ]
     return [

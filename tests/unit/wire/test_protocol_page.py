@@ -114,5 +114,6 @@ def test_a_whole_record_fits_every_message_that_carries_one() -> None:
         messages.Release(rid, cid, record),
         messages.Value(rid, record, limits.TTL_MAX_S, b""),
         messages.Newer(rid, record),
+        messages.Compare(rid, bytes(limits.COMPARED_MAX * messages.COMPARED_BYTES)),
     ):
         assert len(encode(message)) <= envelope.PLAINTEXT_MAX_BYTES
