@@ -73,6 +73,12 @@ class DagWalk:
         self._fill(1)
         return node
 
+    def skip(self, cid: Cid) -> None:
+        """Go on without a block that cannot be had, and without what only it links."""
+        if self._wanted.pop(cid, None) is not None:
+            self._inner -= cid.codec == DAG_PB
+            self._fill(1)
+
     def _push(self, node: DagNode, depth: int) -> None:
         self._pending += len(node.links)
         if depth > DAG_DEPTH_MAX or self._pending > WALK_PENDING_MAX:

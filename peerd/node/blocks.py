@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from peerd.clock import Clock
 from peerd.content.block import Block
 from peerd.content.cid import CID_BYTES, Cid
 from peerd.errors import NoRoomError
-from peerd.io.store.interface import Store
+from peerd.io.store.interface import Freed, Store
 
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_BLOCKS_MAX = 512
@@ -81,8 +82,9 @@ class BlockWriter:
 class Room:
     """Makes room for blocks by letting cached copies go, never those that are coming in just now."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, intake: "Intake") -> None:
         self._store = store
+        self._intake = intake
         self._coming_in: Counter[bytes] = Counter()
 
     @contextmanager
@@ -108,7 +110,19 @@ class Room:
 
     async def free(self, wanted_bytes: int) -> int:
         """Let cached copies go, the longest unused first; returns the bytes freed."""
-        return await self._store.evict_cache(wanted_bytes, self._coming_in)
+        return await self._store.evict_cache(wanted_bytes, self._coming_in, since=self._intake.since())
+
+    async def bound_cache(self, most_bytes: int | None) -> int:
+        """Let cached copies go, the longest unused first, until they take no more than that; returns what was freed."""
+        if most_bytes is None:
+            return 0
+        return await self.free((await self._store.usage()).cache_bytes - most_bytes)
+
+    async def let_go(self, root: bytes) -> Freed | None:
+        """Release a cached copy that nothing claims, unless it is coming in; None where it stays."""
+        if root in self._coming_in:
+            return None
+        return await self._store.release_unclaimed(root, since=self._intake.since())
 
 
 async def link_whole(store: Store, root: Cid, cids: bytes | bytearray) -> bool:
@@ -128,37 +142,40 @@ async def link_whole(store: Store, root: Cid, cids: bytes | bytearray) -> bool:
 class Intake:
     """Keeps what is coming in apart from what is left over: blocks that no root links yet belong to a put under way.
 
-    A put that fails or is interrupted leaves such blocks; they are freed as soon as no other put is under way.
+    A put that fails or is interrupted leaves such blocks; they are freed once no older put is under way. What frees
+    blocks leaves those put `since` the oldest put under way began, whoever else has them: it may count on them.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
-        self._under_way = 0
+        self._clock = clock
+        self._under_way: dict[object, float] = {}
         self._left_over = False
-        self._lock = asyncio.Lock()
 
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Surround a put from its first block until its blocks are linked."""
-        async with self._lock:
-            self._under_way += 1
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Surround a put from its first block until its blocks are linked and claimed."""
+        put = object()
+        self._under_way[put] = self._clock.monotonic()
         try:
             yield
         except BaseException:
             self._left_over = True
             raise
         finally:
-            self._under_way -= 1
+            del self._under_way[put]
+
+    def since(self) -> float:
+        """Return the monotonic instant from which on what is put may be counted on by a put under way."""
+        return min(self._under_way.values(), default=self._clock.monotonic())
 
     async def sweep(self) -> int:
-        """Free what failed puts left, unless a put is under way; returns the bytes freed."""
-        async with self._lock:
-            if self._under_way or not self._left_over:
-                return 0
-            self._left_over = False
-            return await self._store.drop_unlinked(0.0)
+        """Free what failed puts left, as far as no put under way may count on it; returns the bytes freed."""
+        if not self._left_over:
+            return 0
+        self._left_over = bool(self._under_way)
+        return (await self.collect(0.0)).bytes
 
-    async def collect(self, age_s: float) -> int:
-        """Free unlinked blocks of that age, unless a put is under way."""
-        async with self._lock:
-            return 0 if self._under_way else await self._store.drop_unlinked(age_s)
+    async def collect(self, age_s: float) -> Freed:
+        """Free unlinked blocks of that age that no put under way may count on."""
+        return await self._store.drop_unlinked(age_s, since=self.since())

@@ -308,14 +308,7 @@ class Source:
             root = replace(root, class_=known.class_, copies=known.copies)
         await core.store.put_root(root)
         core.tasks.spawn(announce(core, self._root, CACHE), "announce")
-        await self._bound_cache()
-
-    async def _bound_cache(self) -> None:
-        most = self._core.settings.cache_max_bytes
-        if most is not None:
-            over = (await self._core.store.usage()).cache_bytes - most
-            if over > 0:
-                await self._core.room.free(over)
+        await core.room.bound_cache(core.settings.cache_max_bytes)
 
 
 async def _tar(source: Source, root: Cid) -> AsyncIterator[bytes]:

@@ -34,7 +34,7 @@ async def put(core: Core, text: str, body: AsyncIterator[bytes], form: Form, opt
     check_options(options)
     name = writable_name(core, text, own=options.own)
     try:
-        async with core.intake.one():
+        with core.intake.one():
             return await _put(core, name, body, form, options)
     finally:
         core.tasks.spawn(core.intake.sweep(), "sweep")
@@ -60,7 +60,7 @@ async def add(core: Core, body: AsyncIterator[bytes], form: Form, options: PutOp
     if options.ttl_s is not None:
         raise UsageError("content without a name has no life to be limited", hint="put it under a key, with --ttl")
     try:
-        async with core.intake.one():
+        with core.intake.one():
             ingested = await ingest(core, body, form)
             if ingested.small is not None:
                 await store_small(core, ingested)

@@ -199,29 +199,20 @@ class Pinned(Struct, frozen=True, kw_only=True):
     pinned: bool
 
 
-class AuditedKey(Struct, frozen=True, kw_only=True):
-    """What the holders of a key have: peer ids of those with the newest version, without any, with another one.
+class Collected(Struct, frozen=True, kw_only=True):
+    """What was freed: bytes of blocks and damaged files, and how many roots, blocks and records went."""
 
-    `silent` did not answer, and may have anything; `versions` says what the differing ones have.
-    """
-
-    key: str
-    version: str | None
-    deleted: bool
-    holders: list[str]
-    missing: list[str]
-    differing: list[str]
-    silent: list[str]
-    versions: dict[str, str]
-
-    @property
-    def divergent(self) -> bool:
-        """Whether a holder that answered lacks the newest version."""
-        return bool(self.missing or self.differing)
+    freed_bytes: int
+    roots: int
+    blocks: int
+    records: int
 
 
-class Audit(Struct, frozen=True, kw_only=True):
-    """What every holder has, key by key; `divergent` counts the keys of which some holder has not the newest."""
+class Verified(Struct, frozen=True, kw_only=True):
+    """What was re-hashed (blocks, and records' signatures), what of it was damaged, mended, and could not be mended."""
 
-    keys: list[AuditedKey]
-    divergent: int
+    blocks: int
+    records: int
+    damaged: int
+    mended: int
+    lost: int

@@ -1,24 +1,43 @@
 """Scrubbing: everything kept is read and re-hashed once in a long while, and what rotted is fetched again.
 
-The store re-hashes what it reads and sets aside what does not match; this only sees to it that all is read in time.
+The store re-hashes what it reads and sets aside what does not match; this only sees to it that all is read: slowly in
+the background, or all at once where somebody asks (`peer verify`), then records and their signatures too.
 """
 
 import asyncio
+from dataclasses import dataclass, replace
 
 from loguru import logger
 
 from peerd.content.block import Block
 from peerd.content.cid import Cid
 from peerd.content.read import DagWalk
-from peerd.errors import PeerdError
+from peerd.errors import IntegrityError, NoRoomError, PeerdError, StoreError, WireError
+from peerd.ids import Key
 from peerd.io.store.interface import Root
 from peerd.kad.contact import Contact
 from peerd.node.core import Core
 from peerd.node.fetch import Fetcher
-from peerd.node.providing import sources_of
+from peerd.node.holding import keep_record
+from peerd.node.providing import GONE, announce, sources_of
+from peerd.node.reading import read
+from peerd.node.results import Verified
+from peerd.records.record import verify_record
 
+PAGE = 64
 # However much there is to read and however short the interval: never more than one root in this time.
 PAUSE_MIN_S = 0.05
+REREAD_TIMEOUT_S = 10.0
+
+
+@dataclass(slots=True)
+class Scrubbed:
+    """What was read of some content: how many blocks, how many of them were damaged or gone, mended, and not."""
+
+    blocks: int = 0
+    damaged: int = 0
+    mended: int = 0
+    lost: int = 0
 
 
 async def scrub(core: Core) -> None:
@@ -31,37 +50,128 @@ async def scrub(core: Core) -> None:
         after = roots[0].cid if roots else None
         for root in roots:
             if root.complete:
-                await _scrub_safely(core, root)
+                await _scrub_safely(core, root, Scrubbed())
 
 
-async def _scrub_safely(core: Core, root: Root) -> None:
-    try:
-        mended = await scrub_root(core, Cid.from_bytes(root.cid))
-    except PeerdError as error:
-        logger.warning("content is damaged here and could not be mended", reason=str(error))
-        return
-    if mended:
-        logger.warning("damaged blocks were fetched again", count=mended)
+async def verify(core: Core) -> Verified:
+    """Read and check all that is kept here now, blocks and records, and fetch again what is damaged or gone.
 
-
-async def scrub_root(core: Core, root: Cid) -> int:
-    """Read every block of a root and fetch again those that are lost or rotten; return how many.
-
-    Raises what fetching and storing raise.
+    One block after the other, so that others get their turn; may be cancelled at any moment. Raises StoreError.
     """
+    found, after = Scrubbed(), None
+    while roots := await core.store.roots(after, PAGE):
+        for root in roots:
+            if root.complete:
+                await _scrub_safely(core, root, found)
+        after = roots[-1].cid
+    records = await _verify_records(core, found)
+    return Verified(blocks=found.blocks, records=records, damaged=found.damaged, mended=found.mended, lost=found.lost)
 
+
+async def _scrub_safely(core: Core, root: Root, found: Scrubbed) -> None:
+    """Scrub a root; what cannot be mended is no copy any more, and others are told so."""
+    mended, lost = found.mended, found.lost
+    try:
+        await _scrub(core, Cid.from_bytes(root.cid), found)
+    except (IntegrityError, NoRoomError) as error:
+        logger.warning("content could not be checked", cid=Cid.from_bytes(root.cid).text, reason=str(error))
+        return
+    if found.mended > mended:
+        logger.warning(
+            "damaged blocks were fetched again", cid=Cid.from_bytes(root.cid).text, count=found.mended - mended
+        )
+    if found.lost > lost:
+        logger.warning("content is damaged here and could not be mended", cid=Cid.from_bytes(root.cid).text)
+        await _give_up(core, root.cid)
+
+
+async def _give_up(core: Core, cid: bytes) -> None:
+    root = await core.store.root(cid)
+    if root is not None and root.complete:
+        await core.store.put_root(replace(root, complete=False))
+        core.tasks.spawn(announce(core, Cid.from_bytes(cid), GONE), "announce")
+
+
+async def scrub_root(core: Core, root: Cid) -> Scrubbed:
+    """Read every block of a root and fetch again those that are lost or rotten.
+
+    Raises IntegrityError where the DAG is malformed, NoRoomError, StoreError.
+    """
+    found = Scrubbed()
+    await _scrub(core, root, found)
+    return found
+
+
+async def _scrub(core: Core, root: Cid, found: Scrubbed) -> None:
     async def find() -> list[Contact]:
         return await sources_of(core, root)
 
-    walk, mended = DagWalk(root), 0
+    walk = DagWalk(root)
     with core.room.coming_in(root):
         async with Fetcher(core, find) as fetcher:
             while not walk.done:
                 cid = walk.wants(1)[0]
+                found.blocks += 1
                 data = await core.store.block(cid)
                 if data is None:
-                    data = await fetcher.get(cid)
-                    await core.room.put_blocks([Block(cid, data)])
-                    mended += 1
-                walk.give(cid, data)
-    return mended
+                    found.damaged += 1
+                    data = await _fetch(core, fetcher, cid)
+                    found.mended += data is not None
+                    found.lost += data is None
+                if data is None:
+                    walk.skip(cid)
+                else:
+                    walk.give(cid, data)
+
+
+async def _fetch(core: Core, fetcher: Fetcher, cid: Cid) -> bytes | None:
+    """Fetch a block and keep it; None where nobody that can be reached has it."""
+    try:
+        data = await fetcher.get(cid)
+    except (NoRoomError, StoreError):
+        raise
+    except PeerdError as error:
+        logger.debug("a damaged block could not be fetched", reason=str(error))
+        return None
+    await core.room.put_blocks([Block(cid, data)])
+    return data
+
+
+async def _verify_records(core: Core, found: Scrubbed) -> int:
+    """Check the signatures of all records kept, and read those again that are damaged; returns how many there were."""
+    after: Key | None = None
+    count = 0
+    while page := await core.store.records(after, PAGE):
+        for key, raw in page:
+            count += 1
+            try:
+                record = verify_record(raw, core.identity.network, core.verifier)
+            except WireError as error:
+                logger.warning("a record is damaged here", key=key.hex()[:10], reason=error.reason)
+            else:
+                if record.key == key:
+                    continue
+            found.damaged += 1
+            if await _read_again(core, key):
+                found.mended += 1
+            else:
+                found.lost += 1
+            await asyncio.sleep(0)
+        after = page[-1][0]
+    return count
+
+
+async def _read_again(core: Core, key: Key) -> bool:
+    """Drop a damaged record and take what the others have; returns whether they had one."""
+    await core.store.drop_record(key)
+    try:
+        reading = await read(core, key, consistency="quorum", timeout_s=REREAD_TIMEOUT_S)
+        if reading.record is None:
+            return False
+        await keep_record(core, reading.record, None)
+    except (NoRoomError, StoreError):
+        raise
+    except PeerdError as error:
+        logger.warning("a damaged record could not be read again", key=key.hex()[:10], reason=str(error))
+        return False
+    return True

@@ -7,9 +7,10 @@ every root that has it. Each function is part of a transaction of its caller.
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from peerd.io.store import bounds, schema
+from peerd.io.store.interface import Freed
 from peerd.io.store.room import Room
 
 SLICE_BLOCKS = 256
@@ -19,6 +20,13 @@ _RANK_OF_LINKS = (
     "SELECT max(roots.rank) FROM links JOIN roots ON roots.id = links.root"
     " WHERE links.block = ? AND roots.cid IS NOT NULL"
 )
+
+
+class Spare(NamedTuple):
+    """Blocks that stay though nothing links them: put in this run of the store, at this instant or later."""
+
+    run: int
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,8 @@ def put(database: sqlite3.Connection, room: Room, new: Sequence[NewBlock], *, ru
     unfiled = [one.raw for one in absent if one.inline is None and not one.has_file]
     if unfiled:
         return unfiled
+    here = {one.raw for one in new} - {one.raw for one in absent}
+    database.executemany("UPDATE blocks SET run = ?, put_at = ? WHERE cid = ?", ((run, now, raw) for raw in here))
     with room.required(database, reserve=False):
         for one in absent:
             place = schema.PLACE_FILE if one.inline is None else schema.PLACE_INLINE
@@ -95,24 +105,30 @@ def link(database: sqlite3.Connection, room: Room, root_id: int, rank: int, raws
                 database.execute("UPDATE blocks SET rank = ? WHERE id = ?", (rank, row[0]))
 
 
-def unlink(database: sqlite3.Connection, root_id: int, *, limit: int, free: bool) -> tuple[int, int]:
-    """Take up to `limit` links from a root; returns how many there were and the bytes freed.
+def unlink(
+    database: sqlite3.Connection, root_id: int, *, limit: int, free: bool, spare: Spare | None = None
+) -> tuple[int, Freed]:
+    """Take up to `limit` links from a root; returns how many there were and what was freed.
 
-    Blocks that no other root links are deleted with `free`, else left unlinked.
+    Blocks that no other root links are deleted with `free` but for those of `spare`, else left unlinked.
     """
     found = database.execute("SELECT block FROM links WHERE root = ? LIMIT ?", (root_id, limit)).fetchall()
-    freed = 0
+    freed_bytes, freed_blocks = 0, 0
     for (block_id,) in found:
         database.execute("DELETE FROM links WHERE root = ? AND block = ?", (root_id, block_id))
         rank = _linked_rank(database, block_id)
-        row = database.execute("SELECT cid, size, place, rank FROM blocks WHERE id = ?", (block_id,)).fetchone()
-        if rank is None and (free or row[2] == schema.PLACE_ABSENT):
-            freed += _delete_row(database, block_id, row)
+        row = database.execute(
+            "SELECT cid, size, place, rank, run, put_at FROM blocks WHERE id = ?", (block_id,)
+        ).fetchone()
+        stays = not free or (spare is not None and row[4] == spare.run and row[5] >= spare.since)
+        if rank is None and (not stays or row[2] == schema.PLACE_ABSENT):
+            freed_blocks += row[2] != schema.PLACE_ABSENT
+            freed_bytes += _delete_row(database, block_id, row)
         elif rank != row[3]:
             database.execute(
                 "UPDATE blocks SET rank = ? WHERE id = ?", (bounds.RANK_UNLINKED if rank is None else rank, block_id)
             )
-    return len(found), freed
+    return len(found), Freed(freed_bytes, freed_blocks)
 
 
 def rank_again(database: sqlite3.Connection, root_id: int) -> None:
@@ -147,17 +163,17 @@ def drop_bytes(database: sqlite3.Connection, raw: bytes) -> bool:
     return True
 
 
-def drop_unlinked(database: sqlite3.Connection, *, run: int, newest: float, limit: int) -> tuple[int, int]:
-    """Delete up to `limit` blocks that no root links, of earlier runs or put by `newest`.
+def drop_unlinked(database: sqlite3.Connection, *, spare: Spare, newest: float, limit: int) -> tuple[int, Freed]:
+    """Delete up to `limit` blocks that no root links, of earlier runs or put by `newest`, but for those of `spare`.
 
-    Returns how many there were and the bytes freed.
+    Returns how many there were and what was freed.
     """
     found = database.execute(
         f"SELECT cid, size, place, rank, id FROM blocks WHERE rank = {bounds.RANK_UNLINKED}"  # noqa: S608  a constant
-        " AND (run <> ? OR put_at <= ?) LIMIT ?",
-        (run, newest, limit),
+        " AND (run <> ? OR (put_at <= ? AND put_at < ?)) LIMIT ?",
+        (spare.run, newest, spare.since, limit),
     ).fetchall()
-    return len(found), sum(_delete_row(database, row[4], row) for row in found)
+    return len(found), Freed(sum(_delete_row(database, row[4], row) for row in found), len(found))
 
 
 def _delete_row(database: sqlite3.Connection, block_id: int, row: tuple[Any, ...]) -> int:

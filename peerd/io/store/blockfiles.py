@@ -135,6 +135,15 @@ class BlockFiles:
             with contextlib.suppress(FileNotFoundError):
                 damaged.replace(self._rotten / damaged.name)
 
+    def drop_rotten(self) -> int:
+        """Delete the damaged files set aside; returns their bytes."""
+        freed = 0
+        for damaged in self._rotten.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                freed += damaged.stat().st_size
+                damaged.unlink()
+        return freed
+
     def _path(self, raw: bytes) -> Path:
         text = "b" + b32encode(raw).decode().rstrip("=").lower()
         return self._blocks / f"{raw[_FIRST_DIGEST_BYTE]:02x}" / text

@@ -108,6 +108,13 @@ class Usage:
     rotten: int
 
 
+class Freed(NamedTuple):
+    """What was let go: the bytes of blocks, and how many blocks."""
+
+    bytes: int
+    blocks: int
+
+
 class RememberedPeer(NamedTuple):
     """A peer to try again after a restart; `last_seen` in Unix seconds."""
 
@@ -175,7 +182,8 @@ class Store(Protocol):
         """Keep blocks, all or none; the caller has checked that they are what their CIDs say.
 
         One call is one change: some 16 MiB of large blocks or a few hundred small ones at a time keep others moving.
-        Until a root links them (`link_blocks`, before or after) they may go in `drop_unlinked`.
+        Until a root links them (`link_blocks`, before or after) they may go in `drop_unlinked`. A block that is here
+        already counts as put now: what frees blocks `since` an instant leaves it.
         """
 
     async def block(self, cid: Cid) -> bytes | None:
@@ -190,10 +198,11 @@ class Store(Protocol):
     async def delete_blocks(self, cids: Sequence[Cid]) -> None:
         """Delete blocks even where roots link them; the links stay."""
 
-    async def drop_unlinked(self, age_s: float) -> int:
+    async def drop_unlinked(self, age_s: float, *, since: float | None = None) -> Freed:
         """Delete blocks that no root links and that were put at least `age_s` ago or before the last start.
 
-        What an interrupted put leaves. Returns the bytes freed.
+        What an interrupted put leaves. Never one put at or after the monotonic instant `since`: a put under way counts
+        on it.
         """
 
     async def put_root(self, root: Root) -> None:
@@ -216,6 +225,16 @@ class Store(Protocol):
 
         The root is gone at once, its blocks in slices; a crash between is finished at the next start. Claims stay.
         """
+
+    async def release_unclaimed(self, cid: bytes, *, since: float) -> Freed | None:
+        """Release a root as `release_root` does, where it is of class cache and nothing claims it; else None.
+
+        Looked at and taken in one change. Its blocks that were put at or after the monotonic instant `since` stay,
+        unlinked: a put under way counts on them.
+        """
+
+    async def idle_roots(self, after: tuple[float, bytes] | None, limit: int) -> list[Root]:
+        """Return a page of roots of class cache, the longest unused first: those above `after`, (used_at, cid)."""
 
     async def link_blocks(self, root: bytes, cids: Sequence[bytes]) -> None:
         """Note that blocks belong to a root, here already or still to come.
@@ -254,12 +273,18 @@ class Store(Protocol):
     async def usage(self) -> Usage:
         """Return what is used; from counters, no scan."""
 
-    async def evict_cache(self, bytes_wanted: int, spare: Collection[bytes] = ()) -> int:
+    async def evict_cache(self, bytes_wanted: int, spare: Collection[bytes] = (), *, since: float | None = None) -> int:
         """Release cache roots that nothing claims, the longest unused first, until that much is free.
 
-        Never one of `spare`, whose blocks are coming in just now. Returns the bytes freed: fewer where there is no more
-        to give.
+        Never one of `spare`, whose blocks are coming in just now; blocks put at or after the monotonic instant `since`
+        stay, unlinked. Returns the bytes freed: fewer where there is no more to give.
         """
+
+    async def drop_providers(self, now: float, limit: int) -> int:
+        """Forget at most `limit` provider records that ended by `now`; returns how many."""
+
+    async def drop_rotten(self) -> int:
+        """Delete what was set aside as damaged; returns the bytes freed."""
 
     async def close(self) -> None:
         """Finish what was begun and let go of the files; later calls raise StoreError."""

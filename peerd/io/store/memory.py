@@ -67,6 +67,14 @@ class MemoryStore(MemoryRecords, MemoryContent):
         ]
         return [said for _, _, said in sorted(live, reverse=True)]
 
+    async def drop_providers(self, now: float, limit: int) -> int:
+        """See `Store.drop_providers`."""
+        await self._sync("drop_providers")
+        ended = [end for end in self._provider_ends[:limit] if end[0] <= now]
+        for _, key, peer in ended:
+            self._drop_provider(key, peer)
+        return len(ended)
+
     async def remember_peers(self, peers: Sequence[tuple[PeerId, str, int, float]]) -> None:
         """See `Store.remember_peers`."""
         await self._sync("remember_peers")

@@ -7,7 +7,7 @@ from typing import Any
 from peerd.content.block import Block
 from peerd.content.cid import Cid
 from peerd.io.store import bounds
-from peerd.io.store.interface import Root, unknown_root
+from peerd.io.store.interface import Freed, Root, unknown_root
 from peerd.io.store.memory_base import MemoryBase
 
 
@@ -42,19 +42,24 @@ class MemoryContent(MemoryBase):
         """See `Store.put_blocks`."""
         await self._sync("put_blocks")
         new: dict[bytes, bytes] = {}
+        here: dict[bytes, _Block] = {}
         cost = 0
         for block in blocks:
             raw = block.cid.to_bytes()
             known = self._blocks.get(raw)
-            if raw in new or (known is not None and known.data is not None):
+            if raw in new:
+                continue
+            if known is not None and known.data is not None:
+                here[raw] = known
                 continue
             new[raw] = bytes(block.data)
             cost += len(block.data) + (bounds.BLOCK_ROW_BYTES if known is None else 0)
         self._require_room(cost, reserve=False)
-        now = self._clock.monotonic()
+        for known in here.values():
+            known.put_at = self._clock.monotonic()
         for raw, data in new.items():
             known = self._block_row(raw)
-            known.data, known.put_at = data, now
+            known.data, known.put_at = data, self._clock.monotonic()
             self._class_bytes[known.rank] += len(data)
 
     def _block_row(self, raw: bytes) -> _Block:
@@ -82,7 +87,7 @@ class MemoryContent(MemoryBase):
         for cid in cids:
             self._drop_data(cid.to_bytes())
 
-    async def drop_unlinked(self, age_s: float) -> int:
+    async def drop_unlinked(self, age_s: float, *, since: float | None = None) -> Freed:
         """See `Store.drop_unlinked`."""
         await self._sync("drop_unlinked")
         newest = self._clock.monotonic() - age_s
@@ -90,8 +95,17 @@ class MemoryContent(MemoryBase):
             raw
             for raw, known in self._blocks.items()
             if not known.roots and (known.put_at <= newest or known.put_at < self._restarted_at)
+            if not self._is_spared(known, since)
         ]
-        return sum(self._drop_data(raw) for raw in idle)
+        return Freed(sum(self._drop_data(raw) for raw in idle), len(idle))
+
+    def _is_spared(self, known: _Block, since: float | None) -> bool:
+        return since is not None and known.put_at >= max(since, self._restarted_at)
+
+    async def drop_rotten(self) -> int:
+        """See `Store.drop_rotten`; memory does not rot."""
+        await self._sync("drop_rotten")
+        return 0
 
     def _drop_data(self, raw: bytes) -> int:
         """Delete a block's bytes, and its row where nothing links it; returns the bytes freed."""
@@ -176,10 +190,27 @@ class MemoryContent(MemoryBase):
     async def release_root(self, cid: bytes) -> int:
         """See `Store.release_root`."""
         await self._sync("release_root")
-        return self._release(cid)
+        return self._release(cid, None).bytes
 
-    def _release(self, cid: bytes) -> int:
-        return sum(self._drop_data(raw) for raw in self._unlink(cid) if not self._blocks[raw].roots)
+    async def release_unclaimed(self, cid: bytes, *, since: float) -> Freed | None:
+        """See `Store.release_unclaimed`."""
+        await self._sync("release_unclaimed")
+        kept = self._roots.get(cid)
+        if kept is None or kept.root.class_ != "cache" or self._claims.get(cid):
+            return None
+        return self._release(cid, since)
+
+    def _release(self, cid: bytes, since: float | None) -> Freed:
+        idle = [raw for raw in self._unlink(cid) if not self._blocks[raw].roots]
+        idle = [raw for raw in idle if not self._is_spared(self._blocks[raw], since)]
+        return Freed(sum(self._drop_data(raw) for raw in idle), len(idle))
+
+    async def idle_roots(self, after: tuple[float, bytes] | None, limit: int) -> list[Root]:
+        """See `Store.idle_roots`."""
+        self._check("idle_roots")
+        cached = (kept.root for kept in self._roots.values() if kept.root.class_ == "cache")
+        found = sorted((root.used_at, root.cid) for root in cached)
+        return [self._roots[cid].root for used_at, cid in found if after is None or (used_at, cid) > after][:limit]
 
     def _unlink(self, cid: bytes) -> list[bytes]:
         """Forget a root and its links; returns the blocks it had that still have a row."""
@@ -195,7 +226,7 @@ class MemoryContent(MemoryBase):
                 self._drop_data(raw)
         return [raw for raw in kept.blocks if raw in self._blocks]
 
-    async def evict_cache(self, bytes_wanted: int, spare: Collection[bytes] = ()) -> int:
+    async def evict_cache(self, bytes_wanted: int, spare: Collection[bytes] = (), *, since: float | None = None) -> int:
         """See `Store.evict_cache`."""
         await self._sync("evict_cache")
         cached = sorted(
@@ -207,7 +238,7 @@ class MemoryContent(MemoryBase):
         for _, cid in cached:
             if freed >= bytes_wanted:
                 break
-            freed += self._release(cid)
+            freed += self._release(cid, since).bytes
         return freed
 
     async def add_claim(self, cid: bytes, claim: bytes) -> None:

@@ -37,6 +37,15 @@ def live(database: sqlite3.Connection, key: Key, now: float) -> list[bytes]:
     return [row[0] for row in found]
 
 
+def drop_ended(database: sqlite3.Connection, now: float, limit: int) -> int:
+    """See `Store.drop_providers`."""
+    return database.execute(
+        "DELETE FROM providers WHERE (key, peer) IN"
+        " (SELECT key, peer FROM providers WHERE expires <= ? ORDER BY expires, key, peer LIMIT ?)",
+        (now, limit),
+    ).rowcount
+
+
 def remember(database: sqlite3.Connection, room: Room, peers: Sequence[tuple[PeerId, str, int, float]]) -> None:
     """See `Store.remember_peers`."""
     with room.required(database, reserve=True):

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from peerd.io.store import block_table, bounds
-from peerd.io.store.interface import Root, unknown_root
+from peerd.io.store.block_table import Spare
+from peerd.io.store.interface import Freed, Root, unknown_root
 from peerd.io.store.room import Room
 
 _COLUMNS = "cid, kind, size, dag_size, rank, name, copies, complete, added_at, used_at"
@@ -105,18 +106,39 @@ def _begin_release(database: sqlite3.Connection, cid: bytes) -> int | None:
     return found[0]
 
 
-def release(database: sqlite3.Connection, cid: bytes) -> tuple[int | None, int]:
-    """Release a root and the first slice of what it links; returns its row where there is more, and the bytes freed."""
+def release(database: sqlite3.Connection, cid: bytes) -> tuple[int | None, Freed]:
+    """Release a root and the first slice of what it links; returns its row where there is more, and what was freed."""
     root_id = _begin_release(database, cid)
     if root_id is None:
-        return None, 0
-    done, freed = release_slice(database, root_id)
+        return None, Freed(0, 0)
+    done, freed = release_slice(database, root_id, None)
     return None if done else root_id, freed
 
 
-def release_slice(database: sqlite3.Connection, root_id: int) -> tuple[bool, int]:
-    """Give up a slice of what a released root links; returns whether that was all, and the bytes freed."""
-    seen, freed = block_table.unlink(database, root_id, limit=block_table.SLICE_BLOCKS, free=True)
+def release_unclaimed(database: sqlite3.Connection, cid: bytes, spare: Spare) -> tuple[int | None, Freed] | None:
+    """As `release`, of a cached root that nothing claims; None of any other."""
+    found = _id_and_rank(database, cid)
+    if found is None or found[1] != bounds.CLASS_RANK["cache"] or claims(database, cid):
+        return None
+    root_id = _begin_release(database, cid)
+    assert root_id is not None
+    done, freed = release_slice(database, root_id, spare)
+    return None if done else root_id, freed
+
+
+def idle(database: sqlite3.Connection, after: tuple[float, bytes] | None, limit: int) -> list[Root]:
+    """See `Store.idle_roots`."""
+    found = database.execute(
+        f"SELECT {_COLUMNS} FROM roots WHERE cid IS NOT NULL AND rank = ?"  # noqa: S608
+        " AND (used_at, cid) > (?, ?) ORDER BY used_at, cid LIMIT ?",
+        (bounds.CLASS_RANK["cache"], *(after or (float("-inf"), b"")), limit),
+    )
+    return [_root(row) for row in found]
+
+
+def release_slice(database: sqlite3.Connection, root_id: int, spare: Spare | None) -> tuple[bool, Freed]:
+    """Give up a slice of what a released root links; returns whether that was all, and what was freed."""
+    seen, freed = block_table.unlink(database, root_id, limit=block_table.SLICE_BLOCKS, free=True, spare=spare)
     done = seen < block_table.SLICE_BLOCKS
     if done:
         database.execute("DELETE FROM roots WHERE id = ?", (root_id,))
@@ -129,17 +151,19 @@ def any_released(database: sqlite3.Connection) -> int | None:
     return None if row is None else row[0]
 
 
-def evict_slice(database: sqlite3.Connection, wanted: int, spare: frozenset[bytes]) -> tuple[bool, int]:
+def evict_slice(
+    database: sqlite3.Connection, wanted: int, spare_roots: frozenset[bytes], spare: Spare | None
+) -> tuple[bool, int]:
     """Release cache roots, the longest unused first, for one slice; returns whether to stop, and the bytes freed."""
     freed = 0
     for _ in range(_EVICTIONS_PER_SLICE):
         root_id = any_released(database)
         if root_id is None and freed < wanted:
-            root_id = _begin_eviction(database, spare)
+            root_id = _begin_eviction(database, spare_roots)
         if root_id is None:
             return True, freed
-        done, more = release_slice(database, root_id)
-        freed += more
+        done, more = release_slice(database, root_id, spare)
+        freed += more.bytes
         if not done:
             break
     return False, freed

@@ -50,6 +50,11 @@ class SqliteStore(SqliteRecords, SqliteBlocks, SqliteRoots):
         """See `Store.providers`."""
         return await self._read("reading provider records", partial(provider_table.live, key=key, now=now))
 
+    async def drop_providers(self, now: float, limit: int) -> int:
+        """See `Store.drop_providers`."""
+        drop = partial(provider_table.drop_ended, now=now, limit=limit)
+        return await self._write("forgetting provider records", drop)
+
     async def remember_peers(self, peers: Sequence[tuple[PeerId, str, int, float]]) -> None:
         """See `Store.remember_peers`."""
         await self._write("remembering peers", partial(provider_table.remember, room=self._room, peers=list(peers)))

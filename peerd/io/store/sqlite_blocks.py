@@ -16,10 +16,11 @@ from peerd.content.block import Block
 from peerd.content.cid import Cid
 from peerd.errors import StoreError
 from peerd.io.store import block_table, bounds, schema
-from peerd.io.store.block_table import NewBlock
+from peerd.io.store.block_table import NewBlock, Spare
 from peerd.io.store.blockfiles import Staged
 from peerd.io.store.faults import translated
 from peerd.io.store.handover import Handover
+from peerd.io.store.interface import Freed
 
 _PUT_ATTEMPTS = 3
 
@@ -121,16 +122,20 @@ class SqliteBlocks(Handover):
         raws = [cid.to_bytes() for cid in cids]
         await self._write("deleting blocks", partial(block_table.delete, raws=raws))
 
-    async def drop_unlinked(self, age_s: float) -> int:
+    async def drop_unlinked(self, age_s: float, *, since: float | None = None) -> Freed:
         """See `Store.drop_unlinked`."""
         drop = partial(
             block_table.drop_unlinked,
-            run=self._run,
+            spare=Spare(self._run, float("inf") if since is None else since),
             newest=self._clock.monotonic() - age_s,
             limit=block_table.SLICE_BLOCKS,
         )
-        freed, seen = 0, block_table.SLICE_BLOCKS
+        freed, seen = Freed(0, 0), block_table.SLICE_BLOCKS
         while seen == block_table.SLICE_BLOCKS:
             seen, more = await self._write("deleting unlinked blocks", drop)
-            freed += more
+            freed = Freed(freed.bytes + more.bytes, freed.blocks + more.blocks)
         return freed
+
+    async def drop_rotten(self) -> int:
+        """See `Store.drop_rotten`."""
+        return await self._write("deleting damaged blocks", lambda _: self._files.drop_rotten())

@@ -2,14 +2,15 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 
 from peerd.io.store import bounds, root_table
+from peerd.io.store.block_table import Spare
 from peerd.io.store.handover import Handover
-from peerd.io.store.interface import Root
+from peerd.io.store.interface import Freed, Root
 from peerd.io.store.writer import Job
 
 LINKS_PER_WRITE = 1_024
@@ -58,32 +59,64 @@ class SqliteRoots(Handover):
 
     async def release_root(self, cid: bytes) -> int:
         """See `Store.release_root`."""
+        begun = await self._begin_release(partial(root_table.release, cid=cid), None)
+        assert begun is not None
+        return (await self._end_release(*begun, None)).bytes
+
+    async def release_unclaimed(self, cid: bytes, *, since: float) -> Freed | None:
+        """See `Store.release_unclaimed`."""
+        spare = Spare(self._run, since)
+        begun = await self._begin_release(partial(root_table.release_unclaimed, cid=cid, spare=spare), spare)
+        return None if begun is None else await self._end_release(*begun, spare)
+
+    async def _begin_release(
+        self, begin: Callable[[sqlite3.Connection], tuple[int | None, Freed] | None], spare: Spare | None
+    ) -> tuple[int | None, Freed] | None:
         try:
-            root_id, freed = await self._write("releasing a root", partial(root_table.release, cid=cid))
+            return await self._write("releasing a root", begin)
+        except asyncio.CancelledError:
+            self._finish_releases(spare)
+            raise
+
+    async def _end_release(self, root_id: int | None, freed: Freed, spare: Spare | None) -> Freed:
+        """Release slice by slice what is left of a root; returns what was freed in all."""
+        try:
             while root_id is not None:
-                go_on = partial(root_table.release_slice, root_id=root_id)
+                go_on = partial(root_table.release_slice, root_id=root_id, spare=spare)
                 done, more = await self._write("releasing a root", go_on)
-                freed += more
+                freed = Freed(freed.bytes + more.bytes, freed.blocks + more.blocks)
                 root_id = None if done else root_id
         except asyncio.CancelledError:
-            self._finish_releases()
+            self._finish_releases(spare)
             raise
         return freed
 
-    def _finish_releases(self) -> None:
-        """Have the writer end what releases were broken off, slice by slice between other changes."""
+    async def idle_roots(self, after: tuple[float, bytes] | None, limit: int) -> list[Root]:
+        """See `Store.idle_roots`."""
+        found = await self._read("reading roots", partial(root_table.idle, after=after, limit=limit))
+        return [self._as_used(root) for root in found]
+
+    def _finish_releases(self, spare: Spare | None = None) -> None:
+        """Have the writer end what releases were broken off, slice by slice between other changes.
+
+        What is put from now on stays in any case: who puts it may count on it.
+        """
         if self._closing is None:
-            self._writer.submit(Job(_finish_slice, "finishing releases", applied=self._finish_next))
+            spare = spare or Spare(self._run, self._clock.monotonic())
+            finish = partial(_finish_slice, spare=spare)
+            self._writer.submit(Job(finish, "finishing releases", applied=partial(self._finish_next, spare)))
 
-    def _finish_next(self, more: bool) -> None:
+    def _finish_next(self, spare: Spare, more: bool) -> None:
         if more:
-            self._finish_releases()
+            self._finish_releases(spare)
 
-    async def evict_cache(self, bytes_wanted: int, spare: Collection[bytes] = ()) -> int:
+    async def evict_cache(self, bytes_wanted: int, spare: Collection[bytes] = (), *, since: float | None = None) -> int:
         """See `Store.evict_cache`."""
         freed, done = 0, bytes_wanted <= 0
+        spare_blocks = None if since is None else Spare(self._run, since)
         while not done:
-            evict = partial(root_table.evict_slice, wanted=bytes_wanted - freed, spare=frozenset(spare))
+            wanted, roots = bytes_wanted - freed, frozenset(spare)
+            evict = partial(root_table.evict_slice, wanted=wanted, spare_roots=roots, spare=spare_blocks)
             done, more = await self._write("evicting", evict)
             freed += more
         return freed
@@ -106,10 +139,10 @@ class SqliteRoots(Handover):
         return await self._read("reading claims", partial(root_table.with_claim, claim=claim))
 
 
-def _finish_slice(database: sqlite3.Connection) -> bool:
+def _finish_slice(database: sqlite3.Connection, spare: Spare) -> bool:
     """Give up one slice of some broken-off release; returns whether there may be more."""
     root_id = root_table.any_released(database)
     if root_id is None:
         return False
-    root_table.release_slice(database, root_id)
+    root_table.release_slice(database, root_id, spare)
     return True

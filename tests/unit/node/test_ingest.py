@@ -16,7 +16,7 @@ from peerd.content.read import DirectoryReader, decode
 from peerd.errors import PeerdError, UsageError
 from peerd.io.store.memory import MemoryStore
 from peerd.io.system import SystemClock, ThreadOffload, system_entropy
-from peerd.node.blocks import Room
+from peerd.node.blocks import Intake, Room
 from peerd.node.core import Core
 from peerd.node.ingest import INLINE_MAX_BYTES, Ingested, ingest, keep_blocks, store_small
 
@@ -30,7 +30,8 @@ CHUNK = 2**20
 async def core() -> AsyncIterator[Core]:
     offload = ThreadOffload()
     store = MemoryStore(2**28, system_entropy, SystemClock())
-    yield cast(Core, SimpleNamespace(store=store, room=Room(store), environment=SimpleNamespace(offload=offload)))
+    room = Room(store, Intake(store, SystemClock()))
+    yield cast(Core, SimpleNamespace(store=store, room=room, environment=SimpleNamespace(offload=offload)))
     offload.close()
 
 

@@ -144,7 +144,7 @@ async def test_deleting_a_root_leaves_its_blocks_unlinked(store: Store, clock: H
     await store.delete_root(root(1).cid)
 
     assert await store.has_blocks([block(1).cid, block(2).cid]) == [True, True]
-    assert await store.drop_unlinked(0.0) == SMALL_BYTES
+    assert await store.drop_unlinked(0.0) == (SMALL_BYTES, 1)
     assert await store.has_blocks([block(1).cid, block(2).cid]) == [False, True]
 
 
@@ -157,7 +157,7 @@ async def test_blocks_may_be_linked_before_they_come(store: Store) -> None:
     await store.put_blocks([block(1), block(2, LARGE_BYTES)])
 
     assert (await store.usage()).replica_bytes == LARGE_BYTES + SMALL_BYTES
-    assert await store.drop_unlinked(0.0) == 0
+    assert await store.drop_unlinked(0.0) == (0, 0)
     assert await store.release_root(root(1).cid) == LARGE_BYTES + SMALL_BYTES
 
 
@@ -222,7 +222,7 @@ async def test_unlinked_blocks_go_when_they_are_old_enough(store: Store, clock: 
     clock.now += 60
     await store.put_blocks([block(3)])
 
-    assert await store.drop_unlinked(60.0) == LARGE_BYTES + SMALL_BYTES
+    assert await store.drop_unlinked(60.0) == (LARGE_BYTES + SMALL_BYTES, 2)
 
     assert await store.has_blocks([block(1).cid, block(3).cid]) == [False, True]
 

@@ -30,7 +30,7 @@ async def test_unlinked_blocks_from_before_a_crash_go_whatever_their_age(clock: 
     store.crash()
     await store.put_blocks([block(2)])
 
-    assert await store.drop_unlinked(3_600.0) == 1_000
+    assert await store.drop_unlinked(3_600.0) == (1_000, 1)
 
     assert await store.has_blocks([block(1).cid, block(2).cid]) == [False, True]
 

@@ -1,0 +1,88 @@
+"""Collecting garbage: freeing what nothing claims any more, what has ended, and what interrupted puts left.
+
+Content whose last claim ended is an unclaimed copy (class cache, 0 copies wanted): it goes by itself once it has been
+unused for the grace. Cached copies that were fetched stay until room is needed; asked by hand (`peer gc`) they go too.
+No race with a put or a read: a root is looked at and taken in one change of the store, never while it is coming in or
+being read, and blocks that a put under way may count on stay (blocks.Intake).
+"""
+
+from dataclasses import dataclass
+
+from loguru import logger
+
+from peerd.node.core import Core
+from peerd.node.results import Collected
+
+PAGE = 128
+
+
+@dataclass(slots=True)
+class _Tally:
+    bytes: int = 0
+    roots: int = 0
+    blocks: int = 0
+    records: int = 0
+
+    def total(self) -> Collected:
+        return Collected(freed_bytes=self.bytes, roots=self.roots, blocks=self.blocks, records=self.records)
+
+
+async def collect(core: Core) -> Collected:
+    """Free all that may go now: cached and unclaimed copies, unlinked blocks, what ended, damaged files set aside.
+
+    In small changes between those of others. Raises StoreError.
+    """
+    tally = _Tally()
+    await _collect_roots(core, tally, unused_since=None)
+    await _collect_rest(core, tally, age_s=0.0)
+    tally.bytes += await core.store.drop_rotten()
+    return tally.total()
+
+
+async def collect_aged(core: Core) -> Collected:
+    """Free what nobody has claimed, used or finished for the grace, and cached copies beyond their bound."""
+    tally = _Tally()
+    grace_s = core.settings.unclaimed_grace_s
+    await _collect_roots(core, tally, unused_since=core.environment.clock.wall() - grace_s)
+    await _collect_rest(core, tally, age_s=grace_s)
+    tally.bytes += await core.room.bound_cache(core.settings.cache_max_bytes)
+    if tally.bytes:
+        logger.info("garbage was collected", freed_bytes=tally.bytes, roots=tally.roots, blocks=tally.blocks)
+    return tally.total()
+
+
+async def expire_records(core: Core) -> int:
+    """Forget records and provider records whose life is over; returns how many records."""
+    wall = core.environment.clock.wall()
+    count = 0
+    while keys := await core.store.expired_records(wall, PAGE):
+        for key in keys:
+            await core.store.drop_record(key)
+        count += len(keys)
+    while await core.store.drop_providers(wall, PAGE) == PAGE:
+        pass
+    return count
+
+
+async def _collect_roots(core: Core, tally: _Tally, *, unused_since: float | None) -> None:
+    """Let go of roots of class cache; given an instant (wall clock), only of unclaimed ones not used since."""
+    after: tuple[float, bytes] | None = None
+    while page := await core.store.idle_roots(after, PAGE):
+        for root in page:
+            if unused_since is not None and root.used_at > unused_since:
+                return
+            if unused_since is not None and root.copies > 0:
+                continue
+            freed = await core.room.let_go(root.cid)
+            if freed is not None:
+                tally.roots += 1
+                tally.bytes += freed.bytes
+                tally.blocks += freed.blocks
+        after = (page[-1].used_at, page[-1].cid)
+
+
+async def _collect_rest(core: Core, tally: _Tally, *, age_s: float) -> None:
+    tally.records += await expire_records(core)
+    freed = await core.intake.collect(age_s)
+    tally.bytes += freed.bytes
+    tally.blocks += freed.blocks
