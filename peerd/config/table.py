@@ -104,14 +104,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int | None, About("disk for what was fetched and may go again", default="what the quota leaves", least=0)
     ] = None
     unclaimed_grace_s: Annotated[
-        float, About("how long content stays that nothing claims any more", least=1, most=YEAR_S)
+        float, About("how long content stays that nothing claims any more", least=0.1, most=YEAR_S)
     ] = 3600.0
     tombstone_grace_s: Annotated[
         float,
-        About("absence up to which a peer is believed without asking about deletions", least=60, most=10 * YEAR_S),
+        About("absence up to which a peer is believed without asking about deletions", least=0.1, most=10 * YEAR_S),
     ] = 7 * DAY_S
     scrub_interval_s: Annotated[
-        float, About("time in which everything kept is re-hashed once", least=60, most=10 * YEAR_S)
+        float, About("time in which everything kept is re-hashed once", least=0.1, most=10 * YEAR_S)
     ] = 30 * DAY_S
 
     # Keeping the overlay whole

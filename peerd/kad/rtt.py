@@ -13,6 +13,7 @@ RTTVAR_GAIN = 1 / 4
 RTTVAR_FACTOR = 4
 BACKOFF_FACTOR = 2
 FALL_FRACTION = 1 / 4
+LEAST_FORGOTTEN = 1.02
 
 RTO_MIN_S = 0.02
 RTO_MAX_S = 5.0
@@ -28,7 +29,7 @@ class RttEstimator:
     counts living peers as dead.
     """
 
-    __slots__ = ("_backoff", "_bounds", "_rttvar_s", "_srtt_s", "count")
+    __slots__ = ("_backoff", "_bounds", "_rttvar_s", "_srtt_s", "count", "least_s")
 
     def __init__(
         self,
@@ -47,6 +48,8 @@ class RttEstimator:
         self._rttvar_s = 0.0
         self.count = 0
         """Samples taken so far."""
+        self.least_s = 0.0
+        """The shortest round trip of late: what the way alone takes. Each sample takes it back by a fiftieth."""
         self._backoff = 1
 
     def sample(self, rtt_s: float) -> None:
@@ -56,6 +59,7 @@ class RttEstimator:
         """
         rtt_s = max(rtt_s, 0.0)
         self.count += 1
+        self.least_s = min(rtt_s, self.least_s * LEAST_FORGOTTEN) if self._srtt_s is not None else rtt_s
         if self._srtt_s is None:
             self._srtt_s = rtt_s
             self._rttvar_s = rtt_s / 2

@@ -11,11 +11,11 @@ from peerd.kad.rtt import HEDGE_MIN_S, RttEstimator
 
 DURABLE_RTO_MIN_S = 0.1
 
-# A peer of which so many round trips were measured is known by them; with fewer, what all took of late counts too.
-TRUSTED_SAMPLES = 8
+# What was measured of a peer may be of a storm that is over: what all peers took of late counts too, but nobody is
+# asked beside one whose way alone takes longer.
 RECENT_SAMPLES = 16
 HEDGE_MEDIANS = 4
-
+HEDGE_LEASTS = 2
 
 # Peers whose round trips are remembered; those measured first go first.
 PEERS_MAX = 8192
@@ -67,14 +67,12 @@ class RoundTrips:
     def hedge_s(self, peer: PeerId) -> float:
         """Return after how long without a reply another peer is asked as well."""
         estimator = self._quick.get(peer)
-        if estimator is not None and estimator.count >= TRUSTED_SAMPLES:
-            return estimator.hedge_s
-        # The few samples of this peer may be of the storm in which it joined: what all peers took of late says more.
         own = (estimator or self._quick_of_all).hedge_s
         if not self._recent:
             return own
         median = sorted(self._recent)[len(self._recent) // 2]
-        return min(own, max(HEDGE_MIN_S, HEDGE_MEDIANS * median))
+        least = estimator.least_s if estimator is not None else 0.0
+        return min(own, max(HEDGE_MIN_S, HEDGE_MEDIANS * median, HEDGE_LEASTS * least))
 
 
 def _bound(table: dict[PeerId, RttEstimator]) -> None:
