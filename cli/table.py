@@ -208,6 +208,15 @@ _COMMANDS = (
     Command("pin", "names:pin", "Keep on this peer whatever happens.", operands=(_TARGET,)),
     Command("unpin", "names:unpin", "Keep no longer whatever happens.", operands=(_TARGET,)),
     Command("find", "names:find", "The look-up, hop by hop: who was asked, what they answered.", operands=(_TARGET,)),
+    Command(
+        "audit",
+        "audit:audit",
+        "Ask every holder what it has; names those that differ or lack it.",
+        operands=(Operand("[KEY]", required=False, complete="key"),),
+        options=(_OWN,),
+        details="Without KEY, all keys that this peer keeps. Exits 0 whatever is found; --json tells how many keys "
+        "diverge. A holder that does not answer is shown as silent: it may have anything.",
+    ),
     Command("status", "node:status", "The daemon about itself."),
     Command("id", "node:identity", "The id of this peer."),
     Command("peers", "node:peers", "Every peer known, the alive first."),
@@ -244,7 +253,6 @@ NOT_IN_THIS_VERSION = frozenset(
         "forget",
         "gc",
         "verify",
-        "audit",
         "lock",
         "invite",
         "join",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from peerd.api import answers, handlers, params
+from peerd.api.audit import send_audit
 from peerd.api.errors import (
     EncodingError,
     MethodError,
@@ -206,6 +207,8 @@ def _either() -> Iterator[Route]:
     pin = (*_ASK, IntegrityError, NoRoomError, StoreError)
     yield Route("GET", "/v1/ls", handlers.list_entries, (200,), list[results.Entry], params=named, errors=_ASK)
     yield Route("GET", "/v1/find", handlers.find, (200,), results.Find, params=named, errors=_ASK)
+    audit = (params.KEY, params.OWN, params.DIVERGENT, params.TIMEOUT)
+    yield Route("GET", "/v1/audit", send_audit, (200,), results.Audit, params=audit, errors=(*_ASK, StoreError))
     yield Route("POST", "/v1/pins/{target}", handlers.pin, (201,), results.Pinned, errors=pin)
     yield Route("DELETE", "/v1/pins/{target}", handlers.unpin, (200,), results.Pinned, errors=pin)
 

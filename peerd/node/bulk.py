@@ -22,7 +22,7 @@ from peerd.logs import short
 from peerd.node.tasks import Tasks
 from peerd.wire import frames
 from peerd.wire.codec import encode
-from peerd.wire.frames import HoldBody, VersionBody
+from peerd.wire.frames import HoldBody
 from peerd.wire.messages import CID_BYTES
 
 _TAG_PROOF = b"peerd/1 bulk proof\x00"
@@ -32,7 +32,7 @@ NONCE_BYTES = 32
 QUEUED_MAX = 64
 HOLDS_MAX = 8
 # Requests of ours under way at a time, by kind: below what the other end lets wait.
-ASKED_MAX = {frames.WANT: 32, frames.VERSIONS: 8, frames.HOLD: HOLDS_MAX}
+ASKED_MAX = {frames.WANT: 32, frames.VERSIONS: 8, frames.AUDIT: 4, frames.ROOTS: 4, frames.HOLD: HOLDS_MAX}
 OPENING_TIMEOUT_S = 5.0
 IDLE_CLOSE_S = 60.0
 PROGRESS_INTERVAL_S = 1.0
@@ -52,8 +52,8 @@ class BulkHandler(Protocol):
     async def hold(self, connection: "BulkConnection", body: HoldBody) -> bytes:
         """Take the content, and return the signed receipt once all of it is on disk."""
 
-    async def versions(self, key: bytes) -> list[VersionBody]:
-        """Return the versions known of a key, newest first."""
+    async def answer(self, kind: int, payload: bytes) -> bytes:
+        """Return the answer to a short question (a kind of frames.ANSWER_OF but HOLD); raises WireError."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +61,7 @@ class _Ask:
     """A request of ours that waits for answers; `left` are the blocks that are still to come."""
 
     future: asyncio.Future[bytes]
+    kind: int
     deliver: Deliver | None = None
     left: set[bytes] = field(default_factory=set)
     heard_at: float = 0.0
@@ -99,22 +100,19 @@ class BulkConnection:
 
         Raises UnreachableError where the connection breaks or stands still.
         """
-        await self._ask(frames.WANT, b"".join(cids), deliver=deliver, left=set(cids))
+        await self.ask(frames.WANT, b"".join(cids), deliver=deliver, left=set(cids))
 
     async def hold(self, body: HoldBody) -> bytes:
         """Ask the peer to hold content; return its receipt.
 
         Raises NoRoomError, RefusedError, UnreachableError.
         """
-        return await self._ask(frames.HOLD, encode(body))
+        return await self.ask(frames.HOLD, encode(body))
 
-    async def versions(self, key: bytes) -> list[VersionBody]:
-        """Return the versions that the peer knows of a key; raises UnreachableError, RefusedError, WireError."""
-        return frames.history_codec.decode_canonical(await self._ask(frames.VERSIONS, key))
-
-    async def _ask(
+    async def ask(
         self, kind: int, payload: bytes, *, deliver: Deliver | None = None, left: set[bytes] | None = None
     ) -> bytes:
+        """Ask and return the answer's payload, not checked; raises UnreachableError, RefusedError, NoRoomError."""
         async with self._room[kind]:
             return await self._ask_now(kind, payload, deliver=deliver, left=left)
 
@@ -123,7 +121,7 @@ class BulkConnection:
             raise UnreachableError("the connection is closed")
         loop = asyncio.get_running_loop()
         self._next_rid = rid = (self._next_rid + 1) & 0xFFFFFFFF
-        ask = _Ask(loop.create_future(), deliver, left or set(), loop.time())
+        ask = _Ask(loop.create_future(), kind, deliver, left or set(), loop.time())
         self._asks[rid] = ask
         self.used_at = loop.time()
         try:
@@ -228,8 +226,10 @@ class BulkConnection:
         elif kind == frames.FAILED:
             ask.future.set_exception(_failure(payload))
             ask.future.exception()
-        elif kind in (frames.HELD, frames.HISTORY):
+        elif kind == frames.ANSWER_OF.get(ask.kind):
             ask.future.set_result(payload)
+        elif kind != frames.PROGRESS:
+            raise WireError("frame_order")
 
     async def _serve(self) -> None:
         while True:
@@ -240,8 +240,7 @@ class BulkConnection:
                 if kind == frames.WANT:
                     await self._serve_want(rid, payload)
                 else:
-                    versions = await self._handler.versions(payload)
-                    await self._send(frames.HISTORY, rid, encode(versions))
+                    await self._send(frames.ANSWER_OF[kind], rid, await self._handler.answer(kind, payload))
             except StoreError:
                 await self._send(frames.FAILED, rid, b"store")
             except (UnreachableError, WireError) as error:

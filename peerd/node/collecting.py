@@ -58,6 +58,7 @@ async def expire_records(core: Core) -> int:
     while keys := await core.store.expired_records(wall, PAGE):
         for key in keys:
             await core.store.drop_record(key)
+            core.copies.drop(key)
         count += len(keys)
     while await core.store.drop_providers(wall, PAGE) == PAGE:
         pass

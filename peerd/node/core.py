@@ -14,6 +14,7 @@ from peerd.io.store.interface import Store
 from peerd.kad.contact import Contact
 from peerd.node.blocks import Intake, Room
 from peerd.node.bulk import BulkPool
+from peerd.node.copies import Copies
 from peerd.node.endpoint import Endpoint
 from peerd.node.events import Events
 from peerd.node.keylocks import KeyLocks
@@ -52,6 +53,7 @@ class Core:
     room: Room
     locks: KeyLocks = field(default_factory=KeyLocks)
     counts: Counts = field(default_factory=Counts)
+    copies: Copies = field(default_factory=Copies)
     own_address: str = ""
     """What this peer listens on, as people write it."""
     missing_since: dict[bytes, float] = field(default_factory=dict)

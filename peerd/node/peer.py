@@ -25,7 +25,7 @@ from peerd.io.environment import Datagrams, Environment
 from peerd.io.store.interface import Store
 from peerd.kad.contact import Address
 from peerd.logs import short
-from peerd.node import results, showing
+from peerd.node import auditing, results, showing
 from peerd.node.blocks import Intake, Room
 from peerd.node.bulk import BulkPool
 from peerd.node.claims import PINNED, drop_claim
@@ -34,6 +34,7 @@ from peerd.node.endpoint import Endpoint
 from peerd.node.events import Event, Events
 from peerd.node.get import Opened, open_target
 from peerd.node.joining import Candidate, Joining
+from peerd.node.leaving import hand_over
 from peerd.node.maintaining import Maintaining
 from peerd.node.members import Members, Source
 from peerd.node.placing import Holding
@@ -126,7 +127,7 @@ class Peer:
                 with suppress(PeerdError):  # a disk that fails is no reason to go without a word
                     await self._probing.remember()
                 await self._say_goodbye()
-                await self._maintaining.hand_over()
+                await hand_over(self._core)
         except (PeerdError, TimeoutError) as error:
             logger.warning("not everything was handed over", reason=str(error) or "no time")
         finally:
@@ -232,6 +233,14 @@ class Peer:
     async def history(self, name: str) -> Sequence[results.HistoryEntry]:
         """Return the versions known of a name."""
         return await showing.history(self._core, name)
+
+    async def audit(self, name: str | None) -> results.Audit:
+        """Ask every holder of a name, or of all keys that this peer keeps, what it has."""
+        return await auditing.audit(self._core, name)
+
+    def audit_pages(self, name: str | None) -> AsyncIterator[Sequence[results.AuditedKey]]:
+        """Yield what an audit finds, some keys at a time."""
+        return auditing.audit_pages(self._core, name)
 
     async def find(self, target: str) -> results.Find:
         """Do a lookup and return it hop by hop."""

@@ -19,6 +19,7 @@ from peerd.io.store.bounds import RootClass
 from peerd.io.store.interface import Root, RootKind
 from peerd.kad.contact import Contact
 from peerd.logs import short
+from peerd.node.answering import answer
 from peerd.node.blocks import BlockWriter, link_whole
 from peerd.node.bulk import BulkConnection
 from peerd.node.claims import added_claim, forget_older_claims, name_claim
@@ -28,7 +29,7 @@ from peerd.node.nearest import holders_of
 from peerd.node.providing import CACHE, REPLICA, announce, find_providers, sources_of
 from peerd.records.receipt import OF_CONTENT, RECEIPT_LIFE_S, Receipt, receipts
 from peerd.records.record import INLINE, read_record
-from peerd.wire.frames import HoldBody, VersionBody
+from peerd.wire.frames import HoldBody
 from peerd.wire.messages import Ping
 
 KINDS: tuple[RootKind, ...] = ("raw", "file", "directory")
@@ -286,23 +287,9 @@ class Holding:
         if over > 0 and await self._core.room.free(over) < over:
             raise NoRoomError("no room for that content within the quota")
 
-    async def versions(self, key: bytes) -> list[VersionBody]:
-        """Return the versions known here of a key."""
-        if len(key) != 32:
-            raise WireError("versions")
-        rows = await self._core.store.history(Key(key))
-        return [
-            VersionBody(
-                sequence=entry.row.sequence,
-                writer=entry.row.writer,
-                nonce=entry.row.nonce,
-                cid=entry.row.cid,
-                size=entry.row.size,
-                deleted=entry.row.deleted,
-                conflict=entry.conflict,
-            )
-            for entry in rows
-        ]
+    async def answer(self, kind: int, payload: bytes) -> bytes:
+        """Return what this peer knows of keys and roots."""
+        return await answer(self._core, kind, payload)
 
 
 async def inline_value(core: Core, cid: bytes) -> bytes | None:

@@ -1,5 +1,6 @@
 """Who has content: signed provider records, told to the peers nearest to the root, and found there again."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from peerd.content.cid import Cid
@@ -28,8 +29,11 @@ class Found:
     answered: set[PeerId]
 
 
-async def announce(core: Core, root: Cid, kind: int) -> None:
-    """Tell the peers nearest to `root` that we have it (REPLICA, CACHE) or have it no more (GONE)."""
+async def announce(core: Core, root: Cid, kind: int, *, told: Container[PeerId] = ()) -> list[Contact]:
+    """Tell the peers nearest to `root` that we have it (REPLICA, CACHE) or have it no more (GONE).
+
+    Those `told` before are left out. Returns who is nearest now.
+    """
     wall = core.environment.clock.wall()
     life_s = int(core.settings.republish_interval_s * LIFE_IN_REPUBLISH_INTERVALS) + 60
     statement = Provider(
@@ -45,13 +49,15 @@ async def announce(core: Core, root: Cid, kind: int) -> None:
         expires = 0.0 if kind == GONE else wall + statement.life_s
         await core.store.put_provider(Key(root.digest), core.peer, raw, expires)
     except (NoRoomError, StoreError):
-        return
+        return []
     holders = await holders_of(core, root.digest, RECORD_HOLDERS)
     with Asking(core.endpoint, timeout_s=FIND_TIMEOUT_S) as asking:
         for contact in holders.contacts:
-            asking.ask(contact, AddProvider, raw, silent_after_s=0)
+            if contact.peer not in told:
+                asking.ask(contact, AddProvider, raw, silent_after_s=0)
         while await asking.next() is not None:
             pass
+    return holders.contacts
 
 
 async def find_providers(core: Core, root: Cid, *, enough: int | None = None) -> Found:

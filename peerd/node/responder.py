@@ -23,7 +23,7 @@ from peerd.records.provider import GONE, providers
 from peerd.records.record import Record, read_record
 from peerd.wire import limits, messages
 from peerd.wire.envelope import PLAINTEXT_MAX_BYTES
-from peerd.wire.messages import Done, Newer, Nodes, Pong, Providers, Refused, Reply, Request, Stored, Value
+from peerd.wire.messages import Compared, Done, Newer, Nodes, Pong, Providers, Refused, Reply, Request, Stored, Value
 
 # What the fields beside contacts and record take at most in a reply: tag, request id, lengths, seconds left.
 _REPLY_FIELDS_BYTES = 32
@@ -67,6 +67,8 @@ class Responder:
                 return self._leave(request)
             case messages.Release():
                 return self._release(peer, request)
+            case messages.Compare():
+                return self._compare(request)
 
     def _nearest(self, target: bytes, asker: PeerId, room: int) -> bytes:
         contacts = self._core.members.closest(target, limits.CONTACTS_MAX, (asker,))
@@ -177,6 +179,23 @@ class Responder:
         if member is None or member.state == "left":
             self._core.endpoint.drop_session(peer)
             self._core.bulk.drop(peer)
+
+    async def _compare(self, request: messages.Compare) -> Reply:
+        try:
+            asked = request.split()
+            found = [await self._core.store.record(key) for key, _ in asked]
+        except WireError as error:
+            self._core.counts.rejected[error.reason] += 1
+            return Refused(request.rid, REFUSED_BAD)
+        except StoreError:
+            return Refused(request.rid, REFUSED_STORE)
+        return Compared(
+            request.rid,
+            bytes(
+                raw is not None and read_record(raw).version.digest.startswith(digest)
+                for (_, digest), raw in zip(asked, found, strict=True)
+            ),
+        )
 
     async def _release(self, peer: PeerId, request: messages.Release) -> Reply:
         try:

@@ -216,3 +216,31 @@ class Verified(Struct, frozen=True, kw_only=True):
     damaged: int
     mended: int
     lost: int
+
+
+class AuditedKey(Struct, frozen=True, kw_only=True):
+    """What the holders of a key have: peer ids of those with the newest version, without any, with another one.
+
+    `silent` did not answer, and may have anything; `versions` says what the differing ones have.
+    """
+
+    key: str
+    version: str | None
+    deleted: bool
+    holders: list[str]
+    missing: list[str]
+    differing: list[str]
+    silent: list[str]
+    versions: dict[str, str]
+
+    @property
+    def divergent(self) -> bool:
+        """Whether a holder that answered lacks the newest version."""
+        return bool(self.missing or self.differing)
+
+
+class Audit(Struct, frozen=True, kw_only=True):
+    """What every holder has, key by key; `divergent` counts the keys of which some holder has not the newest."""
+
+    keys: list[AuditedKey]
+    divergent: int

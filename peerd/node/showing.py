@@ -24,6 +24,7 @@ from peerd.node.reading import Reading, need, read, record_of
 from peerd.node.results import GetOptions
 from peerd.records.record import INLINE, read_record
 from peerd.records.version import version_text
+from peerd.wire import frames
 from peerd.wire.frames import VersionBody
 from peerd.wire.messages import FindProviders, FindValue, Ping, Providers
 
@@ -186,7 +187,7 @@ async def _versions(core: Core, name: Name) -> list[tuple[results.HistoryEntry, 
     for contact in holders.contacts[:HISTORIES_ASKED]:
         try:
             connection = await core.bulk.get(contact)
-            told = await connection.versions(name.key)
+            told = frames.history_codec.decode_canonical(await connection.ask(frames.VERSIONS, name.key))
         except (UnreachableError, RefusedError, WireError):
             continue
         for version in told:

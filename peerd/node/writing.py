@@ -172,6 +172,7 @@ class _Write:
             if not self.quorum.receipts:
                 raise TimedOutError("no majority of the key's holders acknowledged it in time")
         holders = list(self.quorum.receipts)
+        self.core.copies.note(self.record.key, self.record.version.digest, self.quorum.receipts)
         return Written(self.record, holders, self.wanted, None)
 
     def _over(self) -> bool:

@@ -18,16 +18,23 @@ _HEADER = struct.Struct(">IBI")
 HEADER_BYTES = _HEADER.size
 NONCE_BYTES = 32
 PROOF_BYTES = 32 + 64
+KEY_BYTES = 32
 
 # Opening: the acceptor's nonce, the caller's proof, the acceptor's consent.
 NONCE, PROOF, READY = 1, 2, 3
 # Requests.
-WANT, HOLD, VERSIONS = 16, 17, 18
+WANT, HOLD, VERSIONS, AUDIT, ROOTS = 16, 17, 18, 24, 25
 # Answers.
-BLOCK, MISSING, HELD, PROGRESS, HISTORY, FAILED = 32, 33, 34, 35, 36, 37
+BLOCK, MISSING, HELD, PROGRESS, HISTORY, FAILED, AUDITED, KEPT = 32, 33, 34, 35, 36, 37, 44, 45
 
-REQUESTS = frozenset({WANT, HOLD, VERSIONS})
-ANSWERS = frozenset({BLOCK, MISSING, HELD, PROGRESS, HISTORY, FAILED})
+ANSWER_OF = {HOLD: HELD, VERSIONS: HISTORY, AUDIT: AUDITED, ROOTS: KEPT}
+"""What answers a request that has one answer; a WANT has one for each block."""
+
+REQUESTS = frozenset({WANT, *ANSWER_OF})
+ANSWERS = frozenset({BLOCK, MISSING, PROGRESS, FAILED, *ANSWER_OF.values()})
+
+# What a peer says of a root: nothing of it is there, not all of it, a cached copy, a promised one, one pinned besides.
+ABSENT, INCOMPLETE, CACHED, PROMISED, PINNED = range(5)
 
 # The least and most bytes of each kind's payload.
 _PAYLOAD_BYTES = {
@@ -37,12 +44,16 @@ _PAYLOAD_BYTES = {
     WANT: (CID_BYTES, limits.WANTS_PER_FRAME_MAX * CID_BYTES),
     HOLD: (1, limits.HOLD_MAX_BYTES),
     VERSIONS: (32, 32),
+    AUDIT: (KEY_BYTES, limits.AUDITED_PER_FRAME_MAX * KEY_BYTES),
+    ROOTS: (CID_BYTES, limits.AUDITED_PER_FRAME_MAX * CID_BYTES),
     BLOCK: (CID_BYTES, limits.FRAME_MAX_BYTES),
     MISSING: (CID_BYTES, CID_BYTES),
     HELD: (1, limits.RECEIPT_MAX_BYTES),
     PROGRESS: (0, 0),
     HISTORY: (1, limits.HISTORY_MAX_BYTES),
     FAILED: (1, limits.REFUSAL_CODE_MAX),
+    AUDITED: (1, limits.AUDITED_MAX_BYTES),
+    KEPT: (1, limits.AUDITED_PER_FRAME_MAX),
 }
 
 
@@ -79,8 +90,25 @@ class VersionBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=Tr
     conflict: bool
 
 
+class AuditedBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """What a peer has under a key. `known` is 0 for a value, 1 for a tombstone, 2 for a floor, which has no digest.
+
+    `digest` is the beginning of the record's: one version with two contents differs too.
+    """
+
+    sequence: Annotated[int, Meta(ge=0, le=limits.SEQUENCE_MAX)]
+    writer: Bytes32
+    nonce: Annotated[bytes, Meta(min_length=8, max_length=8)]
+    digest: Annotated[bytes, Meta(max_length=16)]
+    known: Annotated[int, Meta(ge=0, le=2)]
+
+
 hold_codec: Codec[HoldBody] = Codec(HoldBody)
 history_codec: Codec[list[VersionBody]] = Codec(Annotated[list[VersionBody], Meta(max_length=limits.VERSIONS_MAX)])
+
+audited_codec: Codec[list[AuditedBody | None]] = Codec(
+    Annotated[list[AuditedBody | None], Meta(min_length=1, max_length=limits.AUDITED_PER_FRAME_MAX)]
+)
 
 
 def pack(kind: int, rid: int, payload: bytes = b"") -> bytes:
@@ -109,7 +137,14 @@ def unpack_header(raw: bytes) -> tuple[int, int, int]:
 
 
 def split_cids(payload: bytes) -> list[bytes]:
-    """Return the CIDs of a WANT; raises WireError where it is not a whole number of them."""
+    """Return the CIDs of a WANT or ROOTS; raises WireError where it is not a whole number of them."""
     if not payload or len(payload) % CID_BYTES:
         raise WireError("want")
     return [payload[at : at + CID_BYTES] for at in range(0, len(payload), CID_BYTES)]
+
+
+def split_keys(payload: bytes) -> list[bytes]:
+    """Return the keys of an AUDIT; raises WireError where it is not a whole number of them."""
+    if not payload or len(payload) % KEY_BYTES:
+        raise WireError("audit")
+    return [payload[at : at + KEY_BYTES] for at in range(0, len(payload), KEY_BYTES)]

@@ -33,6 +33,9 @@ CONTACTS_MAX = 20
 # Provider statements in one answer; each is about 160 bytes, so that they leave room for contacts.
 PROVIDERS_PER_ANSWER_MAX = 5
 
+# Versions compared in one question, 48 bytes each: as many as fit the datagram. Each costs a look at the disk.
+COMPARED_MAX = 23
+
 # The text of a refusal: remote text that ends in our counters and logs.
 REFUSAL_CODE_MAX = 32
 
@@ -63,6 +66,10 @@ WANTS_PER_FRAME_MAX = 64
 HOLD_MAX_BYTES = 512
 VERSIONS_MAX = 32
 HISTORY_MAX_BYTES = 4096
+
+# Keys or roots that somebody may have us look up for one frame, and the longest answer about so many keys.
+AUDITED_PER_FRAME_MAX = 512
+AUDITED_MAX_BYTES = 3 + AUDITED_PER_FRAME_MAX * 73
 
 # A promise or an announcement lives at most so long without being renewed.
 RECEIPT_LIFE_MAX_S = 400 * 86400

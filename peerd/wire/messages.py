@@ -8,10 +8,13 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from peerd.errors import WireError
+from peerd.ids import ID_BYTES, Key
 from peerd.wire import limits
 from peerd.wire.codec import Codec, encode
 
 CID_BYTES = 36
+COMPARED_BYTES = 48
 CID_RAW, CID_DAG_PB = b"\x01\x55\x12\x20", b"\x01\x70\x12\x20"
 """What the 36 bytes of a CID begin with: version 1, the codec, sha2-256 of 32 bytes."""
 
@@ -97,6 +100,23 @@ class Release(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, 
     record: RecordBytes
 
 
+class Compare(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=32):
+    """Which of these versions have you: for each 32 bytes of key and the first 16 of the record's digest."""
+
+    rid: RequestId
+    versions: Annotated[bytes, Meta(min_length=COMPARED_BYTES, max_length=limits.COMPARED_MAX * COMPARED_BYTES)]
+
+    def split(self) -> list[tuple[Key, bytes]]:
+        """Return (key, first bytes of the digest) of each; raises WireError where the length is none of theirs."""
+        raw = self.versions
+        if len(raw) % COMPARED_BYTES:
+            raise WireError("compare")
+        return [
+            (Key(raw[at : at + ID_BYTES]), raw[at + ID_BYTES : at + COMPARED_BYTES])
+            for at in range(0, len(raw), COMPARED_BYTES)
+        ]
+
+
 class Pong(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=64):
     """I am here.
 
@@ -146,6 +166,13 @@ class Newer(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, ta
     record: RecordBytes
 
 
+class Compared(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=96):
+    """A byte for each version asked about, in order: 1 where it is here, 0 where another one or none is."""
+
+    rid: RequestId
+    same: Annotated[bytes, Meta(min_length=1, max_length=limits.COMPARED_MAX)]
+
+
 class Done(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=70):
     """Understood and done."""
 
@@ -159,8 +186,8 @@ class Refused(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, 
     code: RefusalCode
 
 
-Request = Ping | FindNode | FindValue | FindProviders | Store | AddProvider | Members | Leave | Release
-Reply = Pong | Nodes | Value | Providers | Stored | Newer | Done | Refused
+Request = Ping | FindNode | FindValue | FindProviders | Store | AddProvider | Members | Leave | Release | Compare
+Reply = Pong | Nodes | Value | Providers | Stored | Newer | Done | Compared | Refused
 
 _codec: Codec[Request | Reply] = Codec(Request | Reply)
 
@@ -170,6 +197,8 @@ decode = _codec.decode
 
 __all__ = [
     "AddProvider",
+    "Compare",
+    "Compared",
     "Done",
     "FindNode",
     "FindProviders",

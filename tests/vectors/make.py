@@ -227,6 +227,7 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Leave(rid, notice),
         messages.Release(rid, CONTENT, record.raw),
         messages.Release(rid, CONTENT, b""),
+        messages.Compare(rid, record.key + record.version.digest[:16]),
         messages.Pong(rid, b"\x11" * 8),
         messages.Nodes(rid, packed),
         messages.Nodes(rid, b""),
@@ -238,6 +239,7 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Stored(rid, receipt),
         messages.Newer(rid, record.raw),
         messages.Done(rid),
+        messages.Compared(rid, b"\x01"),
         messages.Refused(rid, "no_room"),
     ]
     return [
@@ -329,6 +331,7 @@ def all_frames() -> dict[str, Any]:
         frames.VersionBody(2, ALICE.peer, NONCE, None, 0, deleted=True, conflict=False),
         frames.VersionBody(1, BOB.peer, NONCE, CONTENT, 7, deleted=False, conflict=True),
     ]
+    audited = [frames.AuditedBody(2, ALICE.peer, NONCE, bytes(range(16)), 1), None]
     receipt = receipts.sign(BOB, receipt_body(OF_CONTENT, inline_record(ALICE)))
     made = [
         ("NONCE", 0, nonce, None),
@@ -342,6 +345,10 @@ def all_frames() -> dict[str, Any]:
         ("MISSING", 1, FOLDER_CID, {"cid": FOLDER_CID}),
         ("HELD", 2, receipt, {"receipt": receipt}),
         ("PROGRESS", 3, b"", None),
+        ("AUDIT", 5, name_key(OPEN, NAME) + seed("key"), {"keys": [name_key(OPEN, NAME), seed("key")]}),
+        ("ROOTS", 6, CONTENT + FOLDER_CID, {"cids": [CONTENT, FOLDER_CID]}),
+        ("AUDITED", 5, encode(audited), {"audited": [asdict(each) if each else None for each in audited]}),
+        ("KEPT", 6, bytes([frames.PROMISED, frames.ABSENT]), {"kept": [frames.PROMISED, frames.ABSENT]}),
         ("HISTORY", 4, encode(versions), {"versions": [asdict(each) for each in versions]}),
         ("FAILED", 3, b"no_room", {"code": "no_room"}),
     ]

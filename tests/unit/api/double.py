@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import io
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import UNSET
@@ -75,6 +75,7 @@ class DoublePeer:
     body_excess: int = 0
     pieces_read: int = 0
     bodies_open: int = 0
+    audited: "list[list[results.AuditedKey]]" = field(default_factory=list)
     waiting: asyncio.Event | None = None
     taking: asyncio.Event | None = None
     put_started: asyncio.Event = field(default_factory=asyncio.Event)
@@ -149,6 +150,19 @@ class DoublePeer:
         stored = self._find(name)
         size = len(stored.data)
         return [results.HistoryEntry(version=stored.version, writer=ID, cid=stored.cid, size=size, deleted=False)]
+
+    async def audit_pages(self, name: str | None) -> AsyncIterator[Sequence[results.AuditedKey]]:
+        self._raise()
+        self.bodies_open += 1
+        try:
+            for page in self.audited:
+                if not page:
+                    await asyncio.Event().wait()
+                yield [each for each in page if name in (None, each.key)]
+            if self.break_at is not None:
+                raise self.break_with
+        finally:
+            self.bodies_open -= 1
 
     async def pin(self, target: str) -> results.Pinned:
         self._raise()

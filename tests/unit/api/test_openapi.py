@@ -18,6 +18,7 @@ PROMISED = {
     "/v1/content/{cid}/stat": {"get"},
     "/v1/ls": {"get"},
     "/v1/find": {"get"},
+    "/v1/audit": {"get"},
     "/v1/pins/{target}": {"post", "delete"},
     "/v1/status": {"get"},
     "/v1/peers": {"get"},

@@ -74,6 +74,39 @@ def test_history_find_peers_and_pins(daemon: Daemon, peer: Peer) -> None:
     assert [(r.method, r.target) for r in daemon.requests[-2:]] == [("POST", "/v1/pins/k"), ("DELETE", "/v1/pins/k")]
 
 
+AUDITED = {
+    "key": "k", "version": "v2", "deleted": False, "holders": ["a", "b"], "missing": ["c"], "differing": ["d"],
+    "silent": ["e"], "versions": {"d": "v1"},
+}  # fmt: skip
+
+
+def test_audit_of_a_key_names_who_has_it_lacks_it_differs_and_says_nothing(daemon: Daemon, peer: Peer) -> None:
+    told = {"keys": [AUDITED], "divergent": 1}
+    daemon.answers(as_json(told))
+    ended = peer("audit", "k/1", "--own")
+    assert ended.out.decode().splitlines() == [
+        "k           version v2", "  has it    a", "  has it    b", "  lacks it  c", "  differs   d has v1",
+        "  silent    e",
+    ]  # fmt: skip
+    assert (ended.status, ended.err) == (0, "its holders differ\n")
+    assert daemon.requests[0].target == "/v1/audit?own=1&key=k%2F1"
+    assert peer("audit", "k", "--json").json == told
+    assert peer("audit", "k", "-q").err == ""
+
+
+def test_audit_of_all_keys_shows_those_that_diverge(daemon: Daemon, peer: Peer) -> None:
+    daemon.answers(as_json({"keys": [AUDITED], "divergent": 1}))
+    ended = peer("audit")
+    assert "  have it   2\n" in ended.out.decode()
+    assert (ended.status, ended.err) == (0, "1 key whose holders differ\n")
+    assert daemon.requests[0].target == "/v1/audit?divergent=1"
+    daemon.answers(as_json({"keys": [], "divergent": 0}))
+    ended = peer("audit")
+    assert (ended.status, ended.out, ended.err) == (0, b"", "all holders that answered have the same\n")
+    assert peer("audit", "--json").json == {"keys": [], "divergent": 0}
+    assert daemon.requests[-1].target == "/v1/audit"
+
+
 def test_rm(daemon: Daemon, peer: Peer) -> None:
     daemon.answers(as_json(PUT))
     ended = peer("rm", "k", "--if-version", "v1", "--own")

@@ -108,7 +108,7 @@ def test_lab_takes_all_that_follows_unread() -> None:
         ("ping", ""),
         ("watch", "k"),
         ("token", "rotate"),
-        ("audit",),
+        ("doctor",),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2_without_a_connection(

@@ -59,11 +59,12 @@ def test_the_table_of_a_statement_has_its_fields_in_order(section: str, kind: ty
     assert told == list(kind.__struct_fields__)
 
 
-def test_the_tables_of_hold_and_history_have_their_fields_in_order() -> None:
+def test_the_tables_of_hold_history_and_audited_have_their_fields_in_order() -> None:
     named = [row[1].strip("`") for row in rows(SECTIONS["Bulk"]) if row[1].startswith("`")]
     assert [name for name in named if name.islower()] == [
         *frames.HoldBody.__struct_fields__,
         *frames.VersionBody.__struct_fields__,
+        *frames.AuditedBody.__struct_fields__,
     ]
 
 
@@ -113,5 +114,6 @@ def test_a_whole_record_fits_every_message_that_carries_one() -> None:
         messages.Release(rid, cid, record),
         messages.Value(rid, record, limits.TTL_MAX_S, b""),
         messages.Newer(rid, record),
+        messages.Compare(rid, bytes(limits.COMPARED_MAX * messages.COMPARED_BYTES)),
     ):
         assert len(encode(message)) <= envelope.PLAINTEXT_MAX_BYTES

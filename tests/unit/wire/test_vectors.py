@@ -99,8 +99,17 @@ def test_a_frame_is_read_as_its_fields(case: dict[str, Any]) -> None:
     assert (length, kind, rid) == (len(data) - frames.HEADER_BYTES, getattr(frames, case["name"]), case["id"])
     payload = data[frames.HEADER_BYTES :]
     codecs: dict[str, Codec[Any]] = {"HOLD": frames.hold_codec, "HISTORY": frames.history_codec}
-    if case["name"] == "WANT":
+    if case["name"] in ("WANT", "ROOTS"):
         assert [cid.hex() for cid in frames.split_cids(payload)] == case["fields"]["cids"]
+    elif case["name"] == "AUDIT":
+        assert [key.hex() for key in frames.split_keys(payload)] == case["fields"]["keys"]
+    elif case["name"] == "AUDITED":
+        told = [
+            msgspec.structs.asdict(each) if each else None for each in frames.audited_codec.decode_canonical(payload)
+        ]
+        assert make.plain({"audited": told}) == case["fields"]
+    elif case["name"] == "KEPT":
+        assert list(payload) == case["fields"]["kept"]
     elif case["name"] in codecs:
         value = codecs[case["name"]].decode_canonical(payload)
         read = (

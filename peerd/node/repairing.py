@@ -1,0 +1,242 @@
+"""Records where they belong: counted among those nearest to their keys, and given to those that lack them.
+
+One holder gives, and not all: of those that were there before the last change the nearest to the key. Content is
+restoring's; who is there at all is members'.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from typing import NamedTuple
+
+from loguru import logger
+
+from peerd.errors import PeerdError, RefusedError, WireError
+from peerd.ids import Key, PeerId, distance
+from peerd.kad.contact import Contact
+from peerd.node.asking import Asking
+from peerd.node.copies import DIGEST_BYTES
+from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.holding import check_record_receipt, keep_record, left_s
+from peerd.node.reading import record_of
+from peerd.node.restoring import Restoring
+from peerd.records.record import Record, read_record
+from peerd.wire import limits
+from peerd.wire.messages import Compare, Compared, Newer, Reply, Store, Stored
+
+PAGE = 128
+# Changes of membership are gathered for this long before what is kept is placed anew.
+SETTLE_S = 1.0
+# Where something is still missing after a round, the next one comes soon, then later and later.
+RETRY_FIRST_S = 2.0
+GIVEN_AT_ONCE = 16
+# A peer that said it has no room is not asked again for so long; the next nearest takes its share.
+FULL_S = 60.0
+FULL_MAX = 256
+
+
+class Due(NamedTuple):
+    """A record that some of its holders seem to lack."""
+
+    record: Record
+    to: list[Contact]
+    owed: bool
+    """Whether we are one of the holders, who count it as missing until all have it."""
+
+
+class Repairing:
+    """The loop that restores copies of this peer's records, then of its content."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._content = Restoring(core)
+        self._changed = asyncio.Event()
+        self._round_at = core.now()
+        self._retry_s = RETRY_FIRST_S
+        self._full: OrderedDict[PeerId, float] = OrderedDict()
+
+    def changed(self) -> None:
+        """Somebody came or went: what is kept may be in the wrong place."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """After changes of membership, and now and then, see that what we keep is where it should be."""
+        core, rng = self._core, self._core.environment.rng
+        while True:
+            pause_s = core.settings.repair_interval_s * rng.uniform(0.9, 1.1)
+            try:
+                async with asyncio.timeout(min(pause_s, self._retry_s) if core.missing_since else pause_s):
+                    await self._changed.wait()
+                self._retry_s = RETRY_FIRST_S
+            except TimeoutError:
+                self._retry_s = min(2 * self._retry_s, core.settings.repair_interval_s)
+            await asyncio.sleep(SETTLE_S * rng.uniform(0.8, 1.2))
+            self._changed.clear()
+            if core.members.alive_count() == 0:
+                core.missing_since.clear()  # alone nothing lacks what could be had
+                continue
+            try:
+                await self._round()
+            except PeerdError as error:
+                logger.warning("copies could not be restored for now", reason=str(error))
+
+    async def republish(self) -> None:
+        """Count everything anew, and announce all content again."""
+        self._core.copies.clear()
+        self._content.forget()
+        self._changed.set()
+        await self._content.announce_all()
+
+    async def _round(self) -> None:
+        core = self._core
+        started, epoch = core.now(), core.members.epoch
+        lacking: set[bytes] = set()
+        given = await self._records(lacking)
+        restored = await self._content.round(lacking)
+        for lost in [key for key in core.missing_since if key not in lacking]:
+            del core.missing_since[lost]
+        for key in lacking:
+            core.missing_since.setdefault(key, started)
+        if given or restored:
+            core.events.emit("repair", records=given, content=restored)
+        if core.members.epoch != epoch:
+            self._changed.set()
+        self._round_at = started
+
+    async def _records(self, lacking: set[bytes]) -> int:
+        """Give records to those of their holders that lack them; return how many records were given."""
+        core = self._core
+        after, given = None, 0
+        while page := await core.store.records(after, PAGE):
+            due = [one for key, raw in page if (one := self._due(key, raw)) is not None]
+            await self._compare(due)
+            due = [one for each in due if (one := self._due(each.record.key, each.record.raw)) is not None]
+            for at in range(0, len(due), GIVEN_AT_ONCE):
+                part = due[at : at + GIVEN_AT_ONCE]
+                outcomes = await asyncio.gather(*(self._give(one) for one in part))
+                given += sum(outcomes)
+                lacking.update(
+                    one.record.key for one, done in zip(part, outcomes, strict=True) if one.owed and not done
+                )
+            after = page[-1][0]
+            await asyncio.sleep(0)
+        return given
+
+    async def _compare(self, due: list[Due]) -> None:
+        """Ask those that seem to lack records whether they do: a few bytes for what may be there already."""
+        core = self._core
+        asked: dict[Contact, list[Record]] = {}
+        for one in due:
+            for contact in one.to:
+                asked.setdefault(contact, []).append(one.record)
+        with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
+            parts: dict[PeerId, deque[list[Record]]] = {}
+            for contact, records in asked.items():
+                chunks = parts.setdefault(contact.peer, deque(batched(records, limits.COMPARED_MAX)))
+                self._ask_next(asking, contact, chunks)
+            while (answer := await asking.next()) is not None:
+                chunks = parts[answer.contact.peer]
+                if answer.reply is None:
+                    continue  # it is given the records, and may then refuse them
+                self._note_same(answer.contact.peer, chunks.popleft(), answer.reply)
+                self._ask_next(asking, answer.contact, chunks)
+
+    @staticmethod
+    def _ask_next(asking: Asking, contact: Contact, chunks: deque[list[Record]]) -> None:
+        if chunks:
+            versions = b"".join(record.key + record.version.digest[:DIGEST_BYTES] for record in chunks[0])
+            asking.ask(contact, Compare, versions, silent_after_s=0)
+
+    def _note_same(self, peer: PeerId, records: list[Record], reply: Reply) -> None:
+        if not isinstance(reply, Compared) or len(reply.same) != len(records):
+            self._core.counts.rejected["reply_kind"] += 1
+            return
+        for record, same in zip(records, reply.same, strict=True):
+            if same:
+                self._core.copies.note(record.key, record.version.digest, (peer,))
+
+    def _due(self, key: Key, raw: bytes) -> Due | None:
+        """Return what is to be done for a record, None where nothing is, or it is another's turn."""
+        core = self._core
+        contacts, ours = self._holders(key)
+        record = read_record(raw)
+        have = core.copies.of(key, record.version.digest) or ()
+        lack = [contact for contact in contacts if contact.peer not in have]
+        if not lack:
+            return None
+        if not ours:
+            # We keep what others should: the nearest of them is told, and sees to the rest.
+            return Due(record, [contacts[0]], owed=False) if contacts[0] is lack[0] else None
+        if key not in core.missing_since and not self._our_turn(key, contacts):
+            return None
+        return Due(record, lack, owed=True)
+
+    def _holders(self, key: Key) -> tuple[list[Contact], bool]:
+        """Return the nearest that have room, and whether we are one of the holders."""
+        now = self._core.now()
+        while self._full and next(iter(self._full.values())) < now:
+            self._full.popitem(last=False)
+        contacts, ours = self._core.members.nearest_with_us(key, RECORD_HOLDERS)
+        if not any(contact.peer in self._full for contact in contacts):
+            return contacts, ours
+        others = self._core.members.closest(key, RECORD_HOLDERS, exclude=self._full)
+        return others[: RECORD_HOLDERS - ours], ours
+
+    def _our_turn(self, key: bytes, contacts: list[Contact]) -> bool:
+        """Return whether of a record's holders that were there before the last change we are the nearest."""
+        core = self._core
+        own = distance(core.members.own_place, key)
+        for contact in contacts:
+            member = core.members.all.get(contact.peer)
+            was_there = member is not None and member.came_at <= self._round_at
+            if was_there and distance(contact.place, key) < own:
+                return False
+        return True
+
+    async def _give(self, due: Due) -> bool:
+        """Store a record on those that lack it; return whether all of them have it now."""
+        core, record = self._core, due.record
+        life_s = await left_s(core, record)
+        if life_s == 0:
+            return True
+        missing = {contact.peer: contact for contact in due.to}
+        newest: Record | None = None
+        with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
+            for contact in due.to:
+                asking.ask(contact, Store, record.raw, life_s, silent_after_s=0)
+            while (answer := await asking.next()) is not None:
+                peer = answer.contact.peer
+                if isinstance(answer.error, RefusedError):
+                    self._refused(peer, answer.error)
+                elif answer.reply is not None:
+                    newer = self._take(peer, record, answer.reply)
+                    newest = newer if newest is None or (newer and newer.version > newest.version) else newest
+                    missing.pop(peer, None)
+        if newest is not None and newest.version > record.version:
+            # We were the stale one: what is newer is kept here and goes to all.
+            await keep_record(core, newest, None)
+            return await self._give(Due(newest, self._holders(record.key)[0], due.owed))
+        return not missing
+
+    def _take(self, peer: PeerId, record: Record, reply: Reply) -> Record | None:
+        """Note what a holder answered; return the newer version that it showed."""
+        core = self._core
+        try:
+            if isinstance(reply, Stored):
+                check_record_receipt(core, reply.receipt, record, peer)
+                core.copies.note(record.key, record.version.digest, (peer,))
+            elif isinstance(reply, Newer):
+                return record_of(core, reply, record.key)
+        except WireError as error:
+            core.counts.rejected[error.reason] += 1
+        return None
+
+    def _refused(self, peer: PeerId, error: RefusedError) -> None:
+        if error.reason == "no_room":
+            self._full[peer] = self._core.now() + FULL_S
+            if len(self._full) > FULL_MAX:
+                self._full.popitem(last=False)
+
+
+def batched(records: list[Record], size: int) -> list[list[Record]]:
+    """Return the records in parts of at most `size`."""
+    return [records[at : at + size] for at in range(0, len(records), size)]

@@ -1,0 +1,160 @@
+"""Content where it belongs: promised copies counted by their provider records, and restored by one of their holders.
+
+A root is looked at when those that should hold it, or those that do, have changed since it was counted last; else
+nothing is asked. The nearest of the living holders restores.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from loguru import logger
+
+from peerd.content.cid import Cid
+from peerd.errors import PeerdError
+from peerd.ids import PeerId, distance
+from peerd.io.store.interface import Root
+from peerd.kad.contact import Contact
+from peerd.node.claims import PINNED, read_name_claim
+from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.placing import Content, place
+from peerd.node.providing import CACHE, REPLICA, announce, find_providers
+
+PAGE = 128
+RESTORED_AT_ONCE = 8
+# Roots whose last count is remembered; of more the oldest are counted again.
+SEEN_MAX = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found when a root's copies were counted last."""
+
+    nearest: frozenset[PeerId]
+    living: frozenset[PeerId]
+    whole: bool
+
+
+class Restoring:
+    """Sees to the copies of the content that this peer keeps."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._seen: dict[bytes, Seen] = {}
+        self._told: dict[bytes, frozenset[PeerId]] = {}
+        self._started_at = core.environment.clock.wall()
+
+    def forget(self) -> None:
+        """Have every root counted anew."""
+        self._seen.clear()
+
+    async def announce_all(self) -> None:
+        """Tell everywhere what is kept here, before the last announcements end."""
+        after = None
+        while roots := await self._core.store.roots(after, PAGE):
+            for root in roots:
+                if root.complete:
+                    await self._announce(root, frozenset())
+            after = roots[-1].cid
+
+    async def round(self, lacking: set[bytes]) -> int:
+        """Count what may have changed and restore what lacks copies; return how many roots were restored.
+
+        Roots that still lack some go into `lacking`.
+        """
+        after, restored = None, 0
+        while roots := await self._core.store.roots(after, PAGE):
+            await self._announce_to_newcomers(roots)
+            due = [root for root in roots if root.complete and root.class_ != "cache" and self._is_due(root)]
+            for at in range(0, len(due), RESTORED_AT_ONCE):
+                done = await asyncio.gather(*(self._safely(root, lacking) for root in due[at : at + RESTORED_AT_ONCE]))
+                restored += sum(done)
+            after = roots[-1].cid
+            await asyncio.sleep(0)
+        return restored
+
+    def _is_due(self, root: Root) -> bool:
+        seen = self._seen.get(root.cid)
+        if seen is None or not seen.whole or seen.nearest != self._nearest(root):
+            return True
+        members = self._core.members
+        return any(peer != self._core.peer and members.contact(peer) is None for peer in seen.living)
+
+    def _nearest(self, root: Root) -> frozenset[PeerId]:
+        contacts, ours = self._core.members.nearest_with_us(Cid.from_bytes(root.cid).digest, max(root.copies, 1))
+        peers = [contact.peer for contact in contacts]
+        return frozenset([*peers, self._core.peer] if ours else peers)
+
+    async def _safely(self, root: Root, lacking: set[bytes]) -> bool:
+        try:
+            return await self._restore(root, lacking)
+        except PeerdError as error:
+            lacking.add(root.cid)
+            logger.warning("copies could not be restored", cid=Cid.from_bytes(root.cid).text, reason=str(error))
+            return False
+
+    async def _restore(self, root: Root, lacking: set[bytes]) -> bool:
+        """Count the promised copies of some content; where some lack and it is our turn, place them."""
+        core = self._core
+        cid = Cid.from_bytes(root.cid)
+        claims = [claim for claim in await core.store.claims(root.cid) if claim != PINNED]
+        found = await find_providers(core, cid)
+        living = {p for p, kind in found.providers.items() if kind == REPLICA and core.members.contact(p) is not None}
+        if root.class_ != "pinned" or claims:
+            living.add(core.peer)
+        wanted = min(max(root.copies, 1), core.members.alive_count() + 1)
+        nearest = self._nearest(root)
+        whole = len(living) >= wanted
+        misplaced = not nearest <= living or (root.class_ == "own" and core.peer not in nearest)
+        if whole and not misplaced:
+            self._note(root, living, whole=True)
+            return False
+        first = min(living | {core.peer}, key=lambda peer: distance(self._place_of(peer), cid.digest))
+        if first != core.peer or (not claims and root.class_ != "own"):
+            if not whole:
+                lacking.add(root.cid)
+            self._note(root, living, whole=False)
+            return False
+        placed = await place(core, content_of(root, claims))
+        self._note(root, living.union(placed.holders), whole=len(placed.holders) >= wanted)
+        if len(placed.holders) < wanted:
+            lacking.add(root.cid)
+            return False
+        if not whole:
+            logger.info("copies were restored", cid=cid.text, copies=len(placed.holders))
+        return not whole
+
+    def _note(self, root: Root, living: set[PeerId], *, whole: bool) -> None:
+        if root.cid not in self._seen and len(self._seen) >= SEEN_MAX:
+            self._seen.pop(next(iter(self._seen)))
+        self._seen[root.cid] = Seen(self._nearest(root), frozenset(living), whole)
+
+    def _place_of(self, peer: PeerId) -> bytes:
+        if peer == self._core.peer:
+            return self._core.members.own_place
+        return self._core.members.all[peer].contact.place
+
+    async def _announce_to_newcomers(self, roots: list[Root]) -> None:
+        """Tell those that came to stand near a root what the ones before them were told."""
+        for root in roots:
+            nearest = self._core.members.closest(Cid.from_bytes(root.cid).digest, RECORD_HOLDERS)
+            told = self._told.get(root.cid)
+            if told is None and root.added_at >= self._started_at:
+                self._remember_told(root, nearest)  # it was announced when it came
+            elif root.complete and (told is None or any(contact.peer not in told for contact in nearest)):
+                await self._announce(root, told or frozenset())
+
+    async def _announce(self, root: Root, told: frozenset[PeerId]) -> None:
+        kind = CACHE if root.class_ == "cache" else REPLICA
+        self._remember_told(root, await announce(self._core, Cid.from_bytes(root.cid), kind, told=told))
+
+    def _remember_told(self, root: Root, contacts: list[Contact]) -> None:
+        if root.cid not in self._told and len(self._told) >= SEEN_MAX:
+            self._told.pop(next(iter(self._told)))
+        self._told[root.cid] = frozenset(contact.peer for contact in contacts)
+
+
+def content_of(root: Root, claims: list[bytes]) -> Content:
+    """Return what is to be held, with the newest claim of a name where there is one."""
+    named = max((n for n in map(read_name_claim, claims) if n is not None), key=lambda n: n[1], default=None)
+    key, sequence = named if named is not None else (None, 0)
+    return Content(Cid.from_bytes(root.cid), root.kind, root.size, max(root.copies, 1), key, sequence, root.name)
