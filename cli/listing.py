@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import keys, output
 from .api import Client
-from .text import columns, safe, size
+from .text import columns, exact_size, safe, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,14 +45,24 @@ def stat(invocation: Invocation) -> None:
         return
     result = client.understand(answer)
     lines = [[title, safe(str(result[field]))] for title, field in _STAT_LINES if result.get(field) is not None]
-    lines.insert(-1 if "writer" in result else len(lines), ["size", f"{size(result['size'])} ({result['size']} bytes)"])
+    lines.insert(-1 if "writer" in result else len(lines), ["size", exact_size(result["size"])])
     lines.append(["copies", f"{result['copies']} of {result['copies_wanted']} wanted"])
     output.text(columns(lines))
-    holders = [[safe(h["id"]), safe(h["address"]), h["kind"], safe(h.get("version") or "-")] for h in result["holders"]]
-    if holders:
-        output.text("\nholders\n" + columns(holders, ["ID", "ADDRESS", "KIND", "VERSION"]))
+    _show_holders("holders", result["holders"])
+    for title in ("missing", "silent"):
+        if result.get(title):
+            output.text(f"\n{title}\n" + "".join(safe(peer) + "\n" for peer in result[title]))
+    record_holders = result.get("record_holders") or []
+    if record_holders != result["holders"]:
+        _show_holders("holders of its record", record_holders)
     if result["conflicts"]:
         output.text("\nversions that lost a tie\n" + versions(result["conflicts"]))
+
+
+def _show_holders(title: str, holders: list[dict[str, Any]]) -> None:
+    rows = [[safe(h["id"]), safe(h["address"]), h["kind"], safe(h.get("version") or "-")] for h in holders]
+    if rows:
+        output.text(f"\n{title}\n" + columns(rows, ["ID", "ADDRESS", "KIND", "VERSION"]))
 
 
 _STAT_LINES = (("key", "key"), ("cid", "cid"), ("kind", "kind"), ("version", "version"), ("writer", "writer"))

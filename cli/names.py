@@ -8,6 +8,9 @@ from .listing import versions
 from .put import on_copies
 from .text import columns, milliseconds, one_line, safe, size
 
+NOT_AWAITED = ("not awaited", "slow")
+"""Results of hops whose answer may still have come when the look-up was over."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .parse import Invocation
@@ -59,7 +62,8 @@ def find(invocation: Invocation) -> None:
     rows = []
     for hop in client.understand(answer)["hops"]:
         asked, answered = hop["asked_ms"], hop.get("answered_ms")
-        took = "no answer" if answered is None else milliseconds(answered - asked)
+        nothing = "-" if hop["result"] in NOT_AWAITED else "no answer"
+        took = nothing if answered is None else milliseconds(answered - asked)
         rows.append([safe(hop["id"]), f"at {milliseconds(asked)}", took, one_line(hop["result"])])
     if rows:
         output.text(columns(rows, ["PEER", "ASKED", "TOOK", "RESULT"]))

@@ -23,6 +23,8 @@ NAME_KEPT_BYTES = 180
 """Of the final name in the temporary one, which may have 255 bytes in all."""
 
 RANDOM_BYTES = 4
+DESCRIPTOR_DIGITS_MAX = 9
+_DESCRIPTORS = {"/dev/stdout": 1, "/dev/stderr": 2}
 ATTEMPTS_MAX = 16
 
 
@@ -41,12 +43,15 @@ class Place:
         self._temporary: str | None = None
         self._is_directory = False
         self._standing: os.stat_result | None = None
+        self._descriptor = _descriptor_of(path)
         try:
             self._standing = os.stat(path)
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
             raise usage(f"cannot write to {self.shown}: {getattr(error, 'strerror', None) or error}") from None
+        if self._descriptor is not None and self._standing is None:
+            raise usage(f"cannot write to {self.shown}: it is not open")
         if self.is_stream:
             return
         # What a link points to is replaced, not the link; and the last part of `.` and `a/..` is not a name.
@@ -62,9 +67,10 @@ class Place:
 
     @property
     def is_stream(self) -> bool:
-        """Whether a pipe or device stands there, which is written to directly."""
-        return self._standing is not None and not (
-            stat.S_ISREG(self._standing.st_mode) or stat.S_ISDIR(self._standing.st_mode)
+        """Whether a pipe, a device or an open descriptor stands there, which is written to directly."""
+        return self._descriptor is not None or (
+            self._standing is not None
+            and not (stat.S_ISREG(self._standing.st_mode) or stat.S_ISDIR(self._standing.st_mode))
         )
 
     def check(self, kind: str) -> None:
@@ -80,6 +86,8 @@ class Place:
         """Return a descriptor of the file to be written; raises Failure."""
         if self.is_stream:
             try:
+                if self._descriptor is not None:  # what it is open on must stay what it is, and be written where it is
+                    return os.dup(self._descriptor)
                 return os.open(self._final, os.O_WRONLY | os.O_CLOEXEC)
             except OSError as error:
                 raise _cannot(error, self.shown) from None
@@ -158,6 +166,17 @@ class Place:
             except OSError as error:
                 raise _cannot(error, self.shown) from None
         raise Failure("failed", f"cannot write to {self.shown}: no free temporary name beside it")
+
+
+def _descriptor_of(path: str) -> int | None:
+    """Return the descriptor that a path such as `/dev/stdout` or `/dev/fd/3` means, None of any other."""
+    if path in _DESCRIPTORS:
+        return _DESCRIPTORS[path]
+    for prefix in ("/dev/fd/", "/proc/self/fd/"):
+        number = path.removeprefix(prefix)
+        if number != path and number.isascii() and number.isdigit() and len(number) <= DESCRIPTOR_DIGITS_MAX:
+            return int(number)
+    return None
 
 
 def _make_directory(name: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 
 from . import output
+from .text import size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,16 +68,25 @@ class Progress:
             BarColumn,
             DownloadColumn,
             Progress,
+            ProgressColumn,
+            Task,
             TextColumn,
             TimeRemainingColumn,
-            TransferSpeedColumn,
         )
+        from rich.text import Text
+
+        class SpeedColumn(ProgressColumn):
+            """Bytes a second, in the units of the rest of the line (rich's own column has powers of 1,000)."""
+
+            def render(self, task: Task) -> Text:
+                speed = task.finished_speed or task.speed
+                return Text(f"{size(speed)}/s" if speed is not None else "?")
 
         bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
+            DownloadColumn(binary_units=True),
+            SpeedColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             auto_refresh=False,

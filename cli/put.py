@@ -12,6 +12,8 @@ from .failure import usage
 from .progress import for_invocation
 from .text import copies, safe, size
 
+STDIN = 0
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -50,8 +52,12 @@ def add(invocation: Invocation) -> None:
 
 
 def _body(invocation: Invocation, path: str | None, value: str | None) -> Body:
-    if (path is None) == (value is None):
+    if path is not None and value is not None:
         raise usage("put takes either a PATH or --value TEXT", "standard input is the path -")
+    if path is None and value is None:
+        path = "-" if _is_fed() else None
+        if path is None:
+            raise usage("put needs a PATH or --value TEXT", "standard input is the path -")
     if value is not None:
         from .source import Text
 
@@ -62,6 +68,17 @@ def _body(invocation: Invocation, path: str | None, value: str | None) -> Body:
     if not path:
         raise usage("the path is empty", "standard input is the path -")
     return open_path(path, for_invocation(invocation, "put"))
+
+
+def _is_fed() -> bool:
+    """Whether something is to be read on standard input: a pipe, a file, a socket; no terminal, nor /dev/null."""
+    import stat
+
+    try:
+        mode = os.fstat(STDIN).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
 def _stored(what: str, result: dict[str, Any]) -> str:

@@ -144,7 +144,8 @@ _COMMANDS = (
             _PROGRESS,
             _NO_PROGRESS,
         ),
-        details="Give either PATH (`-` is standard input) or --value. In a directory, symbolic links are kept as "
+        details="Give either PATH (`-` is standard input, and so is nothing where a pipe or file is standard input) or "
+        "--value. In a directory, symbolic links are kept as "
         "links and never followed, and special files are refused; modes and times are not kept. With -q nothing is "
         "printed; the exit status says what was acknowledged.",
     ),

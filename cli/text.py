@@ -55,6 +55,12 @@ def size(count: object) -> str:
     return f"{value:.1f} {_UNITS[unit]}"
 
 
+def exact_size(count: object) -> str:
+    """Return a number of bytes as people say it, and as it is where that says less: `1.5 MiB (1572864 bytes)`."""
+    shown = size(count)
+    return shown if shown.endswith(" B") or shown == "-" else f"{shown} ({count} bytes)"
+
+
 def copies(count: object) -> str:
     """Return `1 copy`, `3 copies`."""
     return "1 copy" if count == 1 else f"{count} copies"

@@ -59,7 +59,8 @@ def put_options(query: Query) -> PutOptions:
 
 def get_options(query: Query) -> GetOptions:
     """Return the read options that `query` sets; what is no field of theirs is left out."""
-    return GetOptions(**{name: query[name] for name in GetOptions.__struct_fields__ if name in query})
+    given = {name: query[name] for name in GetOptions.__struct_fields__ if name in query}
+    return GetOptions(**given, patience_s=query.get("timeout_s", 0.0))
 
 
 def _integer(least: int, most: int) -> Callable[[str], int]:

@@ -134,6 +134,31 @@ async def _ask(core: Core, contact: Contact, keys: list[Key]) -> list[AuditedBod
     return told
 
 
+async def kept_by(core: Core, contacts: list[Contact], roots: list[bytes]) -> dict[PeerId, bytes]:
+    """Ask peers what they have of some roots (36 bytes each, at most AUDITED_PER_FRAME_MAX).
+
+    Returns of each that answered a byte for each root: frames.ABSENT, INCOMPLETE, CACHED, PROMISED or PINNED.
+    """
+    told: dict[PeerId, bytes] = {}
+
+    async def ask(contact: Contact) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                connection = await core.bulk.get(contact)
+                answer = await connection.ask(frames.ROOTS, b"".join(roots))
+        except (PeerdError, TimeoutError):
+            return
+        if len(answer) == len(roots) and max(answer) <= frames.PINNED:
+            told[contact.peer] = answer
+        else:
+            core.counts.rejected["kept"] += 1
+
+    async with asyncio.TaskGroup() as group:
+        for contact in contacts:
+            group.create_task(ask(contact))
+    return told
+
+
 def _result(one: _Audited) -> results.AuditedKey:
     newest = max((body for body in one.known.values() if body is not None), key=_order, default=None)
     same: list[str] = []

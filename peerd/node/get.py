@@ -22,7 +22,7 @@ from peerd.node.names import Name, target_of
 from peerd.node.placing import inline_value
 from peerd.node.providing import CACHE, announce, find_providers, sources_of
 from peerd.node.put import elapsed_ms
-from peerd.node.reading import need, read
+from peerd.node.reading import Reading, need, read
 from peerd.node.results import GetOptions, Kind
 from peerd.records.record import DIRECTORY, INLINE, Record
 
@@ -35,6 +35,8 @@ AHEAD_ENTRIES = 128
 AHEAD_BYTES = 12 * 1024 * 1024
 DIRECTORY_DEPTH_MAX = 128
 PIECE_BYTES = 1024 * 1024
+# Between two questions for a name of which too few holders answer.
+ASK_AGAIN_S = 1.0
 PAX_FORMAT: Literal[2] = 2  # tarfile.PAX_FORMAT
 
 
@@ -89,11 +91,22 @@ async def open_target(core: Core, target: str, options: GetOptions, *, own: bool
     found = target_of(core, target, own=own)
     if isinstance(found, Cid):
         return await _open_cid(core, found, options, started)
-    reading = await read(core, found.key, consistency=options.consistency, timeout_s=options.timeout_s)
+    reading = await _read_patiently(core, found, options, started)
     record = need(reading, found.shown)
     core.counts.cache_hits += reading.local
     core.counts.cache_misses += not reading.local
     return await _open_record(core, found, record, options, started, local=reading.local, hops=reading.hops)
+
+
+async def _read_patiently(core: Core, name: Name, options: GetOptions, started: float) -> Reading:
+    """Read a name; where it is not known, again and again for as long as the user gave it."""
+    while True:
+        try:
+            return await read(core, name.key, consistency=options.consistency, timeout_s=options.timeout_s)
+        except TimedOutError:
+            if core.now() + ASK_AGAIN_S > started + options.patience_s:
+                raise
+            await asyncio.sleep(ASK_AGAIN_S)
 
 
 async def _open_record(

@@ -25,7 +25,7 @@ from peerd.io.environment import Datagrams, Environment
 from peerd.io.store.interface import Store
 from peerd.kad.contact import Address
 from peerd.logs import short
-from peerd.node import auditing, results, showing
+from peerd.node import auditing, listing, results, showing
 from peerd.node.blocks import Intake, Room
 from peerd.node.bulk import BulkPool
 from peerd.node.claims import PINNED, drop_claim
@@ -228,7 +228,7 @@ class Peer:
 
     async def list(self, target: str | None) -> Sequence[results.Entry]:
         """Return the entries of a directory, or what this peer keeps."""
-        return await showing.list_target(self._core, target)
+        return await listing.list_target(self._core, target)
 
     async def history(self, name: str) -> Sequence[results.HistoryEntry]:
         """Return the versions known of a name."""

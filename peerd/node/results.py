@@ -23,12 +23,16 @@ class PutOptions(Struct, frozen=True, kw_only=True):
 
 
 class GetOptions(Struct, frozen=True, kw_only=True):
-    """How to read; the timeout is seconds without progress."""
+    """How to read; the timeout is seconds without progress.
+
+    `patience_s` is how long a name is asked for again where too few of its holders answer: as long as the user said.
+    """
 
     consistency: Consistency = "quorum"
     cache: bool = True
     pin: bool = False
     timeout_s: float = 30.0
+    patience_s: float = 0.0
 
 
 class Put(Struct, frozen=True, kw_only=True):
@@ -81,7 +85,11 @@ class HistoryEntry(Struct, frozen=True, kw_only=True):
 
 
 class Stat(Struct, frozen=True, kw_only=True):
-    """All that is known of a name or a content id."""
+    """All that is known of a name or a content id.
+
+    `copies` are promised copies of this version; `holders` also have caches and older versions. `missing` should have a
+    copy and said that they have none, `silent` did not answer (peer ids). `record_holders` have the name's record.
+    """
 
     key: str | UnsetType = UNSET
     cid: str
@@ -92,6 +100,9 @@ class Stat(Struct, frozen=True, kw_only=True):
     copies: int
     copies_wanted: int
     holders: list[Holder]
+    missing: list[str] = []
+    silent: list[str] = []
+    record_holders: list[Holder] = []
     conflicts: list[HistoryEntry]
 
 

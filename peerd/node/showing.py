@@ -1,28 +1,29 @@
-"""Showing: what is known of a name or content, what this peer keeps, how a lookup goes, how the daemon is."""
+"""Showing: what is known of a name or content, how a look-up goes, who is there. Not here: listings (listing)."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 from msgspec.structs import replace as with_fields
 
 from peerd.content.cid import Cid
-from peerd.content.read import decode
 from peerd.errors import NotFoundError, PeerdError, RefusedError, UnreachableError, UsageError, WireError
 from peerd.ids import PeerId, distance, parse_peer_id, peer_id_text
 from peerd.io.store.interface import HistoryRow, RecordRow
 from peerd.kad.contact import Contact
-from peerd.kad.lookup import Hop
+from peerd.kad.lookup import Hop, State
 from peerd.node import results
 from peerd.node.asking import Asking
+from peerd.node.auditing import kept_by
 from peerd.node.core import RECORD_HOLDERS, Core
-from peerd.node.get import Source, open_target
-from peerd.node.holding import left_s, own_record, record_cid_bytes
+from peerd.node.get import open_target
+from peerd.node.holding import own_record, record_cid_bytes
 from peerd.node.names import Name, target_of
 from peerd.node.nearest import holders_of
-from peerd.node.providing import REPLICA, find_providers
+from peerd.node.providing import CACHE, REPLICA, find_providers
 from peerd.node.put import kind_of
-from peerd.node.reading import Reading, need, read, record_of
+from peerd.node.reading import need, read, record_of
 from peerd.node.results import GetOptions
-from peerd.records.record import INLINE, read_record
+from peerd.records.record import INLINE
 from peerd.records.version import version_text
 from peerd.wire import frames
 from peerd.wire.frames import VersionBody
@@ -35,7 +36,10 @@ HISTORIES_ASKED = 3
 
 
 async def stat(core: Core, target: str) -> results.Stat:
-    """Return what is known of a name or content: size, version, copies found, who holds them."""
+    """Return what is known of a name or content: size, version, copies found, who holds them, who should and does not.
+
+    Raises NotFoundError, TimedOutError.
+    """
     found = target_of(core, target)
     if isinstance(found, Cid):
         return await _stat_content(core, found)
@@ -45,11 +49,14 @@ async def stat(core: Core, target: str) -> results.Stat:
     assert raw is not None, "a tombstone is not shown"
     cid = Cid.from_bytes(raw)
     version = record.version.text
+    of_record = await _record_holders(core, found)
     if record.body.kind == INLINE:
-        holders = await _record_holders(core, found, reading)
+        holders, missing = of_record.holders, of_record.missing
         wanted = min(RECORD_HOLDERS, core.members.alive_count() + 1)
     else:
-        holders = [with_fields(holder, version=version) for holder in await content_holders(core, cid)]
+        of_content = await content_holders(core, cid)
+        holders = [with_fields(holder, version=version) for holder in of_content.holders]
+        missing = of_content.missing
         wanted = min(record.body.copies, core.members.alive_count() + 1)
     return results.Stat(
         key=found.shown,
@@ -58,115 +65,111 @@ async def stat(core: Core, target: str) -> results.Stat:
         size=record.body.size,
         version=version,
         writer=peer_id_text(PeerId(record.body.writer)),
-        copies=sum(1 for holder in holders if holder.kind == "replica"),
+        copies=_copies(holders, version),
         copies_wanted=wanted,
         holders=holders,
+        missing=missing,
+        silent=of_record.silent,
+        record_holders=of_record.holders,
         conflicts=[e for e, conflict in await _versions(core, found) if conflict],
     )
 
 
-async def _record_holders(core: Core, name: Name, reading: Reading) -> list[results.Holder]:
+def _copies(holders: list[results.Holder], version: str | None) -> int:
+    """Count the promised copies: caches and older versions are none."""
+    return sum(1 for holder in holders if holder.kind == "replica" and holder.version == version)
+
+
+@dataclass(slots=True)
+class HeldBy:
+    """Who has something, who should and said that it has not, and who did not answer; peer ids sorted."""
+
+    holders: list[results.Holder]
+    missing: list[str]
+    silent: list[str]
+
+
+async def _record_holders(core: Core, name: Name) -> HeldBy:
     """Ask every holder of a record, also those that the read did not wait for."""
-    assert reading.record is not None
-    version = reading.record.version.text
-    have = {core.peer: version} if (own := await own_record(core, name.key)) and own == reading.record else {}
+    have: dict[PeerId, str | None] = {}
     holders = await holders_of(core, name.key)
+    own = await own_record(core, name.key)
+    if own is not None or holders.ours:
+        have[core.peer] = own.version.text if own is not None else None
+    contacts = [*holders.contacts, *holders.doubtful]
     with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
-        for contact in holders.contacts:
+        for contact in contacts:
             asking.ask(contact, FindValue, name.key, silent_after_s=0)
         while (answer := await asking.next()) is not None:
             if answer.reply is None:
                 continue
             try:
-                record = record_of(core, answer.reply, name.key)
+                told = record_of(core, answer.reply, name.key)
             except WireError:
                 continue
-            if record is not None:
-                have[answer.contact.peer] = record.version.text
-    return [
-        results.Holder(id=peer_id_text(peer), address=_address(core, peer), kind="replica", version=shown)
-        for peer, shown in sorted(have.items())
-    ]
+            have[answer.contact.peer] = told.version.text if told is not None else None
+    silent = {contact.peer for contact in contacts}
+    if core.members.complete:
+        silent.update(core.members.expected_holders(name.key, RECORD_HOLDERS))
+    return HeldBy(
+        [
+            results.Holder(id=peer_id_text(peer), address=_address(core, peer), kind="replica", version=shown)
+            for peer, shown in sorted(have.items())
+            if shown is not None
+        ],
+        sorted(peer_id_text(peer) for peer, shown in have.items() if shown is None),
+        sorted(peer_id_text(peer) for peer in silent - have.keys()),
+    )
 
 
 async def _stat_content(core: Core, cid: Cid) -> results.Stat:
     opened = await open_target(core, cid.text, GetOptions())
-    holders = await content_holders(core, cid)
+    found = await content_holders(core, cid)
     root = await core.store.root(cid.to_bytes())
     copies = root.copies if root is not None and root.copies else core.settings.copies
     return results.Stat(
         cid=cid.text,
         kind=opened.kind,
         size=opened.size,
-        copies=sum(1 for holder in holders if holder.kind == "replica"),
+        copies=_copies(found.holders, None),
         copies_wanted=min(copies, core.members.alive_count() + 1),
-        holders=holders,
+        holders=found.holders,
+        missing=found.missing,
+        silent=found.silent,
+        record_holders=[],
         conflicts=[],
     )
 
 
-async def content_holders(core: Core, cid: Cid) -> list[results.Holder]:
-    """Return who has all of some content: promised replicas and cached copies, only of peers that are there."""
+async def content_holders(core: Core, cid: Cid) -> HeldBy:
+    """Return who has all of some content: those that say so when asked now, promised replicas apart from caches.
+
+    Asked are those that announced it and the nearest, which should have it. Who announced it and cannot be asked over a
+    connection now is shown as it announced itself, as long as it is there at all.
+    """
     found = await find_providers(core, cid)
-    kinds = {peer: kind for peer, kind in found.providers.items() if core.members.contact(peer) is not None}
     root = await core.store.root(cid.to_bytes())
+    copies = root.copies if root is not None and root.copies else core.settings.copies
+    nearest = (await holders_of(core, cid.digest, copies)).contacts
+    asked = {contact.peer: contact for contact in nearest}
+    asked |= {peer: contact for peer in found.providers if (contact := core.members.contact(peer)) is not None}
+    told = await kept_by(core, list(asked.values()), [cid.to_bytes()])
+    kinds = {peer: kind for peer, kind in found.providers.items() if peer in asked and peer not in told}
+    for peer, (state,) in told.items():
+        if state >= frames.CACHED:
+            kinds[peer] = CACHE if state == frames.CACHED else REPLICA
     if root is not None and root.complete:
-        kinds[core.peer] = REPLICA if root.class_ != "cache" else 2
-    return [
-        results.Holder(
-            id=peer_id_text(peer), address=_address(core, peer), kind="replica" if kind == REPLICA else "cache"
-        )
-        for peer, kind in sorted(kinds.items())
-    ]
-
-
-async def list_target(core: Core, target: str | None) -> list[results.Entry]:
-    """Return the entries of a directory; with nothing named, the keys and content that this peer keeps."""
-    if target is None:
-        return await _list_kept(core)
-    opened = await open_target(core, target, GetOptions())
-    if opened.kind != "directory":
-        name = opened.name or opened.root.text
-        return [results.Entry(name=name, cid=opened.root.text, size=opened.size, kind="file")]
-    async with Source(opened, keep_whole=False) as source:
-        entries = await source.entries(opened.root)
-        listed: list[results.Entry] = []
-        for entry in entries:
-            node = decode(entry.cid, await source.block(entry.cid))
-            kind = (
-                "directory" if node.kind in ("directory", "hamt") else "symlink" if node.kind == "symlink" else "file"
+        kinds[core.peer] = REPLICA if root.class_ != "cache" else CACHE
+    return HeldBy(
+        [
+            results.Holder(
+                id=peer_id_text(peer), address=_address(core, peer), kind="replica" if kind == REPLICA else "cache"
             )
-            size = node.file_size if kind == "file" else 0
-            listed.append(results.Entry(name=entry.name, cid=entry.cid.text, size=size, kind=kind))  # type: ignore[arg-type]
-        return listed
-
-
-async def _list_kept(core: Core) -> list[results.Entry]:
-    listed: list[results.Entry] = []
-    named: set[bytes] = set()
-    after = None
-    while page := await core.store.records(after, PAGE):
-        for key, raw in page:
-            record = read_record(raw)
-            cid = record_cid_bytes(record)
-            if cid is None or len(listed) >= LISTED_MAX or await left_s(core, record) == 0:
-                continue
-            owner = PeerId(record.body.owner) if record.body.owner is not None else None
-            name = Name(key, record.body.name, owner).shown
-            size, kind = record.body.size, kind_of(record)
-            listed.append(results.Entry(name=name, cid=Cid.from_bytes(cid).text, size=size, kind=kind))
-            named.add(cid)
-        after = page[-1][0]
-    listed.sort(key=lambda entry: entry.name)
-    root_after = None
-    while roots := await core.store.roots(root_after, PAGE):
-        for root in roots:
-            if root.complete and root.cid not in named and len(listed) < LISTED_MAX:
-                kind = "directory" if root.kind == "directory" else "file"
-                cid_text = Cid.from_bytes(root.cid).text
-                listed.append(results.Entry(name="", cid=cid_text, size=root.size, kind=kind))
-        root_after = roots[-1].cid
-    return listed
+            for peer, kind in sorted(kinds.items())
+        ],
+        sorted(peer_id_text(peer) for peer in told if peer not in kinds),
+        sorted(peer_id_text(peer) for peer in asked if peer not in told and peer not in kinds),
+    )
 
 
 async def history(core: Core, target: str) -> list[results.HistoryEntry]:
@@ -246,9 +249,8 @@ async def find(core: Core, target: str) -> results.Find:
     for hop in sorted(trace, key=lambda hop: hop.asked_at):
         answered = round((hop.answered_at - started) * 1000, 3) if hop.answered_at is not None else None
         asked = round((hop.asked_at - started) * 1000, 3)
-        hops.append(
-            results.Hop(id=peer_id_text(hop.contact.peer), asked_ms=asked, answered_ms=answered, result=hop.result)
-        )
+        result = "not awaited" if hop.result == State.WAITING.value else hop.result
+        hops.append(results.Hop(id=peer_id_text(hop.contact.peer), asked_ms=asked, answered_ms=answered, result=result))
     return results.Find(hops=hops)
 
 

@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import socket
+import subprocess
 import tarfile
 import time
 from collections.abc import Callable
@@ -105,6 +106,14 @@ def test_a_device_or_pipe_is_written_to_and_never_replaced(daemon: Daemon, peer:
     assert peer("get", "k", "-o", "/dev/null").status == 0
     assert Path("/dev/null").is_char_device()
     assert peer("get", "k", "-o", "/dev/stdout").out == b"hello"
+    # Standard output that is a file is written where it is, not replaced under whoever has it open.
+    out = peer.home / "out"
+    with out.open("wb") as file:
+        for path in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+            subprocess.run(peer.command("get", "k", "-o", path), stdout=file, env=peer.environment, check=True)
+        file.write(b" and on")
+    assert out.read_bytes() == b"hello" * 3 + b" and on"
+    assert peer("get", "k", "-o", "/dev/fd/77").status == 2
 
 
 @pytest.mark.parametrize("target", ["", "no/such/file", "full", ".", "/", "..", "file/x"])

@@ -2,7 +2,9 @@
 
 import io
 import os
+import pty
 import socket
+import subprocess
 import tarfile
 import threading
 
@@ -138,6 +140,40 @@ def test_a_name_that_is_not_utf8_in_a_directory_is_refused_before_anything_is_se
         pytest.skip("this file system takes no such name")
     assert peer("put", "k", "tree").status == 2
     assert daemon.requests == []
+
+
+def test_what_is_piped_in_is_stored_where_no_path_is_named(daemon: Daemon, peer: Peer) -> None:
+    daemon.answers(as_json(PUT, 201))
+    assert peer("put", "k", stdin=b"piped").status == 0
+    assert (daemon.requests[0].body, daemon.requests[0].whole) == (b"piped", True)
+    assert peer("put", "k", "--value", "text", stdin=b"piped").status == 0
+    assert daemon.requests[1].body == b"text"
+    (peer.home / "file").write_bytes(b"from a file")
+    with (peer.home / "file").open("rb") as file:
+        subprocess.run(peer.command("put", "k"), stdin=file, env=peer.environment, check=True, capture_output=True)
+    assert daemon.requests[2].body == b"from a file"
+
+
+def test_without_a_path_and_with_nothing_piped_in_put_is_wrong_usage(daemon: Daemon, peer: Peer) -> None:
+    command = peer.command("put", "k")
+    for stdin in (subprocess.DEVNULL, None):
+        ours, theirs = pty.openpty()
+        ran = subprocess.run(command, stdin=stdin or theirs, env=peer.environment, capture_output=True, check=False)
+        os.close(ours)
+        os.close(theirs)
+        assert (ran.returncode, ran.stderr.splitlines()[0]) == (2, b"peer: put needs a PATH or --value TEXT")
+    assert daemon.requests == []
+
+
+def test_a_pipe_with_a_name_is_read_to_its_end(daemon: Daemon, peer: Peer) -> None:
+    daemon.answers(as_json(PUT, 201))
+    os.mkfifo(peer.home / "pipe")
+    running = peer.start("put", "k", "pipe")
+    with (peer.home / "pipe").open("wb") as pipe:
+        pipe.write(b"through a pipe")
+    assert running.wait(20) == 0
+    running.communicate()
+    assert (daemon.requests[0].body, daemon.requests[0].whole) == (b"through a pipe", True)
 
 
 def test_a_tree_that_is_too_deep_is_refused(daemon: Daemon, peer: Peer) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from cli import keys
 from cli.table import COMMANDS, NOT_IN_THIS_VERSION
-from cli.text import columns, one_line, safe, seconds, size
+from cli.text import columns, exact_size, one_line, safe, seconds, size
 from peerd.content.cid import Cid, looks_like_cid
 from tests.unit.cli.scripted import PUT, Daemon, Peer, Request, as_json, problem, value
 
@@ -45,13 +45,22 @@ def test_stat_with_holders_and_conflicts(daemon: Daemon, peer: Peer) -> None:
     told = {
         "key": "k", "cid": "c", "kind": "file", "size": 5, "version": "v1", "writer": "w", "copies": 1,
         "copies_wanted": 3, "holders": [{"id": "h", "address": "1.2.3.4:5", "kind": "replica", "version": None}],
+        "missing": ["m"], "silent": ["s"],
+        "record_holders": [{"id": "r", "address": "1.2.3.4:6", "kind": "replica", "version": "v0"}],
         "conflicts": [VERSION],
     }  # fmt: skip
     daemon.answers(as_json(told))
     out = peer("stat", "k").out.decode()
-    for part in ("5 B (5 bytes)", "1 of 3 wanted", "1.2.3.4:5", "lost a tie"):
+    assert "\nmissing\nm\n\nsilent\ns\n\nholders of its record\nID  " in out
+    for part in ("size     5 B\n", "1 of 3 wanted", "1.2.3.4:5", "lost a tie"):
         assert part in out
     assert daemon.requests[0].target == "/v1/kv/k/stat"
+
+
+def test_a_size_is_told_exactly_where_its_unit_says_less() -> None:
+    assert [exact_size(count) for count in (1, 1023, 1024, 1572864)] == [
+        "1 B", "1023 B", "1.0 KiB (1024 bytes)", "1.5 MiB (1572864 bytes)",
+    ]  # fmt: skip
 
 
 def test_stat_of_content_has_no_key_or_version(daemon: Daemon, peer: Peer) -> None:
@@ -65,6 +74,8 @@ def test_history_find_peers_and_pins(daemon: Daemon, peer: Peer) -> None:
     assert "deleted" in peer("history", "k").out.decode()
     daemon.answers(as_json({"hops": [{"id": "a", "asked_ms": 0.1, "answered_ms": None, "result": "timed out"}]}))
     assert "no answer" in peer("find", "k").out.decode()
+    daemon.answers(as_json({"hops": [{"id": "a", "asked_ms": 0.1, "answered_ms": None, "result": "not awaited"}]}))
+    assert peer("find", "k").out.decode().split()[-3:] == ["-", "not", "awaited"]
     known = {"id": "a", "address": "1.2.3.4:5", "rtt_ms": None, "source": "mdns", "last_seen_s": 3.0, "verified": False}
     daemon.answers(as_json([{**known, "state": "alive"}]))
     assert peer("peers").out.decode() == "a  1.2.3.4:5  alive  -  3.0 s ago  mdns, not verified\n"
@@ -253,11 +264,11 @@ def test_progress_is_shown_on_a_terminal_for_long_work_only(daemon: Daemon, peer
         quiet = pool.submit(_on_a_terminal, peer, "get", "k", "-q")
         asked_for = pool.submit(_on_a_terminal, peer, "get", "k", "-q", "--progress")
         no_terminal = pool.submit(peer, "get", "k", "--progress")
-    assert b"MB" in shown.result()
+    assert b"MiB/s" in shown.result()
     assert b"\x1b[3" in shown.result()
     assert b"\x1b[3" not in plain.result()
     assert off.result() == quiet.result() == b""
-    assert b"MB" in asked_for.result()
+    assert b"MiB/s" in asked_for.result()
     assert no_terminal.result().err == ""
     daemon.answers(value(b"x"))
     assert _on_a_terminal(peer, "get", "k") == b""

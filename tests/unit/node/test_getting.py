@@ -331,10 +331,13 @@ async def test_a_listing_names_kinds_and_sizes(world: World) -> None:
     hosts = await joined(world, 2)
     cid = await held_directory(hosts)
     assert hosts[1].peer is not None
+    asked = serving(hosts[0], lambda _, data: data)
     entries = {entry.name: (entry.kind, entry.size) for entry in await hosts[1].peer.list(cid.text)}
     assert entries["a"] == ("file", 5)
     assert entries["link"][0] == "symlink"
-    assert entries["sub"][0] == "directory"
+    # A directory is as large as the files below it, and no block of a file was fetched to tell.
+    assert entries["sub"] == ("directory", sum(len(data) for path, data in FILES.items() if path.startswith("sub/")))
+    assert not {block.cid for block in map(raw_block, FILES.values())} & {Cid.from_bytes(each) for each in asked}
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "a\x00b", "x" * 300])

@@ -1,0 +1,110 @@
+"""Listing: the entries of a directory with what they are and how large; what this peer keeps."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from peerd.content.cid import RAW, Cid
+from peerd.content.read import DagNode, Entry, decode
+from peerd.errors import IntegrityError, WireError
+from peerd.ids import PeerId
+from peerd.node import results
+from peerd.node.core import Core
+from peerd.node.get import Source, open_target
+from peerd.node.holding import left_s, record_cid_bytes
+from peerd.node.names import Name
+from peerd.node.put import kind_of
+from peerd.node.results import GetOptions
+from peerd.records.record import read_record
+
+PAGE = 256
+LISTED_MAX = 100_000
+# Blocks read to tell how large the directories below one are; what lies beyond counts as its writer says.
+NODES_MAX = 10_000
+
+
+async def list_target(core: Core, target: str | None) -> list[results.Entry]:
+    """Return the entries of a directory; with nothing named, the keys and content that this peer keeps.
+
+    The size of a directory is that of the files in it, whatever its depth. Raises what getting raises.
+    """
+    if target is None:
+        return await _list_kept(core)
+    opened = await open_target(core, target, GetOptions())
+    if opened.kind != "directory":
+        name = opened.name or opened.root.text
+        return [results.Entry(name=name, cid=opened.root.text, size=opened.size, kind="file")]
+    async with Source(opened, keep_whole=False) as source:
+        measure = _Measure(source)
+        return [await measure.listed(entry) for entry in await source.entries(opened.root)]
+
+
+@dataclass(slots=True)
+class _Measure:
+    """Tells what entries are; reads the blocks of directories and of files' roots, never those of content."""
+
+    source: Source
+    left: int = NODES_MAX
+
+    async def listed(self, entry: Entry) -> results.Entry:
+        kind: Literal["file", "directory", "symlink"] = "file"
+        size = entry.tsize
+        if entry.cid.codec != RAW:
+            node = await self._node(entry.cid)
+            if node.kind in ("directory", "hamt"):
+                kind, size = "directory", await self._below(entry.cid)
+            elif node.kind == "symlink":
+                kind, size = "symlink", 0
+            else:
+                size = node.file_size
+        return results.Entry(name=entry.name, cid=entry.cid.text, size=size, kind=kind)
+
+    async def _below(self, root: Cid) -> int:
+        """Return the bytes of all files below a directory."""
+        size = 0
+        waiting = [root]
+        while waiting:
+            for entry in await self.source.entries(waiting.pop()):
+                self.left -= 1
+                if entry.cid.codec == RAW or self.left < 0:
+                    size += entry.tsize
+                    continue
+                node = await self._node(entry.cid)
+                if node.kind in ("directory", "hamt"):
+                    waiting.append(entry.cid)
+                else:
+                    size += node.file_size if node.kind != "symlink" else 0
+        return size
+
+    async def _node(self, cid: Cid) -> DagNode:
+        try:
+            return decode(cid, await self.source.block(cid))
+        except WireError as error:
+            raise IntegrityError(f"block {cid} is malformed: {error.reason}") from error
+
+
+async def _list_kept(core: Core) -> list[results.Entry]:
+    listed: list[results.Entry] = []
+    named: set[bytes] = set()
+    after = None
+    while page := await core.store.records(after, PAGE):
+        for key, raw in page:
+            record = read_record(raw)
+            cid = record_cid_bytes(record)
+            if cid is None or len(listed) >= LISTED_MAX or await left_s(core, record) == 0:
+                continue
+            owner = PeerId(record.body.owner) if record.body.owner is not None else None
+            name = Name(key, record.body.name, owner).shown
+            size, kind = record.body.size, kind_of(record)
+            listed.append(results.Entry(name=name, cid=Cid.from_bytes(cid).text, size=size, kind=kind))
+            named.add(cid)
+        after = page[-1][0]
+    listed.sort(key=lambda entry: entry.name)
+    root_after = None
+    while roots := await core.store.roots(root_after, PAGE):
+        for root in roots:
+            if root.complete and root.cid not in named and len(listed) < LISTED_MAX:
+                kind = "directory" if root.kind == "directory" else "file"
+                cid_text = Cid.from_bytes(root.cid).text
+                listed.append(results.Entry(name="", cid=cid_text, size=root.size, kind=kind))
+        root_after = roots[-1].cid
+    return listed
