@@ -5,11 +5,12 @@ What is durable on a real host stays here across the peers that run on it: the i
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
+from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 from peerd.config import Settings
-from peerd.errors import StoreError, WireError
+from peerd.errors import PeerdError, WireError
 from peerd.identity import Identity, Suite
 from peerd.ids import NetworkId, PeerId, peer_id_text
 from peerd.io.environment import Environment
@@ -17,8 +18,9 @@ from peerd.io.store.memory import MemoryStore
 from peerd.kad.contact import Address
 from peerd.node.peer import Peer
 from peerd.sim.chance import Chance
+from peerd.sim.disk import Disk
 from peerd.sim.faults import Faults
-from peerd.sim.loop import on_tick
+from peerd.sim.loop import on_tick, running_on
 from peerd.sim.network import DatagramSocket, Network, Receive
 from peerd.sim.streams import Accepted, Listener, Ports, SimulatedStream
 
@@ -29,8 +31,13 @@ WALL_EPOCH_S = 1_750_000_000.0
 # A monotonic clock counts from the host's start, so no two hosts share one.
 UPTIME_MAX_S = 1_000_000.0
 
-running_on: ContextVar[str] = ContextVar("running_on", default="world")
-"""On which host the present code runs, for the logs."""
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """A store was put back to a copy of `copied_at` at `restored_at`: what came between is lost here."""
+
+    copied_at: float
+    restored_at: float
 
 
 class HostClock:
@@ -40,10 +47,21 @@ class HostClock:
         self._time = loop.time
         self._uptime_s = uptime_s
         self.skew_s = skew_s
+        self._drift = 0.0
+        self._drifts_from = 0.0
+
+    def drift(self, share: float) -> None:
+        """Let the monotonic clock run faster by that share from now on; below zero slower."""
+        now = self._time()
+        self._uptime_s = self.monotonic() - now
+        self._drift, self._drifts_from = share, now
 
     def monotonic(self) -> float:
-        """Seconds since the host was started."""
-        return self._time() + self._uptime_s
+        """Seconds since the host was started, as its quartz counts them."""
+        now = self._time()
+        if not self._drift:
+            return now + self._uptime_s
+        return now + self._uptime_s + on_tick((now - self._drifts_from) * self._drift)
 
     def wall(self) -> float:
         """Unix seconds, as wrong as this host's clock is."""
@@ -90,11 +108,13 @@ class Host:
         quota_bytes = settings.quota_bytes
         assert quota_bytes is not None, "a simulated host has no file system to take a part of"
         self.store = MemoryStore(quota_bytes, self._entropy, self.clock)
-        disk = chance.rng("disk", index)
-        if faults.sync_ms:
-            self.store.sync_delay = lambda: disk.expovariate(1000 / faults.sync_ms)
-        if faults.sync_failures:
-            self.store.fault = lambda operation: _fail_some(disk.random() < faults.sync_failures, operation)
+        self.disk = Disk(chance.rng("disk", index), faults)
+        self.disk.attach(self.store)
+        self.stands_still = False
+        self.rollbacks: list[Rollback] = []
+        self.started_at = 0.0
+        """When the present peer began, or the last one."""
+        self._copy: tuple[float, dict[str, Any]] | None = None
         self.interface.context = copy_context()
         self.interface.context.run(running_on.set, self.name)
 
@@ -102,6 +122,11 @@ class Host:
     def lives(self) -> bool:
         """Whether a peer runs here."""
         return self.peer is not None
+
+    @property
+    def answers(self) -> bool:
+        """Whether a peer runs here and does not stand still."""
+        return self.peer is not None and not self.stands_still
 
     def run(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run something here that nobody waits for; what it raises is a fault of the loop's."""
@@ -121,18 +146,26 @@ class Host:
         return task
 
     async def start(self) -> None:
-        """Start a peer, with what the last one left durable."""
+        """Start a peer, with what the last one left durable; raises what the peer does where it cannot start."""
         assert self.peer is None, "a host runs one peer"
         self.interface.start()
         self.store.reopen()
+        self.started_at = self._network.loop.time()
         peer = Peer(self.settings, self.identity, self._environment(), self.store)
-        await self.do(peer.start(), "start")
+        try:
+            await self.do(peer.start(), "start")
+        except PeerdError:
+            await peer.crash()
+            self._ports.open.pop(self.address, None)
+            await self._ended()
+            raise
         self.peer = peer
 
     async def stop(self) -> None:
         """Stop the peer as `peerd` does on SIGTERM."""
         peer, self.peer = self.peer, None
         assert peer is not None, "only what runs is stopped"
+        self.go_on()
         await self.do(peer.stop(), "stop")
         await self._ended()
 
@@ -144,6 +177,7 @@ class Host:
         """
         peer, self.peer = self.peer, None
         assert peer is not None, "only what runs can crash"
+        self.go_on()
         if not power:
             self.interface.stop()
         self._ports.open.pop(self.address, None)
@@ -151,6 +185,39 @@ class Host:
         await self.store.close()
         await peer.crash()
         await self._ended()
+
+    def stand_still(self) -> None:
+        """Let nothing run here until `go_on`, as SIGSTOP does."""
+        if self.lives and not self.stands_still:
+            self.stands_still = True
+            self._network.loop.pause(self.name)
+
+    def go_on(self) -> None:
+        """End what `stand_still` began."""
+        if self.stands_still:
+            self.stands_still = False
+            self._network.loop.resume(self.name)
+
+    def copy_store(self) -> None:
+        """Make a copy of the store, for `put_back`; it takes the place of the last one."""
+        self._copy = (self._network.loop.time(), self.store.backup())
+
+    @property
+    def has_copy(self) -> bool:
+        """Whether there is a copy to put back."""
+        return self._copy is not None
+
+    def put_back(self) -> None:
+        """Put the last copy in the place of the store; no peer may run here."""
+        assert self._copy is not None, "only what was copied is put back"
+        assert self.peer is None, "a store is put back where no peer runs"
+        copied_at, kept = self._copy
+        self.store.restore(kept)
+        self.rollbacks.append(Rollback(copied_at, self._network.loop.time()))
+
+    def has_lost(self, instant: float) -> bool:
+        """Return whether what was written here at `instant` went when a copy was put back."""
+        return any(each.copied_at <= instant <= each.restored_at for each in self.rollbacks)
 
     async def _ended(self) -> None:
         await self.store.close()
@@ -207,8 +274,3 @@ async def _hand_over(accepted: Accepted, stream: SimulatedStream) -> None:
 async def _at_once(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Do what a real host would do in a thread; virtual time does not pass."""
     return work(*args, **kwargs)
-
-
-def _fail_some(fails: bool, operation: str) -> None:
-    if fails:
-        raise StoreError(f"the disk failed ({operation})")

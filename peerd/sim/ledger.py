@@ -6,6 +6,8 @@ acknowledged before the read began, unless a cut lay between (DESIGN.md 6: confl
 
 from dataclasses import dataclass, field
 
+from peerd.ids import Key
+
 
 @dataclass(frozen=True, slots=True)
 class Write:
@@ -15,6 +17,7 @@ class Write:
     value: bytes | None
     ended_at: float
     holders: tuple[str, ...]
+    version: str = ""
 
 
 @dataclass(slots=True)
@@ -29,6 +32,8 @@ class Name:
     tried: dict[bytes, None] = field(default_factory=dict)
     unsure_deletes: int = 0
     acknowledged: list[Write] = field(default_factory=list)
+    key: Key | None = None
+    """Once it was worked out."""
 
     @property
     def newest(self) -> Write | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from peerd.logs import escape
-from peerd.sim.host import running_on
+from peerd.sim.disk import excuses
+from peerd.sim.loop import running_on
 
 if TYPE_CHECKING:
     from loguru import Message
@@ -25,12 +26,14 @@ def show(level: str | None) -> None:
 
 @contextmanager
 def errors_logged(told: Callable[[str], None]) -> Iterator[None]:
-    """Tell each event of level error that is logged meanwhile."""
+    """Tell each event of level error that is logged meanwhile, but for what a disk that was told to fail explains."""
 
     def tell(message: "Message") -> None:
         record = message.record
         exception = record["exception"]
         error = exception.value if exception is not None else None
+        if excuses(str(record["extra"].get("reason", error))):
+            return
         what = f": {error!r} {raised_at(error)}" if error is not None else ""
         told(f"{running_on.get()} logged an error: {record['message']}{what}")
 

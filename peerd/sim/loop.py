@@ -7,8 +7,9 @@ something goes on for ever without any time passing, a livelock, reported with w
 
 import asyncio
 import heapq
-from collections.abc import Callable
-from contextvars import Context
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextvars import Context, ContextVar
 from math import ceil, inf
 from types import CoroutineType, GeneratorType
 from typing import Any
@@ -20,6 +21,9 @@ Arrival = tuple[float, int, Context | None, Callable[..., object], tuple[Any, ..
 TICKS_PER_S = 2**30
 # Turns of the loop in one instant, beyond any honest work.
 TURNS_AT_ONCE_MAX = 200_000
+
+running_on: ContextVar[str] = ContextVar("running_on", default="world")
+"""On which host the present code runs: for the logs, and for hosts that stand still."""
 
 SHOWN_TASKS_MAX = 20
 SHOWN_FUNCTIONS_MAX = 5
@@ -48,6 +52,24 @@ def on_tick(instant: float) -> float:
     return ceil(instant * TICKS_PER_S) / TICKS_PER_S
 
 
+class _Gate(deque[asyncio.Handle]):
+    """The loop's queue while somebody stands still: what would run there is laid aside, in order."""
+
+    def __init__(self, handles: Iterable[asyncio.Handle], still: dict[str, list[asyncio.Handle]]) -> None:
+        super().__init__()
+        self._still = still
+        for handle in handles:
+            self.append(handle)
+
+    def append(self, handle: asyncio.Handle) -> None:
+        context: Context = handle._context  # type: ignore[attr-defined]
+        aside = self._still.get(context.get(running_on, "world"))
+        if aside is None:
+            super().append(handle)
+        else:
+            aside.append(handle)
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs callbacks at once, timers and arrivals in the order of their instants; equal instants in order of making."""
 
@@ -60,6 +82,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._still_count = 0
         # The base class asks its selector how long nothing comes in, and hands over what did.
         self._selector = self
+        self._ready: deque[asyncio.Handle]
+        self._still: dict[str, list[asyncio.Handle]] = {}
 
     def time(self) -> float:
         """Return the virtual time, in seconds."""
@@ -72,6 +96,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """
         self._arrival_count += 1
         heapq.heappush(self._arrivals, (when, self._arrival_count, context, callback, args))
+
+    def pause(self, host: str) -> None:
+        """Let nothing run on that host, as SIGSTOP does: its timers and what reaches it wait, and time goes on."""
+        self._still.setdefault(host, [])
+        self._ready = _Gate(self._ready, self._still)
+
+    def resume(self, host: str) -> None:
+        """Let it go on; what waited comes first, in order."""
+        waited = self._still.pop(host, [])
+        self._ready.extendleft(reversed(waited))
+        if not self._still:
+            self._ready = deque(self._ready)
 
     def select(self, timeout: float | None) -> list[Arrival]:
         """Move the clock by `timeout`, or only to the first arrival where that is sooner; return what arrives then."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from peerd.errors import NotFoundError, PeerdError
+from peerd.node.core import RECORD_HOLDERS
 from peerd.node.results import Consistency, GetOptions, PutOptions
 from peerd.sim.host import Host
 from peerd.sim.ledger import Ledger, Name, Write, wrong_absence, wrong_value
@@ -22,6 +23,8 @@ R = TypeVar("R")
 # In virtual time. A request has its own deadlines, far below this; who is still waiting then hangs.
 HUNG_AFTER_S = 60.0
 VIOLATIONS_MAX = 100
+# How long after a cut ended, or somebody stood still, the sides may not have found each other.
+MEET_S = 15.0
 
 
 @dataclass(slots=True)
@@ -51,8 +54,7 @@ class Requests:
         self.ledger = Ledger()
         self.tallies = {kind: Tally() for kind in ("put", "get", "remove", "check")}
         self.violations: list[str] = []
-        self.healed_at = 0.0
-        """When the last cut was undone."""
+        self._disturbed_until = 0.0
         self._world = world
         self._values = world.chance.rng("values")
 
@@ -60,6 +62,10 @@ class Requests:
         """Note that a promise was broken."""
         if len(self.violations) < VIOLATIONS_MAX:
             self.violations.append(f"{self._world.loop.time():.3f} s: {what}")
+
+    def disturbed(self) -> None:
+        """Note that a cut ended, or somebody stood still: what was acknowledged before they met may be elsewhere."""
+        self._disturbed_until = self._world.loop.time() + MEET_S
 
     # The three requests.
 
@@ -146,7 +152,7 @@ class Requests:
     # Judging.
 
     def _acknowledge(self, name: Name, value: bytes | None, version: str, holders: list[str]) -> None:
-        write = Write(_sequence(version), value, self._world.loop.time(), tuple(holders))
+        write = Write(_sequence(version), value, self._world.loop.time(), tuple(holders), version)
         name.acknowledged.append(write)
         if not holders:
             self.violate(f"{name.name} was acknowledged by nobody")
@@ -154,20 +160,21 @@ class Requests:
     def _known(self, name: Name, began_at: float, consistency: Consistency, *, final: bool) -> Write | None:
         """Return the newest write that a read begun at `began_at` has to know of, None where it may know nothing.
 
-        With `one` any version will do; nor is there a promise across a cut, or when most that acknowledged are gone
-        (in the end: all of them).
+        With `one` any version will do. Nor is there a promise across a cut, or where those that acknowledged it and
+        still have it are no majority of those that should hold it now: `quorum` counts who answers. In the end one of
+        them is enough.
         """
         if consistency == "one":
             return None
         known = name.newest if final else name.newest_before(began_at)
         if known is None:
             return None
-        living = {host.id_text for host in self._world.living}
-        alive = sum(holder in living for holder in known.holders)
+        having = [h for h in self._world.answering if h.id_text in known.holders and not h.has_lost(known.ended_at)]
         if final:
-            return known if alive else None
-        parted = self._world.network.parted or self.healed_at >= known.ended_at
-        return None if parted or 2 * alive <= len(known.holders) else known
+            return known if having else None
+        disturbed = self._world.network.parted or self._disturbed_until >= known.ended_at
+        wanted = min(RECORD_HOLDERS, len(self._world.living))
+        return None if disturbed or 2 * len(having) <= wanted else known
 
     def _where(self, name: Name) -> str:
         """Return on which hosts the name's newest write was acknowledged, and which of those are down."""

@@ -23,12 +23,13 @@ import msgspec
 
 from peerd.config import Settings
 from peerd.errors import UsageError
+from peerd.sim.disk import DiskFault
 from peerd.sim.faults import Faults, Share
 from peerd.sim.world import HOSTS_MAX
 
 Instant = Annotated[float, msgspec.Meta(ge=0)]
 Number = Annotated[int, msgspec.Meta(ge=1)]
-Consistency = Literal["one", "quorum"]
+Consistency = Literal["one", "quorum", "strong"]
 
 DEFAULT_PEERS = 100
 DEFAULT_KEYS = 100
@@ -58,10 +59,26 @@ class Put(Step, frozen=True, kw_only=True, tag="put"):
 
 
 class Get(Step, frozen=True, kw_only=True, tag="get"):
-    """Reads of random keys that were acknowledged before, each at a random peer."""
+    """Reads of random keys that were acknowledged before, each at a random peer; with `deleted` of any key."""
 
     count: Number
     consistency: Consistency = "quorum"
+    deleted: bool = False
+
+
+class Work(Step, frozen=True, kw_only=True, tag="work"):
+    """What users do: `count` requests on `keys` names, each at a random peer that does not stand still.
+
+    The shares are of writes, deletes, reads with `one`, and writes of content; the rest are reads.
+    """
+
+    count: Number
+    keys: Number
+    first: int = 0
+    puts: Share = 0.4
+    removes: Share = 0.1
+    ones: Share = 0.1
+    contents: Share = 0.05
 
 
 class Remove(Step, frozen=True, kw_only=True, tag="remove"):
@@ -94,6 +111,41 @@ class Restart(Step, frozen=True, kw_only=True, tag="restart"):
     count: Number | None = None
 
 
+class Pause(Step, frozen=True, kw_only=True, tag="pause"):
+    """Random peers stand still for `for_s`, as under SIGSTOP: time goes on, and what reaches them waits."""
+
+    count: Number
+    for_s: Instant
+
+
+class Clock(Step, frozen=True, kw_only=True, tag="clock"):
+    """The wall clocks of random hosts are stepped by `step_s`, their monotonic ones run faster by the share `drift`."""
+
+    count: Number
+    step_s: float = 0.0
+    drift: Annotated[float, msgspec.Meta(ge=-0.5, le=0.5)] = 0.0
+
+
+class Sick(Step, frozen=True, kw_only=True, tag="sick"):
+    """The disks of random hosts are full, fail to sync, or are slow at it, for `for_s`."""
+
+    count: Number
+    fault: DiskFault
+    for_s: Instant
+
+
+class Backup(Step, frozen=True, kw_only=True, tag="backup"):
+    """The stores of random hosts are copied, for a later `restore`."""
+
+    count: Number
+
+
+class Restore(Step, frozen=True, kw_only=True, tag="restore"):
+    """Hosts of whose stores there is a copy crash, and start again on the copy."""
+
+    count: Number
+
+
 class Partition(Step, frozen=True, kw_only=True, tag="partition"):
     """Cuts the network into islands of these sizes, drawn at random; who is left over is in the first."""
 
@@ -116,7 +168,10 @@ class Change(Step, frozen=True, kw_only=True, tag="faults"):
     faults: dict[str, float | None]
 
 
-AnyStep = Join | Put | Get | Remove | Leave | Crash | Restart | Partition | Cut | Heal | Change
+Users = Put | Get | Remove | Work
+Peers = Join | Leave | Crash | Restart | Pause | Clock | Sick | Backup | Restore
+Wires = Partition | Cut | Heal | Change
+AnyStep = Users | Peers | Wires
 
 
 class Expect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,6 +179,8 @@ class Expect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     puts_ok: Share = 1.0
     gets_ok: Share = 1.0
+    agree: bool = False
+    """All that should hold a key have the same version in the end; `settle_s` must be long enough for it."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,6 +190,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     peers: Annotated[int, msgspec.Meta(ge=1, le=HOSTS_MAX)] = DEFAULT_PEERS
     seed: int | None = None
     settle_s: Instant = 5.0
+    signed: bool = True
+    """False: the stand-in for signatures, also with few peers."""
     faults: Faults = Faults()
     settings: dict[str, Any] = {}
     step: list[AnyStep] = []

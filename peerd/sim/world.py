@@ -40,15 +40,16 @@ class World:
         expected: int,
         faults: Faults | None = None,
         settings: dict[str, Any] | None = None,
+        signed: bool = True,
     ) -> None:
         self.loop = loop
         self.chance = Chance(seed)
         self.faults = faults or Faults()
-        self.suite: Suite = ED25519 if expected <= SIGNED_MAX else STAND_IN
+        self.suite: Suite = ED25519 if signed and expected <= SIGNED_MAX else STAND_IN
         self.network = Network(loop, self.chance, self.faults)
         self.hosts: list[Host] = []
         self._ports = Ports(self.network)
-        self._overlay = network_id(OVERLAY)
+        self.overlay = network_id(OVERLAY)
         self._rng = self.chance.rng("world")
         self._settings = Settings(
             **{"data": Path("data"), "mdns": False, "quota_bytes": QUOTA_BYTES, **(settings or {})}
@@ -58,6 +59,11 @@ class World:
     def living(self) -> list[Host]:
         """The hosts on which a peer runs, in order."""
         return [host for host in self.hosts if host.lives]
+
+    @property
+    def answering(self) -> list[Host]:
+        """Those of them that do not stand still."""
+        return [host for host in self.hosts if host.answers]
 
     def add(self) -> Host:
         """Return a new host, on which nothing runs yet."""
@@ -75,7 +81,7 @@ class World:
             chance=self.chance,
             faults=self.faults,
             suite=self.suite,
-            overlay=self._overlay,
+            overlay=self.overlay,
             settings=replace(
                 self._settings, listen=HostPort(*address), bootstrap=tuple(HostPort(*each.address) for each in told)
             ),
@@ -97,6 +103,7 @@ class World:
         """End everything at once, unseen by anybody; return what still runs then, though it should not."""
         living = self.living
         for host in self.hosts:
+            host.go_on()
             host.interface.stop()
         for host in living:
             await host.crash(power=False)

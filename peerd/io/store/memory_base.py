@@ -1,11 +1,16 @@
 """What the parts of the store in memory share: syncs that take time and may be lost, faults, and the quota."""
 
 import asyncio
+import copy
 from collections.abc import Callable
+from typing import Any
 
 from peerd.clock import Clock, Entropy
 from peerd.errors import NoRoomError, StoreError
 from peerd.io.store import bounds
+
+# What belongs to the host and not to what it keeps.
+_NOT_KEPT = {"_clock", "_entropy", "_closed", "_crashes", "_restarted_at", "sync_delay", "sync_fault", "fault"}
 
 
 class MemoryBase:
@@ -24,7 +29,10 @@ class MemoryBase:
         self.quota_bytes = quota_bytes
         self.sync_delay = sync_delay
         self.fault = fault
+        self.sync_fault: Callable[[str], None] | None = None
+        """Called with each operation that changes something, and may raise."""
         self._clock = clock
+        self._entropy = entropy
         self._closed = False
         self._crashes = 0
         self._metadata_bytes = 0
@@ -41,6 +49,16 @@ class MemoryBase:
         self._closed = False
         self._restarted_at = self._clock.monotonic()
 
+    def backup(self) -> dict[str, Any]:
+        """Return a copy of all that is kept, for `restore`."""
+        kept = {name: value for name, value in vars(self).items() if name not in _NOT_KEPT}
+        return copy.deepcopy(kept)
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Go back to a copy, as whoever puts a backup in place does: what came since is lost, the store id is new."""
+        vars(self).update(copy.deepcopy(kept))
+        self.store_id = self._entropy(bounds.STORE_ID_BYTES)
+
     async def close(self) -> None:
         """See `Store.close`; `reopen` makes it usable again."""
         self._closed = True
@@ -54,6 +72,8 @@ class MemoryBase:
     async def _sync(self, operation: str) -> None:
         """Wait for the disk; what follows in the caller is the change itself and must not wait."""
         self._check(operation)
+        if self.sync_fault is not None:
+            self.sync_fault(operation)
         if self.sync_delay is None:
             return
         crashes = self._crashes

@@ -1,0 +1,144 @@
+"""What must hold after each step, seen from outside the peers: from their hosts' stores and the books of what was said.
+
+Not here: judging a single answer (requests), and histories of strong operations (linear).
+"""
+
+import dataclasses
+from collections import OrderedDict
+
+from peerd.ids import Key, NodeId, distance, name_key, node_id
+from peerd.node.claims import read_name_claim
+from peerd.node.core import RECORD_HOLDERS
+from peerd.records.record import read_record
+from peerd.sim.host import Host
+from peerd.sim.ledger import Name, Write
+from peerd.sim.requests import Requests
+from peerd.sim.world import World
+
+# How far beyond its quota a store may be, at the very most.
+QUOTA_SLACK = 1.05
+READ_RECORDS_MAX = 4096
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held:
+    """What a store has under a key: a version, and whether it says that there is nothing."""
+
+    version: str
+    sequence: int
+    deleted: bool
+
+
+class Checks:
+    """Looks at a world; what is wrong is told to `requests`, once."""
+
+    def __init__(self, world: World, requests: Requests) -> None:
+        self._world = world
+        self._requests = requests
+        self._told: set[str] = set()
+        self._read: OrderedDict[bytes, Held] = OrderedDict()
+        self._places: dict[int, NodeId] = {}
+        self.looks = 0
+
+    def _tell(self, wrong: str) -> None:
+        if wrong not in self._told:
+            self._told.add(wrong)
+            self._requests.violate(wrong)
+
+    # At any time.
+
+    async def look(self) -> None:
+        """Check what must hold at any time."""
+        self.looks += 1
+        for name in self._requests.ledger.names.values():
+            newest = name.newest
+            if newest is not None:
+                self._is_held(name, newest)
+        for host in self._world.living:
+            await self._counts(host)
+
+    def _is_held(self, name: Name, newest: Write) -> None:
+        """Some living peer has what was acknowledged, or what came after it, unless all that said so are gone."""
+        holders = self._intact(newest)
+        key = self._key(name)
+        if holders and not any(self._has(host, key, newest.sequence) for host in self._world.living):
+            kind = "delete" if newest.value is None else "write"
+            where = ", ".join(str(host.index) for host in holders)
+            self._tell(f"nobody holds {name.name} any more: the {kind} {newest.version} acknowledged by {where}")
+
+    def _has(self, host: Host, key: Key, sequence: int) -> bool:
+        held = self.held(host, key)
+        return held is not None and held.sequence >= sequence
+
+    def _intact(self, write: Write) -> list[Host]:
+        """Return who lives of those that acknowledged a write and have not lost it with an old copy."""
+        return [
+            host for host in self._world.living if host.id_text in write.holders and not host.has_lost(write.ended_at)
+        ]
+
+    async def _counts(self, host: Host) -> None:
+        usage = await host.store.usage()
+        for counter in dataclasses.fields(usage):
+            count = getattr(usage, counter.name)
+            if count < 0:
+                self._tell(f"{counter.name} of {host.name} is negative: {count}")
+        if usage.used_bytes > QUOTA_SLACK * usage.quota_bytes:
+            self._tell(f"{host.name} uses {usage.used_bytes} bytes of {usage.quota_bytes}")
+
+    # When all faults are over.
+
+    async def settled(self) -> None:
+        """Check what must hold once faults are over and the world has had its time."""
+        for name in self._requests.ledger.names.values():
+            newest = name.newest
+            if newest is not None and self._intact(newest):
+                self._agree(name, newest)
+        for host in self._world.living:
+            await self._copies_end(host)
+
+    def _agree(self, name: Name, newest: Write) -> None:
+        """All that should hold a key have the same version, and at least what was acknowledged."""
+        key = self._key(name)
+        nearest = sorted(self._world.living, key=lambda host: distance(self._place(host), key))[:RECORD_HOLDERS]
+        versions = {host.index: self.held(host, key) for host in nearest}
+        said = {held.version if held is not None else "nothing" for held in versions.values()}
+        old = any(held is None or held.sequence < newest.sequence for held in versions.values())
+        if len(said) > 1 or old:
+            shown = ", ".join(f"{index}: {held.version if held else 'nothing'}" for index, held in versions.items())
+            self._tell(f"the holders of {name.name} differ, acknowledged was {newest.version}: {shown}")
+
+    async def _copies_end(self, host: Host) -> None:
+        """No copy is kept for a version of a name that the same host knows to be deleted."""
+        held = {self._key(name): name for name in self._requests.ledger.names.values()}
+        for root in await host.store.roots(None, len(held) * 100 + 100):
+            for claim in await host.store.claims(root.cid):
+                key, sequence = read_name_claim(claim) or (Key(b""), 0)
+                record = self.held(host, key)
+                if key in held and record is not None and record.deleted and sequence < record.sequence:
+                    self._tell(f"{host.name} keeps content for {held[key].name}, which was deleted")
+
+    # Looking.
+
+    def held(self, host: Host, key: Key) -> Held | None:
+        """Return what a host's store has under a key."""
+        raw = host.store.peek_record(key)
+        if raw is None:
+            return None
+        known = self._read.get(raw)
+        if known is None:
+            record = read_record(raw)
+            known = self._read[raw] = Held(record.version.text, record.body.sequence, record.deleted)
+            if len(self._read) > READ_RECORDS_MAX:
+                self._read.popitem(last=False)
+        return known
+
+    def _key(self, name: Name) -> Key:
+        if name.key is None:
+            name.key = name_key(self._world.overlay, name.name)
+        return name.key
+
+    def _place(self, host: Host) -> NodeId:
+        place = self._places.get(host.index)
+        if place is None:
+            place = self._places[host.index] = node_id(self._world.overlay, host.identity.peer)
+        return place
