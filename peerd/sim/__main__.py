@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from peerd.errors import PeerdError, UsageError
 from peerd.sim.logs import show
 from peerd.sim.loop import DeadlockError, LivelockError
+from peerd.sim.mixed import mixed as mixed_faults
 from peerd.sim.play import play
 from peerd.sim.scenario import Scenario, read_scenario
 from peerd.sim.world import HOSTS_MAX
@@ -22,19 +23,39 @@ LEVELS = ("debug", "info", "warning", "error")
 @click.option("--peers", type=click.IntRange(1, HOSTS_MAX), help="How many peers.  [the scenario's, else 100]")
 @click.option("--seed", type=int, help="All chance comes from it.  [the scenario's, else 1]")
 @click.option("--scenario", type=click.Path(path_type=Path), metavar="FILE", help="What happens to whom when (TOML).")
+@click.option("--mixed", is_flag=True, help="Faults of every kind, in an order that follows from the seed.")
+@click.option("--seeds", type=click.IntRange(1), default=1, help="Seeds in a row, until one breaks a promise.  [1]")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--log-level", type=click.Choice(LEVELS), help="Show the peers' logs, in virtual time.")
-def command(peers: int | None, seed: int | None, scenario: Path | None, *, as_json: bool, log_level: str | None) -> int:
+def command(
+    peers: int | None,
+    seed: int | None,
+    scenario: Path | None,
+    *,
+    mixed: bool,
+    seeds: int,
+    as_json: bool,
+    log_level: str | None,
+) -> int:
     """Run many simulated peers in one process; the same seed gives the same run.
 
     Without a scenario they join, put values, and get them from each other.
     """
+    if mixed and (scenario is not None or peers is not None):
+        raise click.UsageError("--mixed makes its own scenario: leave out --scenario and --peers")
     played = read_scenario(scenario) if scenario is not None else Scenario()
     if peers is not None:
         played = replace(played, peers=peers)
-    if seed is None:
-        seed = played.seed if played.seed is not None else 1
+    first = seed if seed is not None else played.seed if played.seed is not None else 1
     show(log_level)
+    for each in range(first, first + seeds):
+        code = _run(mixed_faults(each) if mixed else played, each, as_json=as_json)
+        if code:
+            return code
+    return 0
+
+
+def _run(played: Scenario, seed: int, *, as_json: bool) -> int:
     try:
         report = play(played, seed)
     except (DeadlockError, LivelockError) as error:

@@ -1,0 +1,137 @@
+"""Each checker is shown a fault that was put in on purpose, and must see it."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from peerd.io.store.memory import MemoryStore
+from peerd.node import claims
+from peerd.node.peer import Peer
+from peerd.node.responder import Responder
+from peerd.sim.checks import Checks
+from peerd.sim.requests import Requests
+
+JOIN = {"do": "join", "at_s": 0, "over_s": 1}
+PUT = {"do": "put", "at_s": 3, "over_s": 1, "keys": 3}
+REMOVE = {"do": "remove", "at_s": 5, "keys": 3}
+AGREE = {"agree": True}
+
+
+def _told(report):
+    return "; ".join(violation.partition(" s: ")[2] for violation in report.violations)
+
+
+def test_a_world_in_which_nothing_is_wrong_is_left_alone(simulate):
+    report = simulate(peers=4, settle_s=5, step=[JOIN, PUT, REMOVE], expect=AGREE)
+    assert report.violations == []
+
+
+def test_an_acknowledged_record_that_nobody_holds_is_seen(simulate, monkeypatch):
+    keep = MemoryStore.put_record
+
+    async def forget(self, key, record, **options):
+        await keep(self, key, record, **options)
+        await self.drop_record(key)
+        return True
+
+    monkeypatch.setattr(MemoryStore, "put_record", forget)
+    assert "nobody holds key-0 any more: the write 1-" in _told(simulate(peers=3, step=[JOIN, PUT]))
+
+
+def test_a_delete_that_nobody_remembers_is_seen(simulate, monkeypatch):
+    keep = MemoryStore.put_record
+
+    async def forget(self, key, record, *, row, **options):
+        return True if row.deleted else await keep(self, key, record, row=row, **options)
+
+    monkeypatch.setattr(MemoryStore, "put_record", forget)
+    assert "the delete 2-" in _told(simulate(peers=3, step=[JOIN, PUT, REMOVE]))
+
+
+def test_a_deleted_key_that_comes_back_is_seen(simulate, monkeypatch):
+    """All stores go back behind the delete, and nobody says so: an old copy put in place unseen."""
+    remove = Requests.remove
+
+    async def undone(self, host, text):
+        copies = {each: each.store.backup() for each in self._world.living}
+        await remove(self, host, text)
+        for each, kept in copies.items():
+            each.store.restore(kept)
+
+    monkeypatch.setattr(Requests, "remove", undone)
+    get = {"do": "get", "at_s": 6, "over_s": 1, "count": 20, "deleted": True}
+    told = _told(simulate(peers=3, step=[JOIN, PUT, REMOVE, get]))
+    assert "came back older than acknowledged: sequence 1 after 2" in told
+
+
+def test_what_a_store_lost_with_an_old_copy_is_no_fault(simulate):
+    """One that holds everything alone goes back behind it: nobody could know."""
+    old = [{"do": "backup", "at_s": 2, "count": 1}, {"do": "restore", "at_s": 6, "count": 1}]
+    report = simulate(peers=1, step=[JOIN, PUT, *old], settle_s=2, expect=AGREE)
+    assert report.violations == []
+    assert report.check.failed == {"not_found": 3}
+
+
+@pytest.mark.parametrize("counter", ["used_bytes", "records", "cache_bytes"])
+def test_a_negative_counter_is_seen(simulate, monkeypatch, counter):
+    usage = MemoryStore.usage
+
+    async def negative(self):
+        return replace(await usage(self), **{counter: -1})
+
+    monkeypatch.setattr(MemoryStore, "usage", negative)
+    assert f"{counter} of peer 0 is negative: -1" in _told(simulate(peers=1, step=[JOIN, PUT]))
+
+
+def test_a_quota_that_is_not_kept_is_seen(simulate, monkeypatch):
+    monkeypatch.setattr(MemoryStore, "_require_room", lambda *_, **__: None)
+    report = simulate(peers=1, settings={"quota_bytes": 2**20}, step=[JOIN, {**PUT, "value_bytes": 500_000}])
+    assert "bytes of 1048576" in _told(report)
+
+
+def test_holders_that_differ_in_the_end_are_seen(simulate, monkeypatch):
+    settled = Checks.settled
+
+    async def lose(self):
+        store = self._world.hosts[1].store
+        store._records.clear()
+        store._keys.clear()
+        await settled(self)
+
+    monkeypatch.setattr(Checks, "settled", lose)
+    report = simulate(peers=3, settle_s=1, step=[JOIN, PUT], expect=AGREE)
+    assert "the holders of key-" in _told(report)
+    assert "1: nothing" in _told(report)
+
+
+def test_a_copy_that_outlives_its_record_is_seen(simulate, monkeypatch):
+    async def deaf(*_):
+        return None
+
+    monkeypatch.setattr(claims, "drop_name_claims", deaf)
+    report = simulate(peers=2, step=[JOIN, {**PUT, "value_bytes": 5000}, REMOVE], expect=AGREE)
+    assert "keeps content for key-0, which was deleted" in _told(report)
+
+
+def test_a_request_that_hangs_is_seen(simulate, monkeypatch):
+    async def hang(*_):
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(Peer, "open", hang)
+    told = _told(simulate(peers=1, step=[JOIN, PUT, {"do": "get", "at_s": 5, "count": 1}]))
+    assert "on peer 0 hangs at " in told
+    assert "test_checks.py" in told
+
+
+def test_an_error_that_a_peer_logs_is_seen_unless_its_disk_was_told_to_fail(simulate, monkeypatch):
+    sick = {"do": "sick", "at_s": 2, "count": 4, "fault": "failing", "for_s": 10}
+    report = simulate(peers=2, step=[JOIN, sick, PUT], expect={"puts_ok": 0})
+    assert report.put.ok < 3
+    assert report.violations == []
+
+    def broken(*_):
+        raise ValueError("planted")
+
+    monkeypatch.setattr(Responder, "_store", broken)
+    assert "ValueError('planted')" in _told(simulate(peers=2, step=[JOIN, PUT], expect={"puts_ok": 0}))
