@@ -1,7 +1,7 @@
 """Who is known to have which version of a record kept here: from receipts, and from what reconciliation compared.
 
-A memory that saves work and counts copies; lost at a restart, never a promise. Nobody is taken out because it is
-silent: a copy that comes back is counted again, and what it lacks then shows when it is compared.
+A memory that saves work and counts copies; lost at a restart, never a promise. Who was away is asked anew: a copy that
+comes back is counted again, and what it lacks shows when it is compared.
 """
 
 from collections.abc import Iterable
@@ -41,6 +41,12 @@ class Copies:
         known = self._known.get(key)
         if known is not None and peer in known[1]:
             self._known[key] = (known[0], known[1] - {peer})
+
+    def forget(self, peer: PeerId) -> None:
+        """This peer was away: what it had then it has to show again, its store may be another."""
+        for key, (digest, have) in self._known.items():
+            if peer in have:
+                self._known[key] = (digest, have - {peer})
 
     def drop(self, key: Key) -> None:
         """The record is kept here no more."""

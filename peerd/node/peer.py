@@ -341,6 +341,7 @@ class Peer:
         core = self._core
         source = self._joining.source_of(address) if initiated else "overlay"
         came = core.members.proven(peer, address, source)
+        core.copies.forget(peer)  # it may have been started again, with another store
         if not came:
             return
         logger.info("a peer is here", peer=short(peer), address=HostPort(*address).text, source=source)

@@ -29,8 +29,7 @@ SETTLE_S = 1.0
 # Where something is still missing after a round, the next one comes soon, then later and later.
 RETRY_FIRST_S = 2.0
 GIVEN_AT_ONCE = 16
-# A peer that said it has no room is not asked again for so long; the next nearest takes its share.
-FULL_S = 60.0
+# Peers that said they have no room: until the next regular round the next nearest take their share.
 FULL_MAX = 256
 
 
@@ -232,7 +231,7 @@ class Repairing:
 
     def _refused(self, peer: PeerId, error: RefusedError) -> None:
         if error.reason == "no_room":
-            self._full[peer] = self._core.now() + FULL_S
+            self._full[peer] = self._core.now() + self._core.settings.repair_interval_s / 2
             if len(self._full) > FULL_MAX:
                 self._full.popitem(last=False)
 

@@ -139,3 +139,19 @@ async def test_the_next_nearest_takes_the_share_of_a_holder_without_room(world: 
 
     await eventually(on_eight, within_s=40)
     assert not await kept(full, "a")
+
+
+async def test_a_peer_that_was_started_again_is_asked_what_it_has(world: World) -> None:
+    hosts = await joined(world, 4)
+    await put(hosts[0], "a", b"v")
+    await asyncio.sleep(hosts[0].settings.repair_interval_s + 5)
+    await hosts[1].crash(power=True)
+    await hosts[1].store.close()
+    hosts[1].store.reopen()
+    await hosts[1].store.drop_record(key_of(hosts[1], "a"))
+    await hosts[1].start()
+
+    async def there_again() -> bool:
+        return await kept(hosts[1], "a") is not None
+
+    await eventually(there_again, within_s=2 * hosts[0].settings.repair_interval_s)
