@@ -54,6 +54,7 @@ class _Pending:
     future: asyncio.Future[Reply]
     contact: Contact
     plaintext: bytes
+    kind: str
     deadline: float
     sent_at: float
     durable: bool
@@ -70,6 +71,8 @@ class Counts:
     sent_bytes: int = 0
     sent_count: int = 0
     received_count: int = 0
+    sent_kinds: Counter[str] = field(default_factory=Counter)
+    """Bytes sent by kind of message: its name, or `Handshake`."""
 
 
 class Endpoint:
@@ -143,8 +146,17 @@ class Endpoint:
             future.set_exception(UnreachableError("too many requests under way"))
             return future
         now = self._clock.monotonic()
-        plaintext = messages.encode(kind(rid, *fields))
-        pending = _Pending(rid, future, contact, plaintext, now + timeout_s, now, kind in _DURABLE)
+        request = kind(rid, *fields)
+        pending = _Pending(
+            rid,
+            future,
+            contact,
+            messages.encode(request),
+            type(request).__name__,
+            now + timeout_s,
+            now,
+            kind in _DURABLE,
+        )
         self._pending[rid] = pending
         self._transmit(pending)
         return future
@@ -176,7 +188,7 @@ class Endpoint:
             pending.sent_at = now
             if session.worn:  # it goes on until the new one is there
                 self._handshakes.begin(session.address, peer)
-            self._send(session.seal(pending.plaintext), session.address)
+            self._send(session.seal(pending.plaintext), session.address, pending.kind)
             wait_s = self.roundtrips.rto_s(peer, durable=pending.durable) * (1 << min(pending.tries - 1, 6))
         else:
             self._handshakes.begin(pending.contact.address, peer, timeout_s=pending.deadline - now)
@@ -271,11 +283,11 @@ class Endpoint:
         if inspect.isawaitable(answer):
             self._tasks.spawn(self._answer_later(session, answer), "answer")
         else:
-            self._send(session.seal(messages.encode(answer)), session.address)
+            self._send(session.seal(messages.encode(answer)), session.address, type(answer).__name__)
 
     async def _answer_later(self, session: Session, answer: Awaitable[Reply]) -> None:
         reply = await answer
-        self._send(session.seal(messages.encode(reply)), session.address)
+        self._send(session.seal(messages.encode(reply)), session.address, type(reply).__name__)
 
     # Handshakes.
 
@@ -305,9 +317,10 @@ class Endpoint:
                 pending.tries = 0
                 self._transmit(pending)
 
-    def _send(self, data: bytes, address: Address) -> None:
+    def _send(self, data: bytes, address: Address, kind: str = "Handshake") -> None:
         if self._datagrams is None or address in self.drop_list:
             return
+        self.counts.sent_kinds[kind] += len(data)
         self.counts.sent_count += 1
         self.counts.sent_bytes += len(data)
         self._datagrams.send(data, address)

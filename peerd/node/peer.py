@@ -10,7 +10,7 @@
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -175,6 +175,11 @@ class Peer:
     def addresses(self) -> list[Address]:
         """Return what the peer listens on."""
         return self._datagrams.addresses if self._datagrams is not None else []
+
+    @property
+    def sent_kinds(self) -> Mapping[str, int]:
+        """Return the bytes sent in datagrams, by kind of message."""
+        return self._core.endpoint.counts.sent_kinds
 
     @property
     def listen_text(self) -> str:

@@ -6,6 +6,7 @@ Not here: when (play), and what users ask and get (requests).
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from math import log
 from random import Random
 from typing import Any
 
@@ -65,6 +66,8 @@ class Acts:
                 return [partial(self._change, step.faults)]
 
     def _befallen(self, step: steps.Peers, rng: Random) -> Sequence[Thing]:
+        if isinstance(step, steps.Churn):
+            return [partial(self._come_and_go, host, step) for host in self.world.living]
         count = step.count or self.peers
         match step:
             case steps.Join():
@@ -146,6 +149,20 @@ class Acts:
             host = rng.choice(candidates)
             await host.crash(power=step.power)
             self.down[host] = None
+
+    async def _come_and_go(self, host: Host, step: steps.Churn) -> None:
+        loop, rng = self.world.loop, self.world.chance.rng("churn", host.index)
+        until_s = step.at_s + step.for_s
+        while True:
+            await asyncio.sleep(min(rng.expovariate(log(2) / step.session_s), until_s - loop.time()))
+            if loop.time() >= until_s:
+                return
+            if rng.random() < step.kills:
+                await host.crash(power=False)
+            else:
+                await host.stop()
+            await asyncio.sleep(rng.expovariate(log(2) / step.away_s))
+            await self._start(host)
 
     async def _restart(self) -> None:
         host = next(iter(self.down), None)

@@ -59,8 +59,10 @@ class Checks:
 
     def _is_held(self, name: Name, newest: Write) -> None:
         """Some living peer has what was acknowledged, or what came after it, unless all that said so are gone."""
-        holders = self._intact(newest)
         key = self._key(name)
+        holders = self._intact(newest)
+        if any(self._has(host, key, newest.sequence) for host in holders):
+            return
         if holders and not any(self._has(host, key, newest.sequence) for host in self._world.living):
             kind = "delete" if newest.value is None else "write"
             where = ", ".join(str(host.index) for host in holders)
@@ -93,6 +95,7 @@ class Checks:
             newest = name.newest
             if newest is not None and self._intact(newest):
                 self._agree(name, newest)
+                await self._copies(name, newest)
         for host in self._world.living:
             await self._copies_end(host)
 
@@ -106,6 +109,19 @@ class Checks:
         if len(said) > 1 or old:
             shown = ", ".join(f"{index}: {held.version if held else 'nothing'}" for index, held in versions.items())
             self._tell(f"the holders of {name.name} differ, acknowledged was {newest.version}: {shown}")
+
+    async def _copies(self, name: Name, newest: Write) -> None:
+        """There are as many copies of content as were wanted, or as there are peers."""
+        if newest.content is None:
+            return
+        have = []
+        for host in self._world.living:
+            root = await host.store.root(newest.content)
+            if root is not None and root.complete and root.class_ != "cache":
+                have.append(host.index)
+        living = self._world.living
+        if len(have) < min(living[0].settings.copies, len(living)):
+            self._tell(f"too few copies of the content of {name.name}: on {have}")
 
     async def _copies_end(self, host: Host) -> None:
         """No copy is kept for a version of a name that the same host knows to be deleted."""

@@ -4,6 +4,7 @@ What is durable on a real host stays here across the peers that run on it: the i
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -111,6 +112,9 @@ class Host:
         self.disk = Disk(chance.rng("disk", index), faults)
         self.disk.attach(self.store)
         self.stands_still = False
+        self.sent_kinds: Counter[str] = Counter()
+        """Bytes that the peers sent which ended here, by kind of message."""
+        self.lived_s = 0.0
         self.rollbacks: list[Rollback] = []
         self.started_at = 0.0
         """When the present peer began, or the last one."""
@@ -167,6 +171,7 @@ class Host:
         assert peer is not None, "only what runs is stopped"
         self.go_on()
         await self.do(peer.stop(), "stop")
+        self._count(peer)
         await self._ended()
 
     async def crash(self, *, power: bool) -> None:
@@ -184,7 +189,12 @@ class Host:
         self.store.crash()
         await self.store.close()
         await peer.crash()
+        self._count(peer)
         await self._ended()
+
+    def _count(self, peer: Peer) -> None:
+        self.sent_kinds.update(peer.sent_kinds)
+        self.lived_s += self._network.loop.time() - self.started_at
 
     def stand_still(self) -> None:
         """Let nothing run here until `go_on`, as SIGSTOP does."""

@@ -11,13 +11,17 @@ from peerd.ids import Key
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One acknowledged write; `value` None is a delete. `holders` are those whose receipts it had."""
+    """One acknowledged write; `value` None is a delete. `holders` are those whose receipts it had.
+
+    `content` is the CID's 36 bytes where the value is too long for its record.
+    """
 
     sequence: int
     value: bytes | None
     ended_at: float
     holders: tuple[str, ...]
     version: str = ""
+    content: bytes | None = None
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from peerd.sim.host import Host
 from peerd.sim.ledger import Name
 from peerd.sim.logs import errors_logged, raised_at
 from peerd.sim.loop import VirtualLoop, running_on
-from peerd.sim.report import Report, report, view
+from peerd.sim.report import Report, outcome, report, sent_per_peer_s, view
 from peerd.sim.requests import Requests
 from peerd.sim.scenario import AnyStep, Scenario
 from peerd.sim.world import World
@@ -96,7 +96,8 @@ class _Play:
         async with asyncio.TaskGroup() as group:
             for index, thing in enumerate(things):
                 await self._until(step.at_s + step.over_s * (index + rng.random()) / len(things))
-                group.create_task(self._do(thing), name=f"step {number} thing {index}")
+                work = thing() if isinstance(step, steps.Users) else self._do(thing)
+                group.create_task(work, name=f"step {number} thing {index}")
 
     async def _do(self, thing: Thing) -> None:
         await thing()
@@ -139,10 +140,19 @@ class _Play:
             await self.requests.get(host, name, "quorum", final=True)
 
     def _expect(self) -> None:
-        expect, tallies = self.scenario.expect, self.requests.tallies
+        expect, violate = self.scenario.expect, self.requests.violate
         for kind, least in (("put", expect.puts_ok), ("get", expect.gets_ok)):
-            if (share := tallies[kind].share_ok()) < least:
-                self.requests.violate(f"{share:.1%} of all {kind}s succeeded, {least:.1%} were to")
+            if (share := self.requests.tallies[kind].share_ok()) < least:
+                violate(f"{share:.2%} of all {kind}s succeeded, {least:.2%} were to")
+        gets = outcome(self.requests.tallies["get"])
+        sent = sent_per_peer_s(self.world).get("maintenance")
+        for what, measured, most in (
+            ("the 95th percentile of gets in ms", gets.p95_ms, expect.gets_p95_ms),
+            ("the 99th percentile of gets in ms", gets.p99_ms, expect.gets_p99_ms),
+            ("maintenance in bytes a second a peer", sent, expect.maintenance_per_peer_s),
+        ):
+            if most is not None and (measured is None or measured > most):
+                violate(f"{what} is {measured}, at most {most} was to be")
 
     def _on_fault(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Something raised where nobody awaits it."""

@@ -6,6 +6,10 @@ from peerd.sim.requests import Requests, Tally
 from peerd.sim.scenario import Scenario
 from peerd.sim.world import World
 
+# Kinds of messages that ask for records and move them, and those that tell who has content.
+OF_RECORDS = frozenset({"FindValue", "Value", "Store", "Stored", "Newer"})
+OF_CONTENT = frozenset({"FindProviders", "Providers", "AddProvider", "Release"})
+
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The requests of one kind; times in virtual milliseconds, None where none succeeded."""
@@ -14,6 +18,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     failed: dict[str, int]
     cancelled: int
     p50_ms: float | None
+    p95_ms: float | None
     p99_ms: float | None
     max_ms: float | None
     hops: dict[str, int]
@@ -33,6 +38,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     turns: int
     messages: dict[str, int]
     sent_bytes: int
+    sent_per_peer_s: dict[str, float]
+    """Bytes of datagrams for each second that a peer lived: of records, of content, and of all else."""
     put: Outcome
     get: Outcome
     remove: Outcome
@@ -54,6 +61,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             f"signatures {self.suite}",
             f"time       {self.virtual_s:.1f} s simulated in {self.wall_s:.1f} s ({self.cpu_s:.1f} s of CPU)",
             "messages   " + ", ".join(f"{count} {what}" for what, count in sorted(self.messages.items())),
+            "sent       " + ", ".join(f"{what} {rate}" for what, rate in self.sent_per_peer_s.items()) + " B/s a peer",
             "contacts   " + ", ".join(f"{what} {count}" for what, count in self.contacts.items()),
             f"records    {self.records} kept in all",
         ]
@@ -100,10 +108,11 @@ def report(
         turns=world.loop.turn_count,
         messages=dict(sorted(world.network.counts.items())),
         sent_bytes=world.network.sent_bytes,
-        put=_outcome(requests.tallies["put"]),
-        get=_outcome(requests.tallies["get"]),
-        remove=_outcome(requests.tallies["remove"]),
-        check=_outcome(requests.tallies["check"]),
+        sent_per_peer_s=sent_per_peer_s(world),
+        put=outcome(requests.tallies["put"]),
+        get=outcome(requests.tallies["get"]),
+        remove=outcome(requests.tallies["remove"]),
+        check=outcome(requests.tallies["check"]),
         contacts=seen.contacts,
         records=seen.records,
         violations=requests.violations,
@@ -111,13 +120,25 @@ def report(
     )
 
 
-def _outcome(tally: Tally) -> Outcome:
+def sent_per_peer_s(world: World) -> dict[str, float]:
+    """Return what the peers sent for each second that one lived, by purpose; of those that have ended."""
+    lived_s = sum(host.lived_s for host in world.hosts)
+    sent = {"maintenance": 0, "records": 0, "content": 0}
+    for host in world.hosts:
+        for kind, count in host.sent_kinds.items():
+            sent["records" if kind in OF_RECORDS else "content" if kind in OF_CONTENT else "maintenance"] += count
+    return {what: round(count / lived_s, 1) for what, count in sent.items()} if lived_s else {}
+
+
+def outcome(tally: Tally) -> Outcome:
+    """Return how the requests of one kind ended."""
     took_ms = sorted(took_s * 1000 for took_s in tally.took_s)
     return Outcome(
         ok=tally.ok,
         failed=dict(sorted(tally.failed.items())),
         cancelled=tally.cancelled,
         p50_ms=_quantile(took_ms, 0.5),
+        p95_ms=_quantile(took_ms, 0.95),
         p99_ms=_quantile(took_ms, 0.99),
         max_ms=_quantile(took_ms, 1.0),
         hops={str(hops): count for hops, count in sorted(tally.hops.items())},
@@ -137,7 +158,9 @@ def _outcome_text(outcome: Outcome) -> str:
     if outcome.cancelled:
         words.append(f"{outcome.cancelled} cancelled")
     if outcome.ok:
-        words.append(f"p50 {outcome.p50_ms} ms, p99 {outcome.p99_ms} ms, at most {outcome.max_ms} ms")
+        words.append(
+            f"p50 {outcome.p50_ms} ms, p95 {outcome.p95_ms} ms, p99 {outcome.p99_ms} ms, at most {outcome.max_ms} ms"
+        )
     if outcome.hops:
         words.append("hops " + ", ".join(f"{hops}: {count}" for hops, count in outcome.hops.items()))
     return "; ".join(words)

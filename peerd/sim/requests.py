@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from peerd.content.cid import Cid
 from peerd.errors import NotFoundError, PeerdError
 from peerd.node.core import RECORD_HOLDERS
-from peerd.node.results import Consistency, GetOptions, PutOptions
+from peerd.node.results import Consistency, GetOptions, Put, PutOptions
 from peerd.sim.host import Host
 from peerd.sim.ledger import Ledger, Name, Write, wrong_absence, wrong_value
 from peerd.sim.logs import raised_at
@@ -19,6 +20,9 @@ from peerd.sim.loop import where
 from peerd.sim.world import World
 
 R = TypeVar("R")
+
+# Longer values are content whatever their name.
+INLINE_MAX_BYTES = 1024
 
 # In virtual time. A request has its own deadlines, far below this; who is still waiting then hangs.
 HUNG_AFTER_S = 60.0
@@ -77,21 +81,20 @@ class Requests:
         value += self._values.randbytes(size - len(value))
         name.tried[value] = None
         options = PutOptions(consistency=consistency)
-        result = await self._ask(host, "put", text, host.peer.put(text, _once(value), form="file", options=options))
+        result = await self.ask(host, "put", text, host.peer.put(text, _once(value), form="file", options=options))
         if result is not None:
-            assert isinstance(result.version, str), "a named put has a version"
-            self._acknowledge(name, value, result.version, result.holders)
+            long = len(value) > INLINE_MAX_BYTES
+            self._acknowledge(name, value, result, Cid.parse(result.cid).to_bytes() if long else None)
 
     async def remove(self, host: Host, text: str) -> None:
         """Delete a name."""
         assert host.peer is not None, "only a running peer is asked"
         name = self.ledger.name(text)
         name.unsure_deletes += 1
-        result = await self._ask(host, "remove", text, host.peer.remove(text, PutOptions()))
+        result = await self.ask(host, "remove", text, host.peer.remove(text, PutOptions()))
         if result is not None:
-            assert isinstance(result.version, str), "a named delete has a version"
             name.unsure_deletes -= 1
-            self._acknowledge(name, None, result.version, result.holders)
+            self._acknowledge(name, None, result, None)
 
     async def get(self, host: Host, name: Name, consistency: Consistency, *, final: bool = False) -> None:
         """Read a name; what comes is held against the ledger. `final`: after all faults are over."""
@@ -111,7 +114,7 @@ class Requests:
             return value, opened.info.version, opened.info.hops
 
         kind = "check" if final else "get"
-        result = await self._ask(host, kind, name.name, read())
+        result = await self.ask(host, kind, name.name, read())
         known = self._known(name, began_at, consistency, final=final)
         if result is not None:
             value, version, hops = result
@@ -126,8 +129,8 @@ class Requests:
 
     # Asking.
 
-    async def _ask(self, host: Host, kind: str, what: str, work: Coroutine[Any, Any, R]) -> R | None:
-        """Return the answer; None where there is none, which is then counted."""
+    async def ask(self, host: Host, kind: str, what: str, work: Coroutine[Any, Any, R]) -> R | None:
+        """Wait for one request to end; return its answer, None where there is none, which is then counted."""
         loop, tally = self._world.loop, self.tallies[kind]
         began_at = loop.time()
         task = host.do(work, f"{kind} {what}")
@@ -151,10 +154,12 @@ class Requests:
 
     # Judging.
 
-    def _acknowledge(self, name: Name, value: bytes | None, version: str, holders: list[str]) -> None:
-        write = Write(_sequence(version), value, self._world.loop.time(), tuple(holders), version)
+    def _acknowledge(self, name: Name, value: bytes | None, result: Put, content: bytes | None) -> None:
+        assert isinstance(result.version, str), "what has a name has a version"
+        now = self._world.loop.time()
+        write = Write(_sequence(result.version), value, now, tuple(result.holders), result.version, content)
         name.acknowledged.append(write)
-        if not holders:
+        if not result.holders:
             self.violate(f"{name.name} was acknowledged by nobody")
 
     def _known(self, name: Name, began_at: float, consistency: Consistency, *, final: bool) -> Write | None:
@@ -179,8 +184,7 @@ class Requests:
     def _where(self, name: Name) -> str:
         """Return on which hosts the name's newest write was acknowledged, and which of those are down."""
         newest = name.newest
-        by_id = {host.id_text: host for host in self._world.hosts}
-        hosts = [by_id[holder] for holder in newest.holders] if newest is not None else []
+        hosts = [self._world.by_id[holder] for holder in newest.holders] if newest is not None else []
         return ", ".join(f"{host.index}{'' if host.lives else ' (down)'}" for host in hosts)
 
 

@@ -24,7 +24,7 @@ import msgspec
 from peerd.config import Settings
 from peerd.errors import UsageError
 from peerd.sim.disk import DiskFault
-from peerd.sim.faults import Faults, Share
+from peerd.sim.faults import Duration, Faults, Share
 from peerd.sim.world import HOSTS_MAX
 
 Instant = Annotated[float, msgspec.Meta(ge=0)]
@@ -105,6 +105,19 @@ class Crash(Step, frozen=True, kw_only=True, tag="crash"):
     power: bool = False
 
 
+class Churn(Step, frozen=True, kw_only=True, tag="churn"):
+    """All that run come and go for `for_s`: sessions and absences of exponential length, on their own stores.
+
+    Medians; the share `kills` of the sessions ends like a crash with its machine dark, the others with a goodbye. In
+    the end all are back.
+    """
+
+    for_s: Instant
+    session_s: Annotated[float, msgspec.Meta(gt=0)] = 84.0
+    away_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    kills: Share = 0.5
+
+
 class Restart(Step, frozen=True, kw_only=True, tag="restart"):
     """Peers that stopped or crashed start again on their stores, the longest down first; all without a number."""
 
@@ -169,7 +182,7 @@ class Change(Step, frozen=True, kw_only=True, tag="faults"):
 
 
 Users = Put | Get | Remove | Work
-Peers = Join | Leave | Crash | Restart | Pause | Clock | Sick | Backup | Restore
+Peers = Join | Leave | Crash | Churn | Restart | Pause | Clock | Sick | Backup | Restore
 Wires = Partition | Cut | Heal | Change
 AnyStep = Users | Peers | Wires
 
@@ -179,6 +192,10 @@ class Expect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     puts_ok: Share = 1.0
     gets_ok: Share = 1.0
+    gets_p95_ms: Duration | None = None
+    gets_p99_ms: Duration | None = None
+    maintenance_per_peer_s: float | None = None
+    """The most bytes of datagrams a second for all but records and content."""
     agree: bool = False
     """All that should hold a key have the same version in the end; `settle_s` must be long enough for it."""
 

@@ -48,6 +48,7 @@ class World:
         self.suite: Suite = ED25519 if signed and expected <= SIGNED_MAX else STAND_IN
         self.network = Network(loop, self.chance, self.faults)
         self.hosts: list[Host] = []
+        self.by_id: dict[str, Host] = {}
         self._ports = Ports(self.network)
         self.overlay = network_id(OVERLAY)
         self._rng = self.chance.rng("world")
@@ -87,6 +88,7 @@ class World:
             ),
         )
         self.hosts.append(host)
+        self.by_id[host.id_text] = host
         return host
 
     async def join(self) -> Host:
