@@ -15,6 +15,12 @@ class Clock(Protocol):
     def wall(self) -> float:
         """Unix seconds, possibly wrong or stepping. Only to show."""
 
+    def boot(self) -> tuple[str, float]:
+        """Which start of the host this is (empty: nobody knows), and the seconds since it, those asleep included.
+
+        Lets what was kept across a restart of the process count the time between.
+        """
+
 
 class Rng(Protocol):
     """Chance that needs no secrecy: jitter, samples. `random.Random` is one."""

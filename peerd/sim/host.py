@@ -47,6 +47,7 @@ class HostClock:
     def __init__(self, loop: asyncio.AbstractEventLoop, *, uptime_s: float, skew_s: float) -> None:
         self._time = loop.time
         self._uptime_s = uptime_s
+        self._boots = 0
         self.skew_s = skew_s
         self._drift = 0.0
         self._drifts_from = 0.0
@@ -63,6 +64,14 @@ class HostClock:
         if not self._drift:
             return now + self._uptime_s
         return now + self._uptime_s + on_tick((now - self._drifts_from) * self._drift)
+
+    def boot(self) -> tuple[str, float]:
+        """Which start of the host this is, and the seconds since it (as by `monotonic`, which goes on counting)."""
+        return str(self._boots), self.monotonic()
+
+    def rebooted(self) -> None:
+        """The host was started anew."""
+        self._boots += 1
 
     def wall(self) -> float:
         """Unix seconds, as wrong as this host's clock is."""
@@ -185,6 +194,7 @@ class Host:
         self.go_on()
         if not power:
             self.interface.stop()
+            self.clock.rebooted()
         self._ports.open.pop(self.address, None)
         self.store.crash()
         await self.store.close()

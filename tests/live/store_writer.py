@@ -34,6 +34,9 @@ class SystemClock:
     def wall(self) -> float:
         return time.time()
 
+    def boot(self) -> tuple[str, float]:
+        return "", time.monotonic()
+
 
 def key(number: int) -> Key:
     return Key(hashlib.sha256(b"key %d" % number).digest())

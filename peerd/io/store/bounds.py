@@ -40,7 +40,12 @@ CLAIM_MAX_BYTES = 512
 SEQUENCE_MAX = 2**63 - 1
 """Highest sequence of a version; the database's integers end here."""
 
+HOLDERS_PER_KEY_MAX = 32
+"""Peers remembered beside a tombstone: four times those that should have it."""
+
 RECORD_ROW_BYTES = 200
+FLOOR_ROW_BYTES = 160
+HOLDER_ROW_BYTES = 96
 HISTORY_ROW_BYTES = 300
 SEQUENCE_ROW_BYTES = 64
 BLOCK_ROW_BYTES = 120

@@ -6,7 +6,7 @@
     DIR/tmp/        blocks being written
     DIR/rotten/     damaged blocks set aside
 
-Nothing here grows with the number of blocks; the keys of all records are read once.
+Nothing here grows with the number of blocks; the keys of all records and floors are read once.
 """
 
 import sqlite3
@@ -16,10 +16,11 @@ from pathlib import Path
 from peerd.clock import Entropy
 from peerd.errors import LocalError
 from peerd.io.datadir import FILE_MODE, DirectoryLock, make_directory, sync_directory
-from peerd.io.store import record_table, schema
+from peerd.io.store import floor_table, record_table, schema
 from peerd.io.store.blockfiles import BlockFiles
 from peerd.io.store.faults import translated
 from peerd.io.store.hot import KeySet
+from peerd.io.store.lifetime import Lived
 from peerd.io.store.writer import settle_files
 
 DATABASE_NAME = "store.db"
@@ -35,6 +36,8 @@ class OpenDisk:
     store_id: bytes
     run: int
     keys: KeySet
+    floors: KeySet
+    lived: Lived
 
 
 def open_disk(directory: Path, entropy: Entropy) -> OpenDisk:
@@ -69,7 +72,9 @@ def _open_held(directory: Path, lock: DirectoryLock, entropy: Entropy) -> OpenDi
         run = schema.begin_run(database)
         settle_files(database, files, files.leftovers())
         keys = KeySet(row[0] for row in record_table.keys(database))
+        floors = KeySet(row[0] for row in floor_table.keys(database))
+        lived = schema.lived(database)
     except BaseException:
         database.close()
         raise
-    return OpenDisk(lock, database, files, store_id, run, keys)
+    return OpenDisk(lock, database, files, store_id, run, keys, floors, lived)

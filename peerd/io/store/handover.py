@@ -13,10 +13,11 @@ from typing import TypeVar
 
 from peerd.clock import Clock
 from peerd.errors import StoreError
-from peerd.io.store import root_table
+from peerd.io.store import root_table, schema
 from peerd.io.store.blockfiles import Staged
 from peerd.io.store.disk import DATABASE_NAME, OpenDisk
 from peerd.io.store.hot import HotRecords
+from peerd.io.store.lifetime import Lifetime
 from peerd.io.store.readers import Readers
 from peerd.io.store.room import Room
 from peerd.io.store.writer import Job, Writer
@@ -46,6 +47,8 @@ class Handover:
         self._files = disk.files
         self._room = Room(quota_bytes)
         self._hot = HotRecords(disk.keys)
+        self._floor_keys = disk.floors
+        self._lifetime = Lifetime(clock, disk.lived)
         self._touched: dict[bytes, float] = {}
         self._slots = asyncio.Semaphore(WRITES_WAITING_MAX)
         self._staging = ThreadPoolExecutor(STAGING_THREADS, thread_name_prefix="peerd-store-blocks")
@@ -63,8 +66,30 @@ class Handover:
         """See `Store.close`."""
         if self._closing is None:
             self._write_touched()
+            self._write_time()
             self._closing = asyncio.get_running_loop().run_in_executor(None, self._stop)
         await asyncio.shield(self._closing)
+
+    def now_s(self) -> float:
+        """See `Store.now_s`."""
+        return self._lifetime.now_s()
+
+    def note_time(self) -> None:
+        """See `Store.note_time`."""
+        if self._closing is None and self._lifetime.due:
+            self._write_time()
+
+    def _write_time(self) -> None:
+        self._writer.submit(Job(partial(schema.note_lived, lived=self._lifetime.lived()), "noting the time"))
+
+    async def next_stamp(self) -> int:
+        """See `Store.next_stamp`."""
+        stamp, must_note = self._lifetime.stamp()
+        if must_note:
+            lived = self._lifetime.lived()
+            await self._write("noting a stamp", partial(schema.note_lived, lived=lived))
+            self._lifetime.noted(lived)
+        return stamp
 
     def _stop(self) -> None:
         self._staging.shutdown()
@@ -99,6 +124,7 @@ class Handover:
         """Queue a change for the writer, under a slot that the caller holds."""
         self._require_open()
         self._write_touched()
+        self.note_time()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._writer.submit(Job(run, what, future, applied, staged))
         return future

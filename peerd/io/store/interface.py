@@ -54,11 +54,36 @@ class RecordRow:
     deleted: bool
     expires: float | None
     written_at: float
+    """Unix seconds by this host's clock, to show; `expires` is in the store's seconds (`now_s`)."""
 
     @property
     def version(self) -> tuple[int, bytes, bytes]:
         """What orders this version among the key's others."""
         return self.sequence, self.writer, self.nonce
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What stays of a key whose tombstone, or whose record with a life, has gone: this version and all below are over.
+
+    `ends` (in the store's seconds) is when it may be forgotten itself, None: never.
+    """
+
+    sequence: int
+    writer: bytes
+    nonce: bytes
+    ends: float | None = None
+
+    @property
+    def version(self) -> tuple[int, bytes, bytes]:
+        """What orders it among the key's versions."""
+        return self.sequence, self.writer, self.nonce
+
+    def over(self, present: "Floor") -> bool:
+        """Return whether it says more than one that is present: a higher version, or the same for longer."""
+        if self.version != present.version:
+            return self.version > present.version
+        return present.ends is not None and (self.ends is None or self.ends > present.ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +99,7 @@ class Root:
     """Content this peer keeps, and why; `cid` is 36 bytes, `complete` says that every block of it is here.
 
     `size` is the content's own bytes, `dag_size` those of all its blocks, `copies` how many peers should hold it.
-    `name` is a name it is known by, or empty. Times are Unix seconds.
+    `name` is a name it is known by, or empty. Times are the store's seconds (`now_s`).
     """
 
     cid: bytes
@@ -116,7 +141,7 @@ class Freed(NamedTuple):
 
 
 class RememberedPeer(NamedTuple):
-    """A peer to try again after a restart; `last_seen` in Unix seconds."""
+    """A peer to try again after a restart; `last_seen` in the store's seconds (`now_s`)."""
 
     peer: PeerId
     host: str
@@ -148,7 +173,8 @@ class Store(Protocol):
         """Put `record` under `key` and note its version in the history.
 
         With `only_if`, only where the present record is just that (None: there is none); False where it is not. A
-        tombstone (`row.deleted`) may use the reserve beyond the quota: a full store can be emptied.
+        tombstone (`row.deleted`) may use the reserve beyond the quota: a full store can be emptied. A floor of the key
+        goes, as the record is above it, and so does what was confirmed of an earlier tombstone.
         """
 
     async def add_history(self, key: Key, row: RecordRow, *, conflict: bool) -> None:
@@ -165,6 +191,42 @@ class Store(Protocol):
 
     async def drop_record(self, key: Key) -> None:
         """Forget the record and its history; the reserved sequence stays."""
+
+    def peek_floor(self, key: Key) -> Floor | Miss | None:
+        """Return the floor of a key, None where there is none, MISS where that cannot be told without I/O."""
+
+    async def floor(self, key: Key) -> Floor | None:
+        """Return the floor of a key."""
+
+    async def put_floor(self, key: Key, floor: Floor) -> None:
+        """Put a floor unless there is one that says as much, and drop the key's record, history and holders.
+
+        The caller has seen to it that the record is not above the floor. May use the reserve beyond the quota.
+        """
+
+    async def floors(self, after: Key | None, limit: int) -> list[tuple[Key, Floor]]:
+        """Return a page of floors in key order, those above `after`."""
+
+    async def ended_floors(self, now: float, limit: int) -> list[Key]:
+        """Return keys of floors whose `ends` is at or before `now`, the longest ended first."""
+
+    async def drop_floor(self, key: Key) -> None:
+        """Forget a floor."""
+
+    async def tombstones(self, after: Key | None, limit: int) -> list[tuple[Key, float]]:
+        """Return a page of the keys of tombstones in key order, with when each came here (the store's seconds)."""
+
+    async def note_holders(self, key: Key, peers: Sequence[PeerId]) -> None:
+        """Note who is known to have held a key whose record is a tombstone; at most HOLDERS_PER_KEY_MAX, then no more.
+
+        May use the reserve beyond the quota, as may `confirm_holder`.
+        """
+
+    async def confirm_holder(self, peer: PeerId, keys: Sequence[Key]) -> None:
+        """Note that a peer has the tombstones of these keys; keys without one are passed over."""
+
+    async def holders(self, key: Key) -> dict[PeerId, bool]:
+        """Return who is known to have held a key, and whether each has its tombstone."""
 
     async def record_count(self) -> int:
         """Return how many records there are."""
@@ -285,6 +347,15 @@ class Store(Protocol):
 
     async def drop_rotten(self) -> int:
         """Delete what was set aside as damaged; returns the bytes freed."""
+
+    def now_s(self) -> float:
+        """Return the seconds that this store has lived: monotonic, kept across restarts, never the wall clock."""
+
+    def note_time(self) -> None:
+        """Have the store's clock noted on disk where that was not done for a while; no I/O here."""
+
+    async def next_stamp(self) -> int:
+        """Return a stamp above all given before, also before a restart: Unix milliseconds where these are larger."""
 
     async def close(self) -> None:
         """Finish what was begun and let go of the files; later calls raise StoreError."""

@@ -2,7 +2,7 @@
 
 Deterministic: no hash order shows, nothing waits unless `sync_delay` says so. A change takes effect when its sync is
 over, so `crash()` in between loses it, as a power cut would. Here are provider records, remembered peers and usage; the
-other calls are in `memory_records` and `memory_content`.
+other calls are in `memory_records`, `memory_floors` and `memory_content`.
 """
 
 import bisect
@@ -13,10 +13,10 @@ from peerd.ids import Key, PeerId
 from peerd.io.store import bounds
 from peerd.io.store.interface import RememberedPeer, Usage
 from peerd.io.store.memory_content import MemoryContent
-from peerd.io.store.memory_records import MemoryRecords
+from peerd.io.store.memory_floors import MemoryFloors
 
 
-class MemoryStore(MemoryRecords, MemoryContent):
+class MemoryStore(MemoryFloors, MemoryContent):
     """See `Store`; `sync_delay` gives the seconds of each sync, `fault` is called with each operation and may raise."""
 
     def __init__(

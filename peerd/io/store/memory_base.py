@@ -8,6 +8,7 @@ from typing import Any
 from peerd.clock import Clock, Entropy
 from peerd.errors import NoRoomError, StoreError
 from peerd.io.store import bounds
+from peerd.io.store.lifetime import Lifetime, Lived
 
 # What belongs to the host and not to what it keeps.
 _NOT_KEPT = {"_clock", "_entropy", "_closed", "_crashes", "_restarted_at", "sync_delay", "sync_fault", "fault"}
@@ -38,6 +39,27 @@ class MemoryBase:
         self._metadata_bytes = 0
         self._class_bytes = [0] * (bounds.RANK_MAX + 1)
         self._restarted_at = clock.monotonic()
+        self._lived = Lived()
+        self._lifetime = Lifetime(clock, self._lived)
+
+    def now_s(self) -> float:
+        """See `Store.now_s`."""
+        return self._lifetime.now_s()
+
+    def note_time(self) -> None:
+        """See `Store.note_time`."""
+        if not self._closed and self._lifetime.due:
+            self._lived = self._lifetime.lived()
+
+    async def next_stamp(self) -> int:
+        """See `Store.next_stamp`."""
+        stamp, must_note = self._lifetime.stamp()
+        if must_note:
+            lived = self._lifetime.lived()
+            await self._sync("next_stamp")
+            self._lived = lived
+            self._lifetime.noted(lived)
+        return stamp
 
     def crash(self) -> None:
         """Lose what is not synced yet; the store is then as a restart finds it."""
@@ -48,6 +70,7 @@ class MemoryBase:
         """Take calls again after `close` or a crash, with what was durable."""
         self._closed = False
         self._restarted_at = self._clock.monotonic()
+        self._lifetime = Lifetime(self._clock, self._lived)
 
     def backup(self) -> dict[str, Any]:
         """Return a copy of all that is kept, for `restore`."""
@@ -61,6 +84,8 @@ class MemoryBase:
 
     async def close(self) -> None:
         """See `Store.close`; `reopen` makes it usable again."""
+        if not self._closed:
+            self._lived = self._lifetime.lived()
         self._closed = True
 
     def _check(self, operation: str) -> None:
@@ -75,11 +100,13 @@ class MemoryBase:
         if self.sync_fault is not None:
             self.sync_fault(operation)
         if self.sync_delay is None:
+            self.note_time()
             return
         crashes = self._crashes
         await asyncio.sleep(self.sync_delay())
         if crashes != self._crashes:
             raise StoreError("the host crashed before this was synced")
+        self.note_time()
 
     def _charge(self, cost: int, *, reserve: bool) -> None:
         """Add `cost` to the rows' bytes; raises NoRoomError where it would not fit."""

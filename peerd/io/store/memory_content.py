@@ -175,7 +175,7 @@ class MemoryContent(MemoryBase):
         cost = len(new) * bounds.LINK_ROW_BYTES + places * bounds.BLOCK_ROW_BYTES
         self._require_room(cost + (bounds.ROOT_ROW_BYTES if kept is None else 0), reserve=True)
         if kept is None:
-            kept = self._set_root(unknown_root(root, self._clock.wall()))
+            kept = self._set_root(unknown_root(root, self.now_s()))
         for raw in new:
             self._block_row(raw).roots[root] = None
             kept.blocks[raw] = None

@@ -40,16 +40,29 @@ class MemoryRecords(MemoryBase):
         if only_if is not ANY and only_if != (before[0] if before else None):
             return False
         cost = len(record) - len(before[0]) if before else len(record) + bounds.RECORD_ROW_BYTES
-        self._charge(cost + self._history_cost(key, row), reserve=row.deleted)
+        cost += self._history_cost(key, row)
+        self._require_room(cost - self._superseded_bytes(key, deleted=row.deleted), reserve=row.deleted)
+        self._metadata_bytes += cost
         if before is None:
             bisect.insort(self._keys, key)
         else:
             self._unindex(key, before[1])
         self._records[key] = (record, row)
+        self._superseded(key, deleted=row.deleted)
         if row.cid is not None:
             self._by_cid.setdefault(row.cid, {})[key] = None
         self._note_version(key, HistoryRow(row, conflict=False))
         return True
+
+    def _superseded_bytes(self, key: Key, *, deleted: bool) -> int:
+        """What a new record of a key frees (`memory_floors`)."""
+        return 0
+
+    def _superseded(self, key: Key, *, deleted: bool) -> None:
+        """A key has a new record: what is known of an earlier tombstone is over (`memory_floors`)."""
+
+    def _forgotten(self, key: Key) -> None:
+        """A key's record goes: so does what is known of it as a tombstone (`memory_floors`)."""
 
     async def add_history(self, key: Key, row: RecordRow, *, conflict: bool) -> None:
         """See `Store.add_history`."""
@@ -89,6 +102,10 @@ class MemoryRecords(MemoryBase):
     async def drop_record(self, key: Key) -> None:
         """See `Store.drop_record`."""
         await self._sync("drop_record")
+        self._drop_row(key)
+
+    def _drop_row(self, key: Key) -> None:
+        self._forgotten(key)
         self._metadata_bytes -= len(self._history.pop(key, ())) * bounds.HISTORY_ROW_BYTES
         before = self._records.pop(key, None)
         if before is None:

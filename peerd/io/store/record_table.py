@@ -4,7 +4,7 @@ import sqlite3
 from typing import Any, NamedTuple
 
 from peerd.ids import Key
-from peerd.io.store import bounds
+from peerd.io.store import bounds, floor_table
 from peerd.io.store.interface import ANY, Anything, HistoryRow, RecordRow
 from peerd.io.store.room import Room
 
@@ -12,10 +12,11 @@ _ROW_COLUMNS = "name, owner, sequence, writer, nonce, cid, size, deleted, expire
 
 
 class PutOutcome(NamedTuple):
-    """Whether a record was put, and whether its key is new."""
+    """Whether a record was put, whether its key is new, and whether a floor went."""
 
     done: bool
     is_new: bool
+    had_floor: bool
 
 
 def get(database: sqlite3.Connection, key: Key) -> bytes | None:
@@ -32,20 +33,27 @@ def put(
     *,
     row: RecordRow,
     only_if: bytes | Anything | None,
+    now: float,
 ) -> PutOutcome:
     """See `Store.put_record`."""
     before = get(database, key)
     if only_if is not ANY and only_if != before:
-        return PutOutcome(done=False, is_new=False)
+        return PutOutcome(done=False, is_new=False, had_floor=False)
+    deleted_at = now if row.deleted else None
     with room.required(database, reserve=row.deleted):
         if before is None:
-            database.execute("INSERT INTO records VALUES (?, ?, ?, ?)", (key, record, row.cid, row.expires))
+            database.execute(
+                "INSERT INTO records (key, record, cid, expires, deleted_at) VALUES (?, ?, ?, ?, ?)",
+                (key, record, row.cid, row.expires, deleted_at),
+            )
         else:
             database.execute(
-                "UPDATE records SET record = ?, cid = ?, expires = ? WHERE key = ?", (record, row.cid, row.expires, key)
+                "UPDATE records SET record = ?, cid = ?, expires = ?, deleted_at = ? WHERE key = ?",
+                (record, row.cid, row.expires, deleted_at, key),
             )
+        had_floor = floor_table.superseded(database, key, deleted=row.deleted)
         _note_version(database, key, row, conflict=False)
-    return PutOutcome(done=True, is_new=before is None)
+    return PutOutcome(done=True, is_new=before is None, had_floor=had_floor)
 
 
 def add_history(database: sqlite3.Connection, room: Room, key: Key, row: RecordRow, *, conflict: bool) -> None:
@@ -127,6 +135,7 @@ def expired(database: sqlite3.Connection, now: float, limit: int) -> list[Key]:
 def drop(database: sqlite3.Connection, key: Key) -> bool:
     """See `Store.drop_record`; returns whether there was a record."""
     database.execute("DELETE FROM history WHERE key = ?", (key,))
+    database.execute("DELETE FROM holders WHERE key = ?", (key,))
     return database.execute("DELETE FROM records WHERE key = ?", (key,)).rowcount > 0
 
 

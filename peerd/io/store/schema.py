@@ -11,6 +11,7 @@ from peerd.clock import Entropy
 from peerd.errors import StoreError, UsageError
 from peerd.io.store import bounds
 from peerd.io.store.faults import translated
+from peerd.io.store.lifetime import Lived
 
 # Rows of `counters`: 0 to RANK_MAX are the bytes of blocks by class.
 COUNTER_METADATA_BYTES = 5
@@ -125,7 +126,34 @@ _TRIGGERS = (
 
 _COUNTER_ROWS = "".join(f"INSERT INTO counters VALUES ({counter}, 0);\n" for counter in range(COUNTERS))  # noqa: S608
 
-MIGRATIONS: tuple[str, ...] = (_TABLES + _TRIGGERS + _COUNTER_ROWS,)
+# Floors, who has a tombstone, and times by the store's own clock, which begins here: what was in Unix seconds is taken
+# from the present moment, so that lives and the order of uses stay.
+_NOW = "CAST(strftime('%s', 'now') AS REAL)"
+_FLOORS = f"""
+CREATE TABLE floors (
+    key BLOB PRIMARY KEY, sequence INTEGER NOT NULL, writer BLOB NOT NULL, nonce BLOB NOT NULL, ends REAL
+) WITHOUT ROWID;
+CREATE INDEX floors_by_end ON floors (ends, key) WHERE ends IS NOT NULL;
+CREATE TABLE holders (
+    key BLOB NOT NULL, peer BLOB NOT NULL, confirmed INTEGER NOT NULL, PRIMARY KEY (key, peer)
+) WITHOUT ROWID;
+ALTER TABLE records ADD COLUMN deleted_at REAL;
+CREATE INDEX tombstones ON records (key) WHERE deleted_at IS NOT NULL;
+UPDATE records SET deleted_at = 0 WHERE (SELECT deleted FROM history WHERE history.key = records.key
+    ORDER BY sequence DESC, writer DESC, nonce DESC LIMIT 1) = 1;
+UPDATE records SET expires = expires - {_NOW} WHERE expires IS NOT NULL;
+UPDATE history SET expires = expires - {_NOW} WHERE expires IS NOT NULL;
+UPDATE providers SET expires = expires - {_NOW};
+UPDATE roots SET used_at = used_at - {_NOW}, added_at = added_at - {_NOW};
+UPDATE peers SET last_seen = last_seen - {_NOW};
+"""  # noqa: S608  our own constants
+
+MIGRATIONS: tuple[str, ...] = (
+    _TABLES + _TRIGGERS + _COUNTER_ROWS,
+    _FLOORS
+    + _cost_triggers("floors", str(bounds.FLOOR_ROW_BYTES))
+    + _cost_triggers("holders", str(bounds.HOLDER_ROW_BYTES)),
+)
 """Script n brings a store from version n to n + 1; a released one is never changed."""
 
 VERSION = len(MIGRATIONS)
@@ -191,6 +219,21 @@ def limit_log(database: sqlite3.Connection, disk_bytes: int) -> None:
 def begin_run(database: sqlite3.Connection) -> int:
     """Count this start of the store; returns its number."""
     return int(database.execute("UPDATE meta SET value = value + 1 WHERE name = 'run' RETURNING value").fetchone()[0])
+
+
+def lived(database: sqlite3.Connection) -> Lived:
+    """Return what was noted of the store's clock."""
+    row = database.execute("SELECT value FROM meta WHERE name = 'lived'").fetchone()
+    if row is None:
+        return Lived()
+    lived_s, boot, up_s, stamp = str(row[0]).split("|")
+    return Lived(float(lived_s), boot, float(up_s), int(stamp))
+
+
+def note_lived(database: sqlite3.Connection, lived: Lived) -> None:
+    """Note the store's clock."""
+    text = f"{lived.lived_s}|{lived.boot}|{lived.up_s}|{lived.stamp}"
+    database.execute("INSERT OR REPLACE INTO meta VALUES ('lived', ?)", (text,))
 
 
 def counters(database: sqlite3.Connection) -> list[int]:

@@ -1,7 +1,7 @@
 """The store on disk: SQLite for rows and small blocks, files for large ones, every change synced when it returns.
 
-Here are opening, provider records, remembered peers and usage; `sqlite_records`, `sqlite_blocks` and `sqlite_roots`
-hold the other calls, `writer` the promise of durability.
+Here are opening, provider records, remembered peers and usage; `sqlite_records`, `sqlite_floors`, `sqlite_blocks` and
+`sqlite_roots` hold the other calls, `writer` the promise of durability.
 """
 
 import asyncio
@@ -17,11 +17,12 @@ from peerd.io.store import bounds, provider_table, schema
 from peerd.io.store.disk import OpenDisk, open_disk
 from peerd.io.store.interface import RememberedPeer, Usage
 from peerd.io.store.sqlite_blocks import SqliteBlocks
+from peerd.io.store.sqlite_floors import SqliteFloors
 from peerd.io.store.sqlite_records import SqliteRecords
 from peerd.io.store.sqlite_roots import SqliteRoots
 
 
-class SqliteStore(SqliteRecords, SqliteBlocks, SqliteRoots):
+class SqliteStore(SqliteRecords, SqliteFloors, SqliteBlocks, SqliteRoots):
     """See `Store`."""
 
     @classmethod

@@ -38,8 +38,12 @@ class SqliteRecords(Handover):
         def applied(outcome: record_table.PutOutcome) -> None:
             if outcome.done:
                 self._hot.written(key, record, is_new=outcome.is_new)
+            if outcome.had_floor:
+                self._floor_keys.discard(key)
 
-        put = partial(record_table.put, room=self._room, key=key, record=record, row=row, only_if=only_if)
+        put = partial(
+            record_table.put, room=self._room, key=key, record=record, row=row, only_if=only_if, now=self.now_s()
+        )
         return (await self._write("writing a record", put, applied=applied)).done
 
     async def add_history(self, key: Key, row: RecordRow, *, conflict: bool) -> None:

@@ -48,7 +48,7 @@ class SqliteRoots(Handover):
         """See `Store.link_blocks`."""
         rest = iter(cids)
         while (some := list(islice(rest, LINKS_PER_WRITE))) or not cids:
-            link = partial(root_table.link, room=self._room, cid=root, raws=some, now=self._clock.wall())
+            link = partial(root_table.link, room=self._room, cid=root, raws=some, now=self.now_s())
             await self._write("linking blocks", link)
             if not some:
                 return

@@ -17,12 +17,17 @@ class HandClock:
     """A clock that moves when told to."""
 
     now: float = 1_000.0
+    skew: float = 0.0
+    started: str = "first"
 
     def monotonic(self) -> float:
         return self.now
 
     def wall(self) -> float:
-        return 1_700_000_000.0 + self.now
+        return 1_700_000_000.0 + self.now + self.skew
+
+    def boot(self) -> tuple[str, float]:
+        return self.started, self.now
 
 
 def entropy(count: int) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 
 from peerd.errors import PeerdError
 from peerd.io.store import bounds
-from peerd.io.store.interface import ANY, Store
+from peerd.io.store.interface import ANY, MISS, Floor, Store
 from peerd.io.store.memory import MemoryStore
 from peerd.io.store.sqlite import SqliteStore
 from tests.unit.io.store.samples import HandClock, block, entropy, key, peer, raws, root, row
@@ -32,6 +32,7 @@ def step(chance: random.Random, clock: HandClock) -> Step:
         cid=chance.choice([None, raws(block(number))[0]]),
         expires=chance.choice([None, float(chance.randrange(50))]),
     )
+    floor = Floor(other, b"alice", b"n", chance.choice([None, float(number)]))
     only_if = chance.choice([ANY, ANY, None, bytes(size // 8)])
     at, conflict, wanted = float(chance.randrange(100)), chance.random() < 0.5, chance.randrange(100_000)
     clock.now += chance.random()
@@ -41,6 +42,10 @@ def step(chance: random.Random, clock: HandClock) -> Step:
             lambda store: store.put_record(key(number), bytes(size // 8), row=version),
             lambda store: store.add_history(key(number), version, conflict=conflict),
             lambda store: store.drop_record(key(number)),
+            lambda store: store.put_floor(key(number), floor),
+            lambda store: store.drop_floor(key(number)),
+            lambda store: store.note_holders(key(number), [peer(other), peer(number)]),
+            lambda store: store.confirm_holder(peer(other), [key(number), key(other)]),
             lambda store: store.reserve_sequence(key(number), other),
             lambda store: store.put_blocks(some),
             lambda store: store.put_blocks(some),
@@ -70,6 +75,7 @@ async def outcome(call: Awaitable[object]) -> object:
 async def view(store: Store) -> list[object]:
     """Everything that can be asked."""
     seen: list[object] = [await store.usage(), await store.records(None, 100), await store.roots(None, 100)]
+    seen += [await store.floors(None, 100), await store.ended_floors(3.0, 100), await store.tombstones(None, 100)]
     seen += [await store.expired_records(30.0, 100), await store.remembered_peers(100), await store.record_count()]
     cids = [block(at, SIZES[at % len(SIZES)]).cid for at in range(20)]
     seen += [await store.has_blocks(cids), [await store.block(cid) for cid in cids]]
@@ -77,6 +83,8 @@ async def view(store: Store) -> list[object]:
         seen += [await store.history(key(number)), await store.providers(key(number), 20.0)]
         seen += [await store.claims(root(number).cid), await store.roots_with_claim(b"claim %d" % number)]
         seen += [await store.record_with_cid(raws(block(number))[0]), await store.record(key(number))]
+        seen += [await store.holders(key(number)), await store.floor(key(number))]
+        assert store.peek_floor(key(number)) in (MISS, seen[-1])
     return seen
 
 

@@ -488,7 +488,7 @@ async def test_ten_thousand_keys_open_in_two_seconds(disk_store: SqliteStore, tm
 
     def fill(database: sqlite3.Connection) -> None:
         database.executemany(
-            "INSERT OR IGNORE INTO records VALUES (?, ?, NULL, NULL)", ((key(at), bytes(300)) for at in range(10_000))
+            "INSERT OR IGNORE INTO records (key, record) VALUES (?, ?)", ((key(at), bytes(300)) for at in range(10_000))
         )
 
     await disk_store._write("filling", fill)
