@@ -77,6 +77,6 @@ async def drop_claim(core: Core, cid: bytes, claim: bytes) -> None:
         return
     if not await core.store.claims(cid):
         # No copies are wanted any more: how an unclaimed copy is told from one that was fetched (collecting).
-        used_at = core.environment.clock.wall()
+        used_at = core.store.now_s()
         await core.store.put_root(replace(root, class_="cache", name="", copies=0, used_at=used_at))
         core.tasks.spawn(announce(core, Cid.from_bytes(cid), CACHE), "announce")

@@ -43,7 +43,7 @@ async def collect_aged(core: Core) -> Collected:
     """Free what nobody has claimed, used or finished for the grace, and cached copies beyond their bound."""
     tally = _Tally()
     grace_s = core.settings.unclaimed_grace_s
-    await _collect_roots(core, tally, unused_since=core.environment.clock.wall() - grace_s)
+    await _collect_roots(core, tally, unused_since=core.store.now_s() - grace_s)
     await _collect_rest(core, tally, age_s=grace_s)
     tally.bytes += await core.room.bound_cache(core.settings.cache_max_bytes)
     if tally.bytes:
@@ -53,20 +53,20 @@ async def collect_aged(core: Core) -> Collected:
 
 async def expire_records(core: Core) -> int:
     """Forget records and provider records whose life is over; returns how many records."""
-    wall = core.environment.clock.wall()
+    now = core.store.now_s()
     count = 0
-    while keys := await core.store.expired_records(wall, PAGE):
+    while keys := await core.store.expired_records(now, PAGE):
         for key in keys:
             await core.store.drop_record(key)
             core.copies.drop(key)
         count += len(keys)
-    while await core.store.drop_providers(wall, PAGE) == PAGE:
+    while await core.store.drop_providers(now, PAGE) == PAGE:
         pass
     return count
 
 
 async def _collect_roots(core: Core, tally: _Tally, *, unused_since: float | None) -> None:
-    """Let go of roots of class cache; given an instant (wall clock), only of unclaimed ones not used since."""
+    """Let go of roots of class cache; given an instant (the store's clock), only of unclaimed ones not used since."""
     after: tuple[float, bytes] | None = None
     while page := await core.store.idle_roots(after, PAGE):
         for root in page:

@@ -230,7 +230,7 @@ class Source:
             await self._writer.close()
         finally:
             self._coming_in.__exit__(None, None, None)
-        self._core.store.touch_root(self._root.to_bytes(), self._core.environment.clock.wall())
+        self._core.store.touch_root(self._root.to_bytes(), self._core.store.now_s())
 
     async def first(self) -> bytes | None:
         """Return the root block where it was fetched before this read, and keep it."""
@@ -313,10 +313,10 @@ class Source:
             return
         if not await link_whole(core.store, self._root, b"".join(self._read)):
             return
-        wall = core.environment.clock.wall()
+        now = core.store.now_s()
         kind: RootKind = "directory" if opened.kind == "directory" else "file"
         class_: RootClass = "pinned" if opened.options.pin else "cache"
-        root = Root(raw, kind, opened.size, 0, class_, opened.name, core.settings.copies, True, wall, wall)
+        root = Root(raw, kind, opened.size, 0, class_, opened.name, core.settings.copies, True, now, now)
         if known is not None and known.class_ in ("own", "replica") and not opened.options.pin:
             root = replace(root, class_=known.class_, copies=known.copies)
         await core.store.put_root(root)

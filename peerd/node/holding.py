@@ -99,7 +99,6 @@ def check_record_receipt(core: Core, raw: bytes, record: Record, holder: PeerId)
 def row_of(core: Core, record: Record, left_s: int | None) -> RecordRow:
     """Return the metadata that the store keeps beside a record."""
     body = record.body
-    wall = core.environment.clock.wall()
     life_s = min(left_s, body.ttl_s) if left_s is not None and body.ttl_s is not None else body.ttl_s
     return RecordRow(
         name=body.name,
@@ -110,8 +109,8 @@ def row_of(core: Core, record: Record, left_s: int | None) -> RecordRow:
         cid=record_cid_bytes(record),
         size=body.size,
         deleted=record.deleted,
-        expires=wall + life_s if life_s is not None else None,
-        written_at=wall,
+        expires=core.store.now_s() + life_s if life_s is not None else None,
+        written_at=core.environment.clock.wall(),
     )
 
 
@@ -144,7 +143,7 @@ async def left_s(core: Core, record: Record) -> int | None:
         if (entry.row.sequence, entry.row.writer, entry.row.nonce) == record.version[:3]:
             if entry.row.expires is None:
                 return None
-            return max(0, int(entry.row.expires - core.environment.clock.wall() + 0.999))
+            return max(0, int(entry.row.expires - core.store.now_s() + 0.999))
     return record.body.ttl_s
 
 

@@ -42,7 +42,8 @@ class Maintaining:
         return every(self._core.environment.rng, interval_s, work)
 
     async def _expire(self) -> None:
-        """Forget records whose life is over."""
+        """Forget records whose life is over, and see that the store's clock is on disk."""
+        self._core.store.note_time()
         await expire_records(self._core)
 
     async def _collect(self) -> None:

@@ -144,7 +144,10 @@ class Peer:
 
     async def _say_goodbye(self) -> None:
         core = self._core
-        stamp = int(core.environment.clock.wall() * 1000)
+        try:
+            stamp = await core.store.next_stamp()
+        except PeerdError:  # a disk that fails is no reason to go without a word
+            stamp = int(core.environment.clock.wall() * 1000)
         notice = leave_notices.sign(core.identity, LeaveNotice(format=1, peer=core.peer, stamp=stamp))
         asked = [core.endpoint.ask(c, Leave, notice, timeout_s=GOODBYE_TIMEOUT_S) for c in core.members.alive()]
         await asyncio.gather(*asked, return_exceptions=True)
@@ -363,10 +366,10 @@ class Peer:
         self._maintaining.members_changed()
 
     async def _offer_remembered(self) -> None:
-        wall = self._core.environment.clock.wall()
+        now = self._core.store.now_s()
         for known in await self._core.store.remembered_peers(REMEMBERED_ASKED_MAX):
             address = (known.host, known.port)
-            self._core.members.remember(known.peer, address, max(0.0, wall - known.last_seen))
+            self._core.members.remember(known.peer, address, max(0.0, now - known.last_seen))
             self.offer(known.peer, address, "remembered")
 
     async def _offer_bootstrap(self) -> None:

@@ -171,13 +171,13 @@ async def hand_over(core: Core, content: Content) -> None:
 async def keep_here(core: Core, content: Content, *, adder: PeerId, ours: bool) -> None:
     """Note content whose blocks are all here, with its claim; a promised copy where we are one of its holders."""
     raw = content.root.to_bytes()
-    wall = core.environment.clock.wall()
+    now = core.store.now_s()
     await core.store.add_claim(raw, content.claim(adder))
     if content.key is not None:
         await forget_older_claims(core, raw, content.key, below=content.sequence)
     known = await core.store.root(raw)
     class_: RootClass = "replica" if ours else "own" if adder == core.peer else "cache"
-    root = Root(raw, content.kind, content.size, 0, class_, content.name, content.copies, True, wall, wall)
+    root = Root(raw, content.kind, content.size, 0, class_, content.name, content.copies, True, now, now)
     if known is not None:
         strongest: RootClass = known.class_ if known.class_ in ("pinned", "replica") else class_
         name = content.name or known.name

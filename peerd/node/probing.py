@@ -110,10 +110,10 @@ class Probing:
     async def remember(self) -> None:
         """Write the members to disk, to be tried again after a restart."""
         core = self._core
-        wall, now = core.environment.clock.wall(), core.now()
+        lived, now = core.store.now_s(), core.now()
         recent = core.members.recent(core.settings.remembered_max)
         entries = [
-            (m.contact.peer, m.contact.address[0], m.contact.address[1], wall - max(0.0, now - m.last_seen))
+            (m.contact.peer, m.contact.address[0], m.contact.address[1], lived - max(0.0, now - m.last_seen))
             for m in recent
         ]
         if entries:

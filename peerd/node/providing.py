@@ -34,19 +34,22 @@ async def announce(core: Core, root: Cid, kind: int, *, told: Container[PeerId] 
 
     Those `told` before are left out. Returns who is nearest now.
     """
-    wall = core.environment.clock.wall()
     life_s = int(core.settings.republish_interval_s * LIFE_IN_REPUBLISH_INTERVALS) + 60
+    try:
+        stamp = await core.store.next_stamp()
+    except (NoRoomError, StoreError):
+        return []
     statement = Provider(
         format=1,
         root=root.to_bytes(),
         provider=core.peer,
         kind=kind,
-        stamp=int(wall * 1000),
+        stamp=stamp,
         life_s=min(life_s, 2 * 86400),
     )
     raw = providers.sign(core.identity, statement)
     try:
-        expires = 0.0 if kind == GONE else wall + statement.life_s
+        expires = 0.0 if kind == GONE else core.store.now_s() + statement.life_s
         await core.store.put_provider(Key(root.digest), core.peer, raw, expires)
     except (NoRoomError, StoreError):
         return []
@@ -63,7 +66,7 @@ async def announce(core: Core, root: Cid, kind: int, *, told: Container[PeerId] 
 async def find_providers(core: Core, root: Cid, *, enough: int | None = None) -> Found:
     """Ask the peers nearest to `root` who has it; with `enough`, return as soon as so many are known."""
     found = Found({}, {}, set())
-    for raw in await core.store.providers(Key(root.digest), core.environment.clock.wall()):
+    for raw in await core.store.providers(Key(root.digest), core.store.now_s()):
         _note(core, found, root, raw)
     found.providers.pop(core.peer, None)  # what we have we know better
     holders = await holders_of(core, root.digest, RECORD_HOLDERS)

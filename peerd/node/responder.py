@@ -121,7 +121,7 @@ class Responder:
 
     async def _find_providers(self, peer: PeerId, request: messages.FindProviders) -> Reply:
         core = self._core
-        found = await core.store.providers(Key(request.key), core.environment.clock.wall())
+        found = await core.store.providers(Key(request.key), core.store.now_s())
         told: list[bytes] = []
         contacts = []
         room = _CONTACTS_ROOM_BYTES
@@ -146,14 +146,13 @@ class Responder:
             core.counts.rejected[error.reason] += 1
             return Refused(request.rid, REFUSED_BAD)
         key, provider = Key(statement.root[4:]), PeerId(statement.provider)
-        wall = core.environment.clock.wall()
-        for raw in await core.store.providers(key, 0.0):
+        for raw in await core.store.providers(key, float("-inf")):
             known = providers.read(raw)
             if known.provider == provider and known.stamp > statement.stamp:
                 return Done(request.rid)
         life_s = 0 if statement.kind == GONE else statement.life_s
         try:
-            await core.store.put_provider(key, provider, request.provider, wall + life_s)
+            await core.store.put_provider(key, provider, request.provider, core.store.now_s() + life_s)
         except NoRoomError:
             return Refused(request.rid, REFUSED_NO_ROOM)
         except StoreError:

@@ -41,7 +41,7 @@ class Restoring:
         self._core = core
         self._seen: dict[bytes, Seen] = {}
         self._told: dict[bytes, frozenset[PeerId]] = {}
-        self._started_at = core.environment.clock.wall()
+        self._started_at = core.store.now_s()
 
     def forget(self) -> None:
         """Have every root counted anew."""

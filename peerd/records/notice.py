@@ -13,7 +13,7 @@ from peerd.wire.messages import Bytes32
 
 
 class LeaveNotice(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """`stamp` is Unix milliseconds by the signer's own clock; only compared with its own earlier ones."""
+    """`stamp` is Unix milliseconds by the signer's clock, or its last stamp and one: compared with its own alone."""
 
     format: Annotated[int, Meta(ge=1, le=1)]
     peer: Bytes32
