@@ -11,7 +11,10 @@ from peerd.io.store import bounds
 from peerd.io.store.lifetime import Lifetime, Lived
 
 # What belongs to the host and not to what it keeps.
-_NOT_KEPT = {"_clock", "_entropy", "_closed", "_crashes", "_restarted_at", "sync_delay", "sync_fault", "fault"}
+_NOT_KEPT = {
+    *("_clock", "_entropy", "_closed", "_crashes", "_restarted_at", "_lifetime"),
+    *("sync_delay", "sync_fault", "fault"),
+}
 
 
 class MemoryBase:
