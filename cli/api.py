@@ -90,9 +90,11 @@ class Client:
         *,
         headers: list[tuple[str, str]] | None = None,
         body: Body | None = None,
+        patient: bool = False,
     ) -> Response:
         """Make a request and return its answer, whose body is still to be read; the caller closes it.
 
+        The answer to something stored, and to a `patient` request, is waited for as long as the daemon is alive.
         Raises Failure: what the daemon answered, or why there is no answer.
         """
         where, connected = endpoint.connect(self._endpoints, min(self.timeout_s, CONNECT_TIMEOUT_S))
@@ -111,7 +113,7 @@ class Client:
             wire.close()
             raise
         try:
-            if body is not None:
+            if body is not None or patient:
                 self._wait_for_copies(wire)
             response = wire.response(head=method == "HEAD")
             if response.status >= 300:
@@ -181,7 +183,7 @@ class Client:
         return httpwire.request_head(method, f"{path}?{parameters}" if parameters else path, [*own, *headers])
 
     def _wait_for_copies(self, wire: httpwire.Wire) -> None:
-        """Wait for the answer to something stored, for as long as the daemon is alive.
+        """Wait for the answer to what may take long, for as long as the daemon is alive.
 
         It gives up by itself where there is no progress; of progress nothing is seen here, so that silence alone must
         not end the waiting: one that is asked and answers is at work.

@@ -224,6 +224,14 @@ _COMMANDS = (
     Command(
         "ping", "node:ping", "Measure the round trip to a peer.", operands=(Operand("PEER"),), options=(_PING_COUNT,)
     ),
+    Command("gc", "keeping:gc", "Free what may go: caches, what nothing wants or has ended, what broken puts left."),
+    Command(
+        "verify",
+        "keeping:verify",
+        "Re-hash all that is kept and fetch again what is damaged.",
+        details="Reads everything once, which takes a while; what it finds is mended from other peers. Exit 8 where "
+        "something could not be mended.",
+    ),
     Command("paths", "node:paths", "Where the settings, the data, the token and the API's socket are."),
     Command("version", "node:version", "The versions of this program and of the daemon."),
     Command("lab", "lab:lab", "Several daemons on this machine, to try things: up, status, exec, kill …", raw=True),
@@ -252,8 +260,6 @@ NOT_IN_THIS_VERSION = frozenset(
         "export",
         "import",
         "forget",
-        "gc",
-        "verify",
         "lock",
         "invite",
         "join",

@@ -130,6 +130,16 @@ async def peers(exchange: Exchange) -> web.StreamResponse:
     return json_response(await exchange.peer.peers())
 
 
+async def collect(exchange: Exchange) -> web.StreamResponse:
+    """Free what may go now."""
+    return json_response(await exchange.peer.collect())
+
+
+async def verify(exchange: Exchange) -> web.StreamResponse:
+    """Re-hash all that is kept, and fetch again what is damaged."""
+    return json_response(await exchange.peer.verify())
+
+
 async def ping(exchange: Exchange) -> web.StreamResponse:
     """Measure one round trip to a peer."""
     return json_response(await _in_time(exchange.query, exchange.peer.ping(exchange.argument)), 201)

@@ -48,6 +48,9 @@ class _Snapshot:
             ("peerd_api_connections", "Connections to the local API", self._connections),
         ):
             yield GaugeMetricFamily(name, about, value=value)
+        if status.repair.may_fail is not None:
+            about = "Machines that may fail at once so that everything kept has a copy left"
+            yield GaugeMetricFamily("peerd_machines_may_fail", about, value=status.repair.may_fail)
         kept = GaugeMetricFamily("peerd_storage_class_bytes", "Disk in use by class", labels=["class"])
         kept.add_metric(["pinned"], status.storage.pinned_bytes)
         kept.add_metric(["replica"], status.storage.replica_bytes)

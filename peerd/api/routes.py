@@ -225,6 +225,8 @@ def _daemon() -> Iterator[Route]:
         params=(params.TIMEOUT,),
         errors=(*_ASK, UnreachableError),
     )
+    yield Route("POST", "/v1/gc", handlers.collect, (200,), results.Collected, errors=(StoreError,))
+    yield Route("POST", "/v1/verify", handlers.verify, (200,), results.Verified, errors=(StoreError, NoRoomError))
     yield Route("GET", "/v1/id", handlers.identify, (200,), answers.Id)
     yield Route("GET", "/v1/version", handlers.version, (200,), answers.Version)
     yield Route("GET", "/v1/paths", handlers.paths, (200,), answers.Paths)

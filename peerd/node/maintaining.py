@@ -10,6 +10,7 @@ from typing import Any
 from peerd.node.collecting import collect_aged, expire_records
 from peerd.node.core import Core
 from peerd.node.repairing import Repairing
+from peerd.node.restoring import Restoring
 from peerd.node.scrubbing import scrub
 from peerd.node.tasks import every
 
@@ -33,6 +34,11 @@ class Maintaining:
         spawn(self._every(settings.unclaimed_grace_s / COLLECTIONS_PER_GRACE, self._collect), "collect")
         spawn(self._repairing.run(), "repair")
         spawn(scrub(self._core), "scrub")
+
+    @property
+    def restoring(self) -> Restoring:
+        """What sees to the copies of content."""
+        return self._repairing.content
 
     def members_changed(self) -> None:
         """Somebody came or went: what is kept may be in the wrong place."""

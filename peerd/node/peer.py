@@ -29,6 +29,7 @@ from peerd.node import auditing, listing, results, showing
 from peerd.node.blocks import Intake, Room
 from peerd.node.bulk import BulkPool
 from peerd.node.claims import PINNED, drop_claim
+from peerd.node.collecting import collect
 from peerd.node.core import Core
 from peerd.node.endpoint import Endpoint
 from peerd.node.events import Event, Events
@@ -42,6 +43,8 @@ from peerd.node.probing import Probing
 from peerd.node.put import add, put, remove
 from peerd.node.responder import Responder
 from peerd.node.results import Form, GetOptions, PutOptions
+from peerd.node.safety import Counting, may_fail, sentence
+from peerd.node.scrubbing import verify
 from peerd.node.tasks import Tasks
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.statement import Verifier
@@ -49,6 +52,9 @@ from peerd.wire.messages import Leave
 
 REMEMBERED_ASKED_MAX = 256
 GOODBYE_TIMEOUT_S = 0.5
+
+# Work on the whole store is done once at a time, whoever asks for it.
+COLLECTING, VERIFYING = b"collect", b"verify"
 
 __all__ = ["Opened", "Peer"]
 
@@ -76,6 +82,7 @@ class Peer:
         self._joining = Joining(self._core)
         self._probing = Probing(self._core, self._joining)
         self._maintaining = Maintaining(self._core)
+        self._counting = Counting(self._core, self._maintaining.restoring.living)
         self._datagrams: Datagrams | None = None
         self._started_at = 0.0
         self.watched: list[Callable[[], str | None]] = []
@@ -250,6 +257,16 @@ class Peer:
         """Yield what an audit finds, some keys at a time."""
         return auditing.audit_pages(self._core, name)
 
+    async def collect(self) -> results.Collected:
+        """Free what may go now."""
+        async with self._core.locks.hold(COLLECTING):
+            return await collect(self._core)
+
+    async def verify(self) -> results.Verified:
+        """Re-hash all that is kept and mend what is damaged."""
+        async with self._core.locks.hold(VERIFYING):
+            return await verify(self._core)
+
     async def find(self, target: str) -> results.Find:
         """Do a lookup and return it hop by hop."""
         return await showing.find(self._core, target)
@@ -297,6 +314,7 @@ class Peer:
         core = self._core
         usage = await core.store.usage()
         rejected = core.endpoint.counts.rejected + core.counts.rejected
+        safety = await self._counting.safety()
         missing = len(core.missing_since)
         now = core.now()
         lag_s = max(0.0, now - min(core.missing_since.values(), default=now))
@@ -317,10 +335,10 @@ class Peer:
                 cache_bytes=usage.cache_bytes,
             ),
             cache=results.CacheCounts(hits=core.counts.cache_hits, misses=core.counts.cache_misses),
-            repair=results.Repair(missing_copies=missing, lag_s=round(lag_s, 3)),
+            repair=results.Repair(missing_copies=missing, lag_s=round(lag_s, 3), may_fail=may_fail(safety)),
             rejected=dict(rejected),
             degraded=[*self.degraded],
-            health=self._health(missing),
+            health=sentence(safety, missing=missing, others=core.members.alive_count(), degraded=[*self.degraded]),
             coordinators=[],
         )
 
@@ -332,16 +350,6 @@ class Peer:
     def degraded(self) -> Sequence[str]:
         """Return why something does not work as it should; empty where all is well."""
         return [reason for reason in (watch() for watch in self.watched) if reason is not None]
-
-    def _health(self, missing: int) -> str:
-        if self.degraded:
-            return "degraded: " + "; ".join(self.degraded)
-        others = self._core.members.alive_count()
-        if others == 0:
-            return "alone: what is put here has 1 copy until another peer is found"
-        if missing:
-            return f"{missing} pieces of content lack copies; they are being restored"
-        return f"well, with {others} other peer{'s' if others != 1 else ''}"
 
     # What the parts tell us.
 

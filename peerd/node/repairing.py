@@ -47,7 +47,7 @@ class Repairing:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._content = Restoring(core)
+        self.content = Restoring(core)
         self._changed = asyncio.Event()
         self._round_at = core.now()
         self._retry_s = RETRY_FIRST_S
@@ -81,16 +81,16 @@ class Repairing:
     async def republish(self) -> None:
         """Count everything anew, and announce all content again."""
         self._core.copies.clear()
-        self._content.forget()
+        self.content.forget()
         self._changed.set()
-        await self._content.announce_all()
+        await self.content.announce_all()
 
     async def _round(self) -> None:
         core = self._core
         started, epoch = core.now(), core.members.epoch
         lacking: set[bytes] = set()
         given = await self._records(lacking)
-        restored = await self._content.round(lacking)
+        restored = await self.content.round(lacking)
         for lost in [key for key in core.missing_since if key not in lacking]:
             del core.missing_since[lost]
         for key in lacking:

@@ -43,6 +43,11 @@ class Restoring:
         self._told: dict[bytes, frozenset[PeerId]] = {}
         self._started_at = core.store.now_s()
 
+    def living(self, cid: bytes) -> frozenset[PeerId] | None:
+        """Return who had a promised copy of a root when it was counted last, None where it never was."""
+        seen = self._seen.get(cid)
+        return seen.living if seen is not None else None
+
     def forget(self) -> None:
         """Have every root counted anew."""
         self._seen.clear()

@@ -133,10 +133,14 @@ class CacheCounts(Struct, frozen=True, kw_only=True):
 
 
 class Repair(Struct, frozen=True, kw_only=True):
-    """What is known to lack copies, and for how long the oldest of it."""
+    """How many keys and pieces of content are known to lack copies, and for how long the first of them has.
+
+    `may_fail` machines may fail at once so that everything kept here has a copy left; None where that is not known.
+    """
 
     missing_copies: int
     lag_s: float
+    may_fail: int | None = None
 
 
 class CoordinatorInfo(Struct, frozen=True, kw_only=True):

@@ -206,6 +206,15 @@ class DoublePeer:
             )
         ]
 
+    async def collect(self) -> results.Collected:
+        self._raise()
+        return results.Collected(freed_bytes=5, roots=1, blocks=2, records=3)
+
+    async def verify(self) -> results.Verified:
+        self._raise()
+        await self._wait()
+        return results.Verified(blocks=9, records=3, damaged=2, mended=1, lost=1)
+
     async def ping(self, peer_text: str) -> results.Ping:
         self._raise()
         return results.Ping(id=peer_text, address="127.0.0.1:1", rtt_ms=0.2)

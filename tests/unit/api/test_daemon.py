@@ -205,3 +205,10 @@ async def test_both_addresses_serve_the_same(api: Api) -> None:
     clients: list[Client] = [api.unix, api.tcp]
 
     assert [(await each.ask("GET", "/v1/id")).json for each in clients] == [{"id": ID}] * 2
+
+
+async def test_garbage_is_collected_and_what_is_kept_verified(api: Api) -> None:
+    freed = await api.unix.ask("POST", "/v1/gc", b"")
+    assert (freed.status, freed.json) == (200, {"freed_bytes": 5, "roots": 1, "blocks": 2, "records": 3})
+    found = await api.unix.ask("POST", "/v1/verify", b"")
+    assert (found.status, found.json["lost"]) == (200, 1)

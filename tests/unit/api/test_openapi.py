@@ -26,6 +26,8 @@ PROMISED = {
     "/v1/paths": {"get"},
     "/v1/version": {"get"},
     "/v1/ping/{peer}": {"post"},
+    "/v1/gc": {"post"},
+    "/v1/verify": {"post"},
     "/v1/events": {"get"},
     "/v1/health/live": {"get", "head"},
     "/v1/health/ready": {"get", "head"},

@@ -7,6 +7,7 @@ import pty
 import select
 import socket
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -116,6 +117,43 @@ def test_audit_of_all_keys_shows_those_that_diverge(daemon: Daemon, peer: Peer) 
     assert (ended.status, ended.out, ended.err) == (0, b"", "all holders that answered have the same\n")
     assert peer("audit", "--json").json == {"keys": [], "divergent": 0}
     assert daemon.requests[-1].target == "/v1/audit"
+
+
+def test_gc_tells_what_was_freed(daemon: Daemon, peer: Peer) -> None:
+    told = {"freed_bytes": 2048, "roots": 1, "blocks": 2, "records": 3}
+    daemon.answers(as_json(told))
+    ended = peer("gc")
+    assert (ended.out, ended.err) == (b"", "freed 2.0 KiB: 1 pieces of content, 2 blocks, 3 records\n")
+    assert (daemon.requests[0].method, daemon.requests[0].target) == ("POST", "/v1/gc")
+    assert peer("gc", "--json").json == told
+
+
+def test_verify_is_exit_8_where_something_could_not_be_mended(daemon: Daemon, peer: Peer) -> None:
+    found = {"blocks": 9, "records": 3, "damaged": 2, "mended": 2, "lost": 0}
+    daemon.answers(as_json(found))
+    ended = peer("verify")
+    assert (ended.status, ended.err) == (0, "checked 9 blocks and 3 records: 2 damaged, all mended\n")
+    assert daemon.requests[0].target == "/v1/verify"
+    assert peer("verify", "--json").json == found
+    daemon.answers(as_json({**found, "mended": 1, "lost": 1}))
+    assert peer("verify").status == 8
+    ended = peer("verify", "--json")
+    assert isinstance(ended.json, dict)
+    assert (ended.status, ended.json["error"]["code"], ended.json["lost"]) == (8, "integrity", 1)
+
+
+def test_verify_is_waited_for_as_long_as_the_daemon_lives(daemon: Daemon, peer: Peer) -> None:
+    asked = threading.Event()
+
+    def script(request: Request, _connected: socket.socket) -> bytes:
+        if request.target == "/v1/health/live":
+            asked.set()
+            return as_json({"status": "live"})
+        assert asked.wait(20)
+        return as_json({"blocks": 9, "records": 3, "damaged": 0, "mended": 0, "lost": 0})
+
+    daemon.script = script
+    assert peer("verify", "--timeout", "0.1").status == 0
 
 
 def test_rm(daemon: Daemon, peer: Peer) -> None:
