@@ -35,15 +35,12 @@ def audit(invocation: Invocation) -> None:
 
 def _described(one: dict[str, Any], *, whole: bool) -> str:
     what = "deleted, " if one["deleted"] else ""
-    rows = [[safe(one["key"]), f"{what}version {safe(one['version'] or '-')}"]]
-    if whole:
-        rows += [["  has it", safe(peer)] for peer in one["holders"]]
-    else:
-        rows.append(["  have it", str(len(one["holders"]))])
+    named = [["  has it", safe(peer)] for peer in one["holders"]]
+    rows = named if whole else [["  have it", str(len(named))]]
     rows += [["  lacks it", safe(peer)] for peer in one["missing"]]
     rows += [["  differs", f"{safe(peer)} has {safe(one['versions'].get(peer, '-'))}"] for peer in one["differing"]]
     rows += [["  silent", safe(peer)] for peer in one["silent"]]
-    return columns(rows)
+    return f"{safe(one['key'])}  {what}version {safe(one['version'] or '-')}\n" + columns(rows)
 
 
 def _verdict(divergent: int, *, one_key: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import output
 from .api import Client
 from .failure import Failure
-from .text import size
+from .text import counted, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ def gc(invocation: Invocation) -> None:
         output.write(answer + b"\n")
     elif not invocation.flag("quiet"):
         freed = client.understand(answer)
-        what = f"{freed['roots']} pieces of content, {freed['blocks']} blocks, {freed['records']} records"
+        what = f"{counted(freed['roots'], 'piece')} of content, {counted(freed['blocks'], 'block')}, "
+        what += counted(freed["records"], "record")
         output.say(f"freed {size(freed['freed_bytes'])}: {what}")
 
 
@@ -41,5 +42,5 @@ def verify(invocation: Invocation) -> None:
     if invocation.flag("json"):
         output.write(answer + b"\n")
     elif not invocation.flag("quiet"):
-        checked = f"checked {found['blocks']} blocks and {found['records']} records"
+        checked = f"checked {counted(found['blocks'], 'block')} and {counted(found['records'], 'record')}"
         output.say(f"{checked}: {found['damaged']} damaged" + (", all mended" if found["damaged"] else ""))

@@ -80,7 +80,7 @@ def versions(entries: list[dict[str, Any]]) -> str:
             safe(entry["version"]),
             "deleted" if entry["deleted"] else size(entry["size"]),
             safe(entry["writer"]),
-            safe(entry["cid"] or "-"),
+            safe(entry["cid"] or "-") + ("  lost a tie" if entry.get("conflict") else ""),
         ]
         for entry in entries
     ]

@@ -10,7 +10,7 @@ from . import endpoint, keys, output
 from .api import Client
 from .failure import EXIT_NO_DAEMON, EXIT_TIMEOUT, Failure
 from .listing import table
-from .text import columns, milliseconds, one_line, safe, seconds, size
+from .text import columns, counted, milliseconds, one_line, safe, seconds, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ def status(invocation: Invocation) -> None:
         ["version", f"{safe(told['version'])}, up {seconds(told['uptime_s'])}"],
         ["listen", safe(told["listen"])],
         ["contacts", str(told["contacts"])],
-        ["keeps", f"{told['records']} records, {told['blobs']} pieces of content"],
+        ["keeps", f"{counted(told['records'], 'record')}, {counted(told['blobs'], 'piece')} of content"],
         ["storage", f"{size(storage['used_bytes'])} of {size(storage['quota_bytes'])}: {_classes(storage)}"],
         ["cache", f"{cache['hits']} hits, {cache['misses']} misses"],
-        ["repair", f"{repair['missing_copies']} copies missing" + _lag(repair)],
+        ["repair", f"{counted(repair['missing_copies'], 'key')} lacking copies" + _lag(repair)],
     ]
     lines += [["rejected", f"{count} {safe(reason)}"] for reason, count in sorted(told["rejected"].items())]
     lines += [["degraded", one_line(reason)] for reason in told["degraded"]]

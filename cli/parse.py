@@ -175,14 +175,15 @@ def _seconds(name: str, value: str) -> float:
 
 def _check_operands(command: Command, given: list[str]) -> None:
     wanted = command.operands
+    hint = f"usage: peer {command.name} {_usage(command)}".rstrip()
     if len(given) > len(wanted):
         raise usage(
             f"too many arguments for {command.name}: {safe(given[len(wanted)])}",
-            f"usage: peer {command.name} {_usage(command)}",
+            hint,
         )
     missing = [operand.metavar for operand in wanted[len(given) :] if operand.required]
     if missing:
-        raise usage(f"{command.name} needs {' '.join(missing)}", f"usage: peer {command.name} {_usage(command)}")
+        raise usage(f"{command.name} needs {' '.join(missing)}", hint)
     for operand, value in zip(wanted, given, strict=False):
         if operand.choices and value not in operand.choices:
             raise usage(f"{command.name} takes one of {', '.join(operand.choices)}, not {safe(value)!r}")

@@ -61,6 +61,11 @@ def exact_size(count: object) -> str:
     return shown if shown.endswith(" B") or shown == "-" else f"{shown} ({count} bytes)"
 
 
+def counted(count: object, word: str) -> str:
+    """Return `1 record`, `3 records`."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def copies(count: object) -> str:
     """Return `1 copy`, `3 copies`."""
     return "1 copy" if count == 1 else f"{count} copies"

@@ -54,16 +54,24 @@ async def keep_record(core: Core, record: Record, left_s: int | None) -> Kept | 
             if not await core.store.put_record(record.key, record.raw, row=row, only_if=raw):
                 raise StoreError("the record changed under its lock")
             if present is not None and present.body.sequence == record.body.sequence:
-                await core.store.add_history(record.key, row_of(core, present, None), conflict=True)
+                await _note_conflict(core, record, present)
                 lost = present
             core.events.emit("record", name=record.body.name, version=record.version.text, deleted=record.deleted)
     return Kept(record_receipt(core, record), lost)
 
 
 async def _outdone(core: Core, present: Record, record: Record) -> Outdone:
-    if present.body.sequence == record.body.sequence:
-        await core.store.add_history(record.key, row_of(core, record, None), conflict=True)
+    if present.body.sequence == record.body.sequence and present.version != record.version:
+        await _note_conflict(core, present, record)
     return Outdone(present)
+
+
+async def _note_conflict(core: Core, winner: Record, loser: Record) -> None:
+    row = row_of(core, loser, None)
+    is_new = not any(e.conflict and e.row.version == row.version for e in await core.store.history(loser.key))
+    await core.store.add_history(loser.key, row, conflict=True)
+    if is_new:
+        core.events.emit("conflict", name=winner.body.name, version=winner.version.text, lost=loser.version.text)
 
 
 def record_receipt(core: Core, record: Record) -> bytes:

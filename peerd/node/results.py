@@ -75,13 +75,14 @@ class Holder(Struct, frozen=True, kw_only=True):
 
 
 class HistoryEntry(Struct, frozen=True, kw_only=True):
-    """One version of a name."""
+    """One version of a name; `conflict` where it lost a tie."""
 
     version: str
     writer: str
     cid: str | None
     size: int
     deleted: bool
+    conflict: bool = False
 
 
 class Stat(Struct, frozen=True, kw_only=True):

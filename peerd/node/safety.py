@@ -1,8 +1,8 @@
 """How safe is what this peer keeps: the least number of living copies, counted now and then; and one sentence of it.
 
 A copy counts while its holder is known to live. Who has which record is what copies.py remembers of receipts and
-comparisons; a key of which nothing is remembered has been counted by another holder, and is taken to be on all its
-holders but as many as died within a repair interval. Not here: restoring anything (repairing, restoring).
+comparisons. A key that another holder counts, the nearest of them, and of which less is remembered here, is taken to be
+on all its holders but as many as died within a repair interval. Not here: restoring anything (repairing, restoring).
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from peerd.errors import PeerdError
-from peerd.ids import PeerId
+from peerd.ids import Key, PeerId
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.records.record import read_record
 
@@ -80,7 +80,10 @@ class Counting:
         after = None
         while page := await core.store.records(after, PAGE):
             for key, raw in page:
-                living, lacks = self._one(core.copies.of(key, read_record(raw).version.digest), RECORD_HOLDERS, gone)
+                have = core.copies.of(key, read_record(raw).version.digest)
+                living, lacks = self._one(have, RECORD_HOLDERS, gone)
+                if lacks and not self._counts(key):
+                    living, lacks = self._one(None, RECORD_HOLDERS, gone)
                 kept, short, least = kept + 1, short + lacks, min(least, living)
             after = page[-1][0]
             await asyncio.sleep(0)
@@ -105,6 +108,10 @@ class Counting:
         silent = sum(1 for peer in there if peer in members.doubted)
         # Who is only silent has not lost anything yet, but is not relied upon.
         return len(there) - silent + 1, len(there) + 1 < wanted
+
+    def _counts(self, key: Key) -> bool:
+        """Return whether it is this peer that counts the copies of a record: the nearest of its living holders."""
+        return self._core.members.nearest_with_us(key, 1)[1]
 
     def _gone_lately(self) -> int:
         """Return how many are silent, or died so lately that what they held may not be restored."""

@@ -201,7 +201,8 @@ async def _versions(core: Core, name: Name) -> list[tuple[results.HistoryEntry, 
     ordered = [rows[version] for version in sorted(rows, reverse=True)]
     # Of two versions with one sequence the lower lost the tie, whether or not anybody ever saw both at once.
     tied = {b.row.version for a, b in pairwise(ordered) if a.row.sequence == b.row.sequence}
-    return [(_entry(row.row), row.conflict or row.row.version in tied) for row in ordered]
+    conflicts = [row.conflict or row.row.version in tied for row in ordered]
+    return [(_entry(row.row, conflict), conflict) for row, conflict in zip(ordered, conflicts, strict=True)]
 
 
 def _row(version: VersionBody) -> HistoryRow:
@@ -220,13 +221,14 @@ def _row(version: VersionBody) -> HistoryRow:
     return HistoryRow(row, version.conflict)
 
 
-def _entry(row: RecordRow) -> results.HistoryEntry:
+def _entry(row: RecordRow, conflict: bool) -> results.HistoryEntry:
     return results.HistoryEntry(
         version=version_text(row.sequence, row.writer, row.nonce),
         writer=peer_id_text(PeerId(row.writer)),
         cid=Cid.from_bytes(row.cid).text if row.cid is not None else None,
         size=row.size,
         deleted=row.deleted,
+        conflict=conflict,
     )
 
 

@@ -97,7 +97,7 @@ def test_audit_of_a_key_names_who_has_it_lacks_it_differs_and_says_nothing(daemo
     daemon.answers(as_json(told))
     ended = peer("audit", "k/1", "--own")
     assert ended.out.decode().splitlines() == [
-        "k           version v2", "  has it    a", "  has it    b", "  lacks it  c", "  differs   d has v1",
+        "k  version v2", "  has it    a", "  has it    b", "  lacks it  c", "  differs   d has v1",
         "  silent    e",
     ]  # fmt: skip
     assert (ended.status, ended.err) == (0, "its holders differ\n")
@@ -123,7 +123,7 @@ def test_gc_tells_what_was_freed(daemon: Daemon, peer: Peer) -> None:
     told = {"freed_bytes": 2048, "roots": 1, "blocks": 2, "records": 3}
     daemon.answers(as_json(told))
     ended = peer("gc")
-    assert (ended.out, ended.err) == (b"", "freed 2.0 KiB: 1 pieces of content, 2 blocks, 3 records\n")
+    assert (ended.out, ended.err) == (b"", "freed 2.0 KiB: 1 piece of content, 2 blocks, 3 records\n")
     assert (daemon.requests[0].method, daemon.requests[0].target) == ("POST", "/v1/gc")
     assert peer("gc", "--json").json == told
 

@@ -7,7 +7,7 @@ from peerd.node.results import Status
 from peerd.node.safety import Safety, may_fail, sentence
 from peerd.sim.host import Host
 
-from .hosts import World, by_distance, core, eventually, joined, put, until
+from .hosts import World, by_distance, core, eventually, joined, kept, key_of, put, until
 
 
 async def status(host: Host) -> Status:
@@ -57,13 +57,15 @@ async def test_a_key_that_lacks_copies_is_told_with_what_may_still_fail(world: W
     hosts = await joined(world, 5)
     await put(hosts[0], "k", b"value")
     await asyncio.sleep(1)
-    mine = core(hosts[0])
-    [(key, _)] = await hosts[0].store.records(None, 10)
-    for other in hosts[2:]:
-        mine.copies.lost(key, other.identity.peer)
+    near = by_distance(hosts, key_of(hosts[0], "k"))
+    for host in (near[0], near[1]):
+        core(host).copies.clear()
+        core(host).copies.note(key_of(host, "k"), (await kept(host, "k")).version.digest, [near[2].identity.peer])  # type: ignore[union-attr]
     await asyncio.sleep(3)
-    told = (await status(hosts[0])).health
+    told = (await status(near[0])).health
     assert told == "1 key lacks copies, they are being restored, 1 machine may fail meanwhile"
+    # Who is not the nearest does not count them, and knows of a part only.
+    assert (await status(near[1])).health == "all keys safe, 4 machines may fail"
 
 
 async def test_who_is_alone_says_so(world: World) -> None:

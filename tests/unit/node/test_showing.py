@@ -100,3 +100,22 @@ async def test_hops_that_were_not_waited_for_say_so(world: World) -> None:
     assert hosts[0].peer is not None
     hops = (await hosts[0].peer.find("k")).hops
     assert "waiting" not in {hop.result for hop in hops}
+
+
+async def test_of_a_tie_both_versions_are_shown_and_the_loser_told_once(world: World) -> None:
+    hosts = await joined(world, 3)
+    one, other = sorted((version(hosts[number], "k", 1, b"x") for number in (0, 1)), key=lambda each: each.version)
+    assert hosts[2].peer is not None
+    events = hosts[2].peer.events()
+    for record in (one, other, one):
+        await keep_record(core(hosts[2]), record, None)
+    history = await hosts[2].peer.history("k")
+    assert [(each.version, each.conflict) for each in history] == [
+        (other.version.text, False),
+        (one.version.text, True),
+    ]
+    told = [(await anext(events)).kind for _ in range(3)]
+    assert told == ["record", "conflict", "record"]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await anext(events)
