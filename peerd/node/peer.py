@@ -82,7 +82,7 @@ class Peer:
         self._joining = Joining(self._core)
         self._probing = Probing(self._core, self._joining)
         self._maintaining = Maintaining(self._core)
-        self._counting = Counting(self._core, self._maintaining.restoring.living)
+        self._counting = Counting(self._core, self._maintaining.restoring.living, compare=self._members_changed)
         self._datagrams: Datagrams | None = None
         self._started_at = 0.0
         self.watched: list[Callable[[], str | None]] = []

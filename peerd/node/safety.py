@@ -35,11 +35,16 @@ class Safety:
 
 
 class Counting:
-    """Counts, at most one count at a time, when somebody asks and the last count is old."""
+    """Counts, at most one count at a time, when somebody asks and the last count is old.
 
-    def __init__(self, core: Core, living: Living) -> None:
+    `compare` is called where less is remembered than there should be and nothing is known to be missing: those that
+    should have it are then asked.
+    """
+
+    def __init__(self, core: Core, living: Living, *, compare: Callable[[], None]) -> None:
         self._core = core
         self._living = living
+        self._compare = compare
         self._last: Safety | None = None
         self._alive = -1
         self._epoch = -1
@@ -67,7 +72,9 @@ class Counting:
         started = core.now()
         self._alive, self._epoch = core.members.alive_count(), core.members.epoch
         try:
-            self._last = await self._counted()
+            self._last = counted = await self._counted()
+            if counted.short and not core.missing_since:
+                self._compare()
         except PeerdError:  # a disk that fails is told of elsewhere
             self._last = None
         finally:

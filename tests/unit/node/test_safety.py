@@ -64,6 +64,8 @@ async def test_a_key_that_lacks_copies_is_told_with_what_may_still_fail(world: W
     await asyncio.sleep(3)
     told = (await status(near[0])).health
     assert told == "1 key lacks copies, they are being restored, 1 machine may fail meanwhile"
+    # It was only not known: those that should have it are asked.
+    await eventually(lambda: _says(near[0], "all keys safe, 4 machines may fail"), within_s=10)
     # Who is not the nearest does not count them, and knows of a part only.
     assert (await status(near[1])).health == "all keys safe, 4 machines may fail"
 
