@@ -358,6 +358,9 @@ class Peer:
         source = self._joining.source_of(address) if initiated else "overlay"
         came = core.members.proven(peer, address, source)
         core.copies.forget(peer)  # it may have been started again, with another store
+        member = core.members.all.get(peer)
+        if member is not None:
+            member.came_at = core.now()  # and then it is others that have to give it what it lacks
         if not came:
             return
         logger.info("a peer is here", peer=short(peer), address=HostPort(*address).text, source=source)
