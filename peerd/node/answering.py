@@ -7,7 +7,7 @@ from peerd.errors import WireError
 from peerd.ids import Key
 from peerd.io.store.interface import Root
 from peerd.node.core import Core
-from peerd.node.holding import own_record
+from peerd.node.holding import standing
 from peerd.records.record import Record
 from peerd.wire import frames
 from peerd.wire.codec import encode
@@ -37,8 +37,10 @@ async def answer(core: Core, kind: int, payload: bytes) -> bytes:
 
 async def known_of(core: Core, key: Key) -> AuditedBody | None:
     """Return what this peer has under a key."""
-    record = await own_record(core, key)
-    return audited(record) if record is not None else None
+    here = await standing(core, key)
+    if here.floor is not None:
+        return AuditedBody(here.floor.sequence, here.floor.writer, here.floor.nonce, bytes(DIGEST_BYTES), FLOOR)
+    return audited(here.record) if here.record is not None else None
 
 
 def audited(record: Record) -> AuditedBody:

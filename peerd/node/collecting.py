@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 from loguru import logger
 
+from peerd.ids import Key
 from peerd.node.core import Core
+from peerd.node.holding import floor_of, lay_floor, left_s
 from peerd.node.results import Collected
+from peerd.records.record import read_record
 
 PAGE = 128
 
@@ -56,13 +59,27 @@ async def expire_records(core: Core) -> int:
     now = core.store.now_s()
     count = 0
     while keys := await core.store.expired_records(now, PAGE):
-        for key in keys:
-            await core.store.drop_record(key)
-            core.copies.drop(key)
-        count += len(keys)
+        ended = sum([await _expire(core, key) for key in keys])
+        count += ended
+        if ended == 0:
+            break  # all of them have changed meanwhile
+    while floors := await core.store.ended_floors(now, PAGE):
+        for key in floors:
+            await core.store.drop_floor(key)
     while await core.store.drop_providers(now, PAGE) == PAGE:
         pass
     return count
+
+
+async def _expire(core: Core, key: Key) -> bool:
+    """Let a record go whose life is over; a floor stays for the grace, so that no slower clock brings it back."""
+    raw = await core.store.record(key)
+    if raw is None:
+        return False
+    record = read_record(raw)
+    if await left_s(core, record) != 0:
+        return False
+    return await lay_floor(core, key, floor_of(record, ends=core.store.now_s() + core.settings.tombstone_grace_s))
 
 
 async def _collect_roots(core: Core, tally: _Tally, *, unused_since: float | None) -> None:

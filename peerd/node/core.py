@@ -5,6 +5,7 @@ A verb is a module with one public coroutine that is given a Core; the Peer (pee
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from peerd.config import Settings
 from peerd.identity import Identity
@@ -21,6 +22,9 @@ from peerd.node.keylocks import KeyLocks
 from peerd.node.members import Members
 from peerd.node.tasks import Tasks
 from peerd.records.statement import Verifier
+
+if TYPE_CHECKING:
+    from peerd.node.tombstones import Tombstones
 
 # A record is kept by so many of the peers nearest to its key (DESIGN.md 6).
 RECORD_HOLDERS = 8
@@ -49,6 +53,7 @@ class Core:
     events: Events
     endpoint: Endpoint = field(init=False)
     bulk: BulkPool = field(init=False)
+    tombstones: "Tombstones" = field(init=False)
     intake: Intake
     room: Room
     locks: KeyLocks = field(default_factory=KeyLocks)

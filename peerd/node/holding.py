@@ -3,16 +3,17 @@
 One path for records that others send, that we wrote ourselves, and that a read found here to be stale.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from peerd.content.block import raw_block
 from peerd.errors import StoreError, WireError
 from peerd.ids import Key, PeerId
-from peerd.io.store.interface import MISS, RecordRow
+from peerd.io.store.interface import MISS, Floor, RecordRow
 from peerd.node.core import Core
+from peerd.records.floor import ABOVE, BELOW, NOTHING, OVER, FloorVersion
 from peerd.records.receipt import OF_RECORD, RECEIPT_LIFE_S, Receipt, receipts
 from peerd.records.record import DIRECTORY, FILE, INLINE, Record, read_record, verify_record
-from peerd.wire.limits import SEQUENCE_JUMP_MAX
+from peerd.wire.limits import SEQUENCE_JUMP_MAX, SEQUENCE_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,84 @@ class Outdone:
     newer: Record
 
 
-async def keep_record(core: Core, record: Record, left_s: int | None) -> Kept | Outdone:
-    """Keep a verified record unless we have a newer one.
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A floor says that this version is over: its key was deleted, or its life ended."""
 
-    Raises WireError: `sequence_jump` for a version out of reach, `life` for one said to live longer than its writer
-    gave it, or to end where it gave no end. NoRoomError, StoreError.
+    floor: Floor
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known here of a key: its record (a tombstone too), else its floor, else nothing."""
+
+    record: Record | None
+    floor: Floor | None
+
+    def of(self, version: FloorVersion) -> int:
+        """Return what this says of a version: NOTHING, BELOW, ABOVE or OVER (records.floor)."""
+        if self.record is not None:
+            if self.record.version[:3] < version:
+                return BELOW
+            return OVER if self.record.deleted else ABOVE
+        if self.floor is None:
+            return NOTHING
+        return OVER if self.floor.version >= version else BELOW
+
+
+async def standing(core: Core, key: Key) -> Standing:
+    """Return what is known here of a key; a record whose life is over is a floor."""
+    peeked = core.store.peek_record(key)
+    raw = await core.store.record(key) if peeked is MISS else peeked
+    if raw is None:
+        return Standing(None, await core.store.floor(key) if core.store.peek_floor(key) is not None else None)
+    record = read_record(raw)
+    if record.body.ttl_s is not None and await left_s(core, record) == 0:
+        return Standing(None, floor_of(record, ends=core.store.now_s() + core.settings.tombstone_grace_s))
+    return Standing(record, None)
+
+
+def floor_of(record: Record, *, ends: float | None) -> Floor:
+    """Return the floor that a record leaves."""
+    return Floor(record.body.sequence, record.body.writer, record.body.nonce, ends)
+
+
+async def lay_floor(core: Core, key: Key, floor: Floor) -> bool:
+    """Keep a floor in place of what it is above; return False where the record here is newer.
+
+    Raises NoRoomError, StoreError.
+    """
+    async with core.locks.hold(key):
+        raw = await core.store.record(key)
+        record = read_record(raw) if raw is not None else None
+        if record is not None and record.version[:3] > floor.version:
+            return False
+        await core.store.put_floor(key, floor)
+        core.copies.drop(key)
+    if record is not None and not record.deleted:
+        core.events.emit("record", name=record.body.name, version=record.version.text, deleted=True)
+    return True
+
+
+async def keep_record(core: Core, record: Record, left_s: int | None) -> Kept | Outdone | Over:
+    """Keep a verified record unless we have a newer one, or know it to be over.
+
+    One with a sequence far above what is here is kept only where the other holders have it. Raises WireError:
+    `sequence_jump` for a version out of reach, `life` for one said to live longer than its writer gave it, or to end
+    where it gave no end. NoRoomError, StoreError.
     """
     if left_s is not None and (record.body.ttl_s is None or left_s > record.body.ttl_s):
         raise WireError("life")
+    outcome = await _keep(core, record, left_s, reach=SEQUENCE_JUMP_MAX)
+    if outcome is None and await core.tombstones.vouched(record):
+        outcome = await _keep(core, record, left_s, reach=SEQUENCE_MAX)
+    if outcome is None:
+        raise WireError("sequence_jump")
+    return outcome
+
+
+async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -> Kept | Outdone | Over | None:
+    """As `keep_record`; returns None where the sequence is more than `reach` above what is here."""
     lost: Record | None = None
     async with core.locks.hold(record.key):
         raw = await core.store.record(record.key)
@@ -47,9 +118,12 @@ async def keep_record(core: Core, record: Record, left_s: int | None) -> Kept | 
             return await _outdone(core, present, record)
         changed = present is None or present.version != record.version
         if changed:
-            base = present.body.sequence if present is not None else 0
-            if record.body.sequence > base + SEQUENCE_JUMP_MAX:
-                raise WireError("sequence_jump")
+            floor = None if core.store.peek_floor(record.key) is None else await core.store.floor(record.key)
+            if floor is not None and floor.version >= record.version[:3]:
+                return Over(floor)
+            base = present.body.sequence if present is not None else floor.sequence if floor is not None else 0
+            if record.body.sequence > base + reach:
+                return None
             row = row_of(core, record, left_s)
             if not await core.store.put_record(record.key, record.raw, row=row, only_if=raw):
                 raise StoreError("the record changed under its lock")
@@ -133,14 +207,16 @@ def record_cid_bytes(record: Record) -> bytes | None:
 
 async def own_record(core: Core, key: Key) -> Record | None:
     """Return the record this peer keeps under `key`, where its life has not ended."""
-    peeked = core.store.peek_record(key)
-    raw = await core.store.record(key) if peeked is MISS else peeked
-    if raw is None:
-        return None
-    record = read_record(raw)
-    if record.body.ttl_s is not None and await left_s(core, record) == 0:
-        return None
-    return record
+    return (await standing(core, key)).record
+
+
+async def mend_life(core: Core, record: Record, life_s: int) -> None:
+    """Let a record kept here live so many seconds more: what most of its holders say. Raises StoreError."""
+    async with core.locks.hold(record.key):
+        for entry in await core.store.history(record.key):
+            if entry.row.version == record.version[:3]:
+                row = replace(entry.row, expires=core.store.now_s() + life_s)
+                await core.store.put_record(record.key, record.raw, row=row, only_if=record.raw)
 
 
 async def left_s(core: Core, record: Record) -> int | None:

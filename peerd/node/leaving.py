@@ -28,6 +28,7 @@ async def hand_over(core: Core) -> None:
     while page := await core.store.records(after, PAGE):
         await _hand_over_records(core, page)
         after = page[-1][0]
+    await core.tombstones.hand_over()
     root_after = None
     while roots := await core.store.roots(root_after, PAGE):
         owed = [root for root in roots if root.complete and root.class_ in ("own", "replica")]

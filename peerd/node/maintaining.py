@@ -9,6 +9,7 @@ from typing import Any
 
 from peerd.node.collecting import collect_aged, expire_records
 from peerd.node.core import Core
+from peerd.node.lives import mend_lives
 from peerd.node.repairing import Repairing
 from peerd.node.restoring import Restoring
 from peerd.node.scrubbing import scrub
@@ -16,6 +17,7 @@ from peerd.node.tasks import every
 
 EXPIRY_INTERVAL_S = 10.0
 COLLECTIONS_PER_GRACE = 4
+SWEEPS_PER_GRACE = 4
 
 
 class Maintaining:
@@ -33,6 +35,9 @@ class Maintaining:
         spawn(self._every(EXPIRY_INTERVAL_S, self._expire), "expire")
         spawn(self._every(settings.unclaimed_grace_s / COLLECTIONS_PER_GRACE, self._collect), "collect")
         spawn(self._repairing.run(), "repair")
+        sweep_s = min(settings.repair_interval_s, settings.tombstone_grace_s / SWEEPS_PER_GRACE)
+        spawn(self._every(sweep_s, self._core.tombstones.sweep), "tombstones")
+        spawn(mend_lives(self._core), "mend lives")
         spawn(scrub(self._core), "scrub")
 
     @property

@@ -153,6 +153,14 @@ class Members:
 
     # Questions.
 
+    def forgotten(self, peer: PeerId) -> bool:
+        """Return whether this peer is not expected to come back."""
+        return False
+
+    def known(self) -> list[PeerId]:
+        """Return every member not forgotten, whatever its state, ourselves left out."""
+        return list(self.all)
+
     def contact(self, peer: PeerId) -> Contact | None:
         """Return the contact of a member that is not gone."""
         member = self.all.get(peer)

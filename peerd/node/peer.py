@@ -46,6 +46,7 @@ from peerd.node.results import Form, GetOptions, PutOptions
 from peerd.node.safety import Counting, may_fail, sentence
 from peerd.node.scrubbing import verify
 from peerd.node.tasks import Tasks
+from peerd.node.tombstones import Tombstones
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.statement import Verifier
 from peerd.wire.messages import Leave
@@ -79,6 +80,7 @@ class Peer:
             intake=intake,
             room=Room(store, intake),
         )
+        self._core.tombstones = Tombstones(self._core)
         self._joining = Joining(self._core)
         self._probing = Probing(self._core, self._joining)
         self._maintaining = Maintaining(self._core)

@@ -15,10 +15,12 @@ from peerd.kad.lookup import Hop
 from peerd.node import holding
 from peerd.node.asking import Answer, Asking
 from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.holding import Over, Standing
 from peerd.node.nearest import Holders, holders_of, search
+from peerd.records.floor import PackedFloor, pack_floors, unpack_version
 from peerd.records.record import Record
 from peerd.trust.quorum import ReadQuorum
-from peerd.wire.messages import FindValue, Newer, Reply, Store, Stored, Value
+from peerd.wire.messages import FindValue, KeepFloors, Newer, Reply, Store, Stored, Value
 
 # Where the peers asked are silent, a read is over after this at the latest: "not known in time".
 READ_TIMEOUT_S = 4.0
@@ -26,6 +28,10 @@ READ_TIMEOUT_S = 4.0
 ABSENT_PATIENCE_S = 0.3
 # How many more are asked by `one` when those asked before are silent.
 HEDGE_COUNT = 2
+# The median of fewer lives is nobody's. What clocks drift apart in a life is no reason to write.
+LIVES_MIN = 3
+LIFE_SLACK_S = 5
+LIFE_SLACK_PART = 0.02
 
 
 @dataclass(slots=True)
@@ -37,6 +43,13 @@ class Reading:
     hops: int
     have: list[PeerId]
     trace: list[Hop]
+    floor: int = 0
+    """The highest sequence that a holder knows to be over: what is written next must be above it."""
+
+    @property
+    def sequence(self) -> int:
+        """Return the highest sequence known, 0 where there is none."""
+        return max(self.floor, self.record.body.sequence if self.record is not None else 0)
 
 
 async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_write: bool = False) -> Reading:
@@ -44,7 +57,8 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
 
     Raises TimedOutError where too few holders answered to know.
     """
-    own = await holding.own_record(core, key)
+    here = await holding.standing(core, key)
+    own = here.record
     if consistency == "one":
         if own is not None:
             return Reading(own, local=True, hops=0, have=[core.peer], trace=[])
@@ -52,7 +66,7 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
             return await _search_one(core, key, timeout_s)
     holders = await holders_of(core, key)
     return await _Read(
-        core, key, own, holders, one=consistency == "one", timeout_s=timeout_s, for_write=for_write
+        core, key, here, holders, one=consistency == "one", timeout_s=timeout_s, for_write=for_write
     ).run()
 
 
@@ -63,7 +77,7 @@ class _Read:
         self,
         core: Core,
         key: Key,
-        own: Record | None,
+        here: Standing,
         holders: Holders,
         *,
         one: bool,
@@ -72,7 +86,8 @@ class _Read:
     ) -> None:
         self.core = core
         self.key = key
-        self.own = own
+        self.here = here
+        self.own = here.record
         self.holders = holders
         self.one = one
         self.for_write = for_write
@@ -81,15 +96,17 @@ class _Read:
         asked = [contact.peer for contact in holders.contacts]
         self.quorum = ReadQuorum([*asked, core.peer] if holders.ours else asked)
         self.lives: dict[PeerId, int | None] = {}
-        self.left_s: int | None = None
         self.trace: list[Hop] = []
         self.hops_by_peer: dict[PeerId, Hop] = {}
         self.pushed: dict[PeerId, Record] = {}
         self.expected: list[PeerId] | None = None
 
     async def run(self) -> Reading:
+        if self.own is not None and self.own.body.ttl_s is not None:
+            self.lives[self.core.peer] = await holding.left_s(self.core, self.own)
         if self.holders.ours:
-            self.quorum.on_answer(self.core.peer, self.own)
+            floor = self.here.floor
+            self.quorum.on_answer(self.core.peer, self.own, floor.version if floor is not None else None)
         to_ask = [*self.holders.contacts, *self.holders.doubtful]
         with Asking(self.core.endpoint, timeout_s=self.timeout_s) as asking:
             for contact in to_ask[: 1 if self.one else len(to_ask)]:
@@ -182,15 +199,24 @@ class _Read:
     def _record_in(self, peer: PeerId, reply: Reply) -> Record | None:
         try:
             record = record_of(self.core, reply, self.key)
+            floor = unpack_version(reply.floor) if isinstance(reply, Value) and reply.floor else None
         except WireError as error:
             self.core.counts.rejected[error.reason] += 1
             self.quorum.on_left_out(peer)
             return None
         if record is not None and isinstance(reply, Value):
             self.lives[peer] = reply.left_s
-            self.left_s = reply.left_s
-        self.quorum.on_answer(peer, record)
+        self.quorum.on_answer(peer, record, floor)
         return record
+
+    @property
+    def left_s(self) -> int | None:
+        """The seconds of life that the newest has left: the median of what those that have it say."""
+        newest = self.quorum.newest
+        if newest is None or newest.body.ttl_s is None:
+            return None
+        lives = sorted(min(life, newest.body.ttl_s) for peer in self.quorum.agreeing if (life := self.lives.get(peer)))
+        return lives[len(lives) // 2] if lives else newest.body.ttl_s
 
     async def _push(self, asking: Asking) -> None:
         """Have the stale ones that answered store the newest; a majority must before the read returns."""
@@ -213,18 +239,26 @@ class _Read:
     async def _keep_here(self, newest: Record) -> None:
         """Mend our own copy; a disk of ours that is full or fails is no reason not to read."""
         try:
-            await holding.keep_record(self.core, newest, self.left_s)
+            outcome = await holding.keep_record(self.core, newest, self.left_s)
         except (NoRoomError, StoreError, WireError) as error:
             logger.warning("this peer could not keep what it should hold", reason=str(error))
             self.quorum.on_failed(self.core.peer)
             return
-        self.quorum.on_answer(self.core.peer, newest)
+        if isinstance(outcome, Over):
+            self.quorum.on_answer(self.core.peer, None, outcome.floor.version)
+        else:
+            self.quorum.on_answer(self.core.peer, newest)
 
     def _result(self) -> Reading:
         newest = self.quorum.newest
         own = self.own
+        over = self.quorum.over
+        if own is not None and self.quorum.is_over(own):
+            over, own = own, None
         if own is not None and (newest is None or own.version > newest.version):
             newest = own  # never older than what this peer has seen
+        if over is not None and not self.one:
+            self.core.tasks.spawn(self._spread_floor(over), "spread a floor")
         if newest is None:
             if not self.quorum.absent(self._expected()):
                 raise TimedOutError(
@@ -237,8 +271,47 @@ class _Read:
         if newest is not None and stale and not self.one:
             self.core.tasks.spawn(self._mend(newest, stale), "read repair")
         have = self.quorum.agreeing
+        if newest is not None and own is newest and not self.one:
+            self._mend_life(newest)
         local = bool(newest is not None and own is not None and newest.version == own.version and self.one)
-        return Reading(newest, local, self.holders.hops, have, self.trace)
+        return Reading(newest, local, self.holders.hops, have, self.trace, self._floor_sequence())
+
+    def _floor_sequence(self) -> int:
+        floors = [self.quorum.floor, self.here.floor.version if self.here.floor is not None else None]
+        return max((floor[0] for floor in floors if floor is not None), default=0)
+
+    def _mend_life(self, newest: Record) -> None:
+        """Let our copy live as long as most say, where that is something else."""
+        life_s, own_s = self.left_s, self.lives.get(self.core.peer)
+        if life_s is None or own_s is None or len(self.quorum.agreeing) < LIVES_MIN:
+            return
+        if abs(life_s - own_s) > max(LIFE_SLACK_S, LIFE_SLACK_PART * life_s):
+            self.core.tasks.spawn(self._mend_life_safely(newest, life_s), "mend a life")
+
+    async def _mend_life_safely(self, newest: Record, life_s: int) -> None:
+        try:
+            await holding.mend_life(self.core, newest, life_s)
+        except (NoRoomError, StoreError) as error:
+            logger.warning("the life of a record could not be mended", reason=str(error))
+
+    async def _spread_floor(self, over: Record) -> None:
+        """Have the holders that showed an old version, us too, look into it."""
+        core = self.core
+        try:
+            if self.own is not None and self.own.version <= over.version and not await core.tombstones.check(self.own):
+                return
+        except (NoRoomError, StoreError) as error:
+            logger.warning("a floor could not be kept", reason=str(error))
+        floor = self.quorum.floor
+        if floor is None:
+            return
+        told = pack_floors([PackedFloor(self.key, floor)])
+        with Asking(core.endpoint) as asking:
+            for contact in (*self.holders.contacts, *self.holders.doubtful):
+                if contact.peer in self.quorum.showing:
+                    asking.ask(contact, KeepFloors, told, silent_after_s=0)
+            while await asking.next() is not None:
+                pass
 
     async def _mend(self, record: Record, stale: list[PeerId]) -> None:
         if self.core.peer in stale:

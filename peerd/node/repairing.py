@@ -199,17 +199,25 @@ class Repairing:
             return True
         missing = {contact.peer: contact for contact in due.to}
         newest: Record | None = None
+        over: list[PeerId] = []
         with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
             for contact in due.to:
                 asking.ask(contact, Store, record.raw, life_s, silent_after_s=0)
             while (answer := await asking.next()) is not None:
                 peer = answer.contact.peer
-                if isinstance(answer.error, RefusedError):
+                if isinstance(answer.error, RefusedError) and answer.error.reason == "floor":
+                    missing.pop(peer, None)
+                    over.append(peer)
+                elif isinstance(answer.error, RefusedError):
                     self._refused(peer, answer.error)
                 elif answer.reply is not None:
                     newer = self._take(peer, record, answer.reply)
                     newest = newer if newest is None or (newer and newer.version > newest.version) else newest
                     missing.pop(peer, None)
+        if over and record.deleted:
+            core.copies.note(record.key, record.version.digest, over)  # they let the tombstone go before us
+        elif over:
+            await core.tombstones.check(record)
         if newest is not None and newest.version > record.version:
             # We were the stale one: what is newer is kept here and goes to all.
             await keep_record(core, newest, None)

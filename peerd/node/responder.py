@@ -16,14 +16,28 @@ from peerd.logs import short
 from peerd.node import holding
 from peerd.node.claims import end_claim
 from peerd.node.core import Core
-from peerd.node.holding import Outdone, keep_record
+from peerd.node.holding import Outdone, Over, keep_record
 from peerd.node.members import LINGER_S
+from peerd.records.floor import pack_version, unpack_floors
 from peerd.records.notice import leave_notices
 from peerd.records.provider import GONE, providers
 from peerd.records.record import Record, read_record
 from peerd.wire import limits, messages
 from peerd.wire.envelope import PLAINTEXT_MAX_BYTES
-from peerd.wire.messages import Compared, Done, Newer, Nodes, Pong, Providers, Refused, Reply, Request, Stored, Value
+from peerd.wire.messages import (
+    Compared,
+    Done,
+    Floors,
+    Newer,
+    Nodes,
+    Pong,
+    Providers,
+    Refused,
+    Reply,
+    Request,
+    Stored,
+    Value,
+)
 
 # What the fields beside contacts and record take at most in a reply: tag, request id, lengths, seconds left.
 _REPLY_FIELDS_BYTES = 32
@@ -33,6 +47,7 @@ REFUSED_NO_ROOM = "no_room"
 REFUSED_STORE = "store"
 REFUSED_JUMP = "sequence_jump"
 REFUSED_BAD = "bad"
+REFUSED_FLOOR = "floor"
 
 
 class Responder:
@@ -69,6 +84,10 @@ class Responder:
                 return self._release(peer, request)
             case messages.Compare():
                 return self._compare(request)
+            case messages.FindFloors():
+                return self._find_floors(request)
+            case messages.KeepFloors():
+                return self._keep_floors(peer, request)
 
     def _nearest(self, target: bytes, asker: PeerId, room: int) -> bytes:
         contacts = self._core.members.closest(target, limits.CONTACTS_MAX, (asker,))
@@ -79,21 +98,27 @@ class Responder:
         if raw is MISS:
             return self._find_value_later(peer, request)
         if raw is None:
+            if self._core.store.peek_floor(Key(request.key)) is not None:
+                return self._find_value_later(peer, request)
             return self._value(peer, request, b"", None)
         if read_record(raw).body.ttl_s is not None:
             return self._find_value_later(peer, request)
         return self._value(peer, request, raw, None)
 
     async def _find_value_later(self, peer: PeerId, request: messages.FindValue) -> Reply:
-        record = await holding.own_record(self._core, Key(request.key))
+        here = await holding.standing(self._core, Key(request.key))
+        record = here.record
         if record is None:
-            return self._value(peer, request, b"", None)
+            floor = pack_version(here.floor.version) if here.floor is not None else b""
+            return self._value(peer, request, b"", None, floor)
         return self._value(peer, request, record.raw, await holding.left_s(self._core, record) or None)
 
-    def _value(self, peer: PeerId, request: messages.FindValue, raw: bytes, left_s: int | None) -> Reply:
+    def _value(
+        self, peer: PeerId, request: messages.FindValue, raw: bytes, left_s: int | None, floor: bytes = b""
+    ) -> Reply:
         # Who gets the record asks nobody else: contacts are told only where there is none.
-        contacts = b"" if raw else self._nearest(request.key, peer, _CONTACTS_ROOM_BYTES)
-        return Value(request.rid, raw, left_s, contacts)
+        contacts = b"" if raw else self._nearest(request.key, peer, _CONTACTS_ROOM_BYTES - len(floor))
+        return Value(request.rid, raw, left_s, contacts, floor)
 
     async def _store(self, peer: PeerId, request: messages.Store) -> Reply:
         core = self._core
@@ -110,6 +135,8 @@ class Responder:
             return Refused(request.rid, REFUSED_STORE)
         if isinstance(outcome, Outdone):
             return Newer(request.rid, outcome.newer.raw)
+        if isinstance(outcome, Over):
+            return Refused(request.rid, REFUSED_FLOOR)
         contact = core.members.contact(peer)
         if outcome.lost is not None and contact is not None:
             # The sender has the winner; that it had a rival is only known here.
@@ -195,6 +222,23 @@ class Responder:
                 for (_, digest), raw in zip(asked, found, strict=True)
             ),
         )
+
+    async def _find_floors(self, request: messages.FindFloors) -> Reply:
+        try:
+            return Floors(request.rid, await self._core.tombstones.find(unpack_floors(request.floors)))
+        except WireError as error:
+            self._core.counts.rejected[error.reason] += 1
+            return Refused(request.rid, REFUSED_BAD)
+        except StoreError:
+            return Refused(request.rid, REFUSED_STORE)
+
+    def _keep_floors(self, peer: PeerId, request: messages.KeepFloors) -> Reply:
+        try:
+            self._core.tombstones.take(unpack_floors(request.floors), peer)
+        except WireError as error:
+            self._core.counts.rejected[error.reason] += 1
+            return Refused(request.rid, REFUSED_BAD)
+        return Done(request.rid)
 
     async def _release(self, peer: PeerId, request: messages.Release) -> Reply:
         try:

@@ -8,7 +8,7 @@ from peerd.kad.contact import Contact
 from peerd.node import holding
 from peerd.node.asking import Answer, Asking
 from peerd.node.core import RECORD_HOLDERS, Core
-from peerd.node.holding import Outdone
+from peerd.node.holding import Outdone, Over
 from peerd.node.nearest import Holders, holders_of
 from peerd.node.reading import need, read, record_of
 from peerd.records.record import NONCE_BYTES, Record, RecordBody, make_record
@@ -60,11 +60,11 @@ async def write(
     NotFoundError where `only_existing` and there is nothing.
     """
     async with core.locks.hold(b"write " + key):
-        before = await _newest(core, key, name, consistency=consistency, timeout_s=timeout_s, existing=only_existing)
-        newest = before
+        before, known = await _newest(
+            core, key, name, consistency=consistency, timeout_s=timeout_s, existing=only_existing
+        )
         for _ in range(ATTEMPTS_MAX):
-            at_least = min(newest.body.sequence + 1 if newest is not None else 1, SEQUENCE_MAX)
-            sequence = await core.store.reserve_sequence(key, at_least)
+            sequence = await core.store.reserve_sequence(key, min(known + 1, SEQUENCE_MAX))
             record = make_record(
                 core.identity,
                 RecordBody(
@@ -86,7 +86,12 @@ async def write(
                 core, record, one=consistency == "one", require=require, ttl_s=ttl_s, timeout_s=timeout_s
             )
             if isinstance(outcome, Record):
-                newest = outcome
+                known = outcome.body.sequence
+                continue
+            if outcome is None:
+                # A floor that the reading did not show: those who refused are asked for it.
+                found = await _newest(core, key, name, consistency="quorum", timeout_s=timeout_s, existing=False)
+                known = max(known, sequence, found[1])
                 continue
             outcome.before = before
             return outcome
@@ -95,29 +100,32 @@ async def write(
 
 async def draft_sequence(core: Core, key: Key, *, consistency: str, timeout_s: float) -> int:
     """Return a sequence above all that the holders know, by which the content of a coming version is claimed."""
-    newest = await _newest(core, key, "", consistency=consistency, timeout_s=timeout_s, existing=False)
-    return await core.store.reserve_sequence(key, min(newest.body.sequence + 1 if newest else 1, SEQUENCE_MAX))
+    _, known = await _newest(core, key, "", consistency=consistency, timeout_s=timeout_s, existing=False)
+    return await core.store.reserve_sequence(key, min(known + 1, SEQUENCE_MAX))
 
 
 async def _newest(
     core: Core, key: Key, name: str, *, consistency: str, timeout_s: float, existing: bool
-) -> Record | None:
+) -> tuple[Record | None, int]:
+    """Return the newest record known and the highest sequence, that of floors included."""
     try:
         reading = await read(core, key, consistency=consistency, timeout_s=timeout_s, for_write=not existing)
     except TimedOutError:
         # Nobody need prove that a key is new: a higher version that shows up later is met by a newer attempt.
         if existing:
             raise
-        return await holding.own_record(core, key)
-    return need(reading, name) if existing else reading.record
+        here = await holding.standing(core, key)
+        sequence = here.floor.sequence if here.floor is not None else 0
+        return here.record, here.record.body.sequence if here.record is not None else sequence
+    return need(reading, name) if existing else reading.record, reading.sequence
 
 
 async def store_record(
     core: Core, record: Record, *, one: bool, require: int | None, ttl_s: int | None, timeout_s: float
-) -> "Written | Record":
+) -> "Written | Record | None":
     """Store a version on the key's holders; return who has it, or the newer version that one of them showed.
 
-    Raises TimedOutError, NoRoomError.
+    None where a floor is above it: as many refused it for that as took it. Raises TimedOutError, NoRoomError.
     """
     holders = await holders_of(core, record.key)
     return await _Write(core, record, holders, one=one, require=require, ttl_s=ttl_s, timeout_s=timeout_s).run()
@@ -149,9 +157,10 @@ class _Write:
         self.quorum = WriteQuorum([*asked, core.peer] if holders.ours else asked, required=enough)
         self.newer: Record | None = None
         self.refused_room = False
+        self.refused_floor = 0
         self.replaced: set[PeerId] = set()
 
-    async def run(self) -> "Written | Record":
+    async def run(self) -> "Written | Record | None":
         with Asking(self.core.endpoint, timeout_s=self.timeout_s) as asking:
             for contact in (*self.holders.contacts, *self.holders.doubtful):
                 self._ask(asking, contact)
@@ -164,6 +173,8 @@ class _Write:
                 self._take(asking, answer)
         if self.newer is not None:
             return self.newer
+        if self.refused_floor and self.refused_floor >= len(self.quorum.receipts):
+            return None
         if not self.quorum.acknowledged and not (self.one and self.quorum.receipts):
             if self.refused_room and not self.quorum.receipts:
                 raise NoRoomError(
@@ -195,7 +206,10 @@ class _Write:
             self.refused_room = True
             self.quorum.on_left_out(self.core.peer)
             return
-        if isinstance(outcome, Outdone):
+        if isinstance(outcome, Over):
+            self.refused_floor += 1
+            self.quorum.on_left_out(self.core.peer)
+        elif isinstance(outcome, Outdone):
             self.newer = outcome.newer
         else:
             self.quorum.on_receipt(self.core.peer, outcome.receipt)
@@ -222,6 +236,7 @@ class _Write:
             self.core.counts.rejected[error.reason] += 1
         if isinstance(answer.error, RefusedError):
             self.refused_room = self.refused_room or answer.error.reason == "no_room"
+            self.refused_floor += answer.error.reason == "floor"
         self.quorum.on_left_out(peer)
         self._replace(asking, peer)
 

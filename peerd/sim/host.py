@@ -194,10 +194,11 @@ class Host:
         self.go_on()
         if not power:
             self.interface.stop()
-            self.clock.rebooted()
         self._ports.open.pop(self.address, None)
         self.store.crash()
         await self.store.close()
+        if not power:
+            self.clock.rebooted()
         await peer.crash()
         self._count(peer)
         await self._ended()

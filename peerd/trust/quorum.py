@@ -8,6 +8,7 @@ silent too.
 from collections.abc import Iterable
 
 from peerd.ids import PeerId
+from peerd.records.floor import FloorVersion
 from peerd.records.record import Record
 
 
@@ -22,21 +23,25 @@ class ReadQuorum:
     def __init__(self, asked: Iterable[PeerId]) -> None:
         self._waiting = set(asked)
         self._answers: dict[PeerId, Record | None] = {}
+        self._floors: dict[PeerId, FloorVersion] = {}
         self._failed: set[PeerId] = set()
-        self.newest: Record | None = None
+        self._shown: Record | None = None
 
     def on_asked(self, peer: PeerId) -> None:
         """Another holder is asked, in place of a silent one."""
         if peer not in self._answers:
             self._waiting.add(peer)
 
-    def on_answer(self, peer: PeerId, record: Record | None) -> None:
-        """A holder said what it has; also late, after it was left out."""
+    def on_answer(self, peer: PeerId, record: Record | None, floor: FloorVersion | None = None) -> None:
+        """A holder said what it has, or up to which version all is over; also late, after it was left out."""
         self._waiting.discard(peer)
         self._failed.discard(peer)
         self._answers[peer] = record
-        if record is not None and (self.newest is None or record.version > self.newest.version):
-            self.newest = record
+        self._floors.pop(peer, None)
+        if floor is not None:
+            self._floors[peer] = floor
+        if record is not None and (self._shown is None or record.version > self._shown.version):
+            self._shown = record
 
     def on_left_out(self, peer: PeerId) -> None:
         """A holder is silent or failed: this operation does not wait for it."""
@@ -48,7 +53,32 @@ class ReadQuorum:
         """A holder that answered cannot take the newest: its answer does not count any more."""
         self._waiting.discard(peer)
         self._answers.pop(peer, None)
+        self._floors.pop(peer, None)
         self._failed.add(peer)
+
+    @property
+    def newest(self) -> Record | None:
+        """The newest version that anybody showed; None where it is over, and so all below it."""
+        return None if self._shown is None or self.is_over(self._shown) else self._shown
+
+    @property
+    def floor(self) -> FloorVersion | None:
+        """The highest floor that anybody showed: what is written next must be above it."""
+        return max(self._floors.values(), default=None)
+
+    @property
+    def over(self) -> Record | None:
+        """The newest version that anybody showed, where it is over."""
+        return self._shown if self._shown is not None and self.is_over(self._shown) else None
+
+    def is_over(self, record: Record) -> bool:
+        """Return whether as many holders have a floor at or above a version as have it or a newer one.
+
+        Honest floors are never wrong, only liars' are; a holder that shows an old version may have been away.
+        """
+        floors = sum(1 for floor in self._floors.values() if floor >= record.version[:3])
+        having = sum(1 for each in self._answers.values() if each is not None and each.version >= record.version)
+        return floors > 0 and floors >= having
 
     @property
     def waiting(self) -> frozenset[PeerId]:
@@ -72,6 +102,11 @@ class ReadQuorum:
         return [peer for peer, record in self._answers.items() if not self._is_newest(record)]
 
     @property
+    def showing(self) -> list[PeerId]:
+        """The holders that showed some version."""
+        return [peer for peer, record in self._answers.items() if record is not None]
+
+    @property
     def settled(self) -> bool:
         """Whether a majority of those that answer has the newest version, so that it needs no write-back."""
         if self.newest is None:
@@ -81,14 +116,14 @@ class ReadQuorum:
     @property
     def denied(self) -> bool:
         """Whether somebody said that there is nothing, and nobody showed anything."""
-        return self.newest is None and None in self._answers.values()
+        return self.newest is None and bool(self._answers)
 
     def absent(self, holders: Iterable[PeerId]) -> bool:
         """Return whether a majority of `holders`, the silent included, said that there is nothing."""
         if not self.denied:
             return False
         expected = set(holders)
-        denials = sum(1 for peer in expected if peer in self._answers and self._answers[peer] is None)
+        denials = sum(1 for peer in expected if peer in self._answers)  # what any of them showed is over
         return bool(expected) and denials >= majority(len(expected))
 
     def _is_newest(self, record: Record | None) -> bool:

@@ -36,6 +36,9 @@ PROVIDERS_PER_ANSWER_MAX = 5
 # Versions compared in one question, 48 bytes each: as many as fit the datagram. Each costs a look at the disk.
 COMPARED_MAX = 23
 
+# Floors in one message, 84 bytes each: as many as fit the datagram. Each costs a look at the disk.
+FLOORS_MAX = 13
+
 # The text of a refusal: remote text that ends in our counters and logs.
 REFUSAL_CODE_MAX = 32
 

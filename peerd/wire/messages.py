@@ -14,6 +14,7 @@ from peerd.wire import limits
 from peerd.wire.codec import Codec, encode
 
 CID_BYTES = 36
+FLOOR_BYTES = 84
 COMPARED_BYTES = 48
 CID_RAW, CID_DAG_PB = b"\x01\x55\x12\x20", b"\x01\x70\x12\x20"
 """What the 36 bytes of a CID begin with: version 1, the codec, sha2-256 of 32 bytes."""
@@ -28,6 +29,8 @@ ProviderBytes = Annotated[bytes, Meta(max_length=limits.PROVIDER_MAX_BYTES)]
 NoticeBytes = Annotated[bytes, Meta(max_length=limits.NOTICE_MAX_BYTES)]
 PingPadding = Annotated[bytes, Meta(min_length=limits.PING_PADDING_BYTES, max_length=limits.PING_PADDING_BYTES)]
 RefusalCode = Annotated[str, Meta(pattern=rf"\A[a-z_]{{1,{limits.REFUSAL_CODE_MAX}}}\Z")]
+PackedFloors = Annotated[bytes, Meta(min_length=FLOOR_BYTES, max_length=limits.FLOORS_MAX * FLOOR_BYTES)]
+FloorBytes = Annotated[bytes, Meta(max_length=48)]
 LeftSeconds = Annotated[int, Meta(ge=1, le=limits.TTL_MAX_S)]
 
 
@@ -117,6 +120,20 @@ class Compare(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, 
         ]
 
 
+class FindFloors(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=20):
+    """What do you know of these versions: packed floors (records.floor), whose seconds left mean nothing here."""
+
+    rid: RequestId
+    floors: PackedFloors
+
+
+class KeepFloors(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=21):
+    """These versions are over and their tombstones gone: look into it, and keep their floors."""
+
+    rid: RequestId
+    floors: PackedFloors
+
+
 class Pong(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=64):
     """I am here.
 
@@ -136,12 +153,16 @@ class Nodes(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, ta
 
 
 class Value(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=66):
-    """The record, empty where there is none, with the seconds of life it has left, and nearest contacts as room is."""
+    """The record, empty where there is none, with the seconds of life it has left, and nearest contacts as room is.
+
+    `floor` is the version (48 bytes: sequence, writer, nonce) at or below which nothing is to come back, or empty.
+    """
 
     rid: RequestId
     record: RecordBytes
     left_s: LeftSeconds | None
     contacts: PackedContacts
+    floor: FloorBytes = b""
 
 
 class Providers(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=67):
@@ -173,6 +194,13 @@ class Compared(Struct, array_like=True, frozen=True, forbid_unknown_fields=True,
     same: Annotated[bytes, Meta(min_length=1, max_length=limits.COMPARED_MAX)]
 
 
+class Floors(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=84):
+    """A byte for each version asked about, in order: 0 nothing known of the key, 1 older, 2 it or newer, 3 over."""
+
+    rid: RequestId
+    known: Annotated[bytes, Meta(min_length=1, max_length=limits.FLOORS_MAX)]
+
+
 class Done(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=70):
     """Understood and done."""
 
@@ -186,8 +214,21 @@ class Refused(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, 
     code: RefusalCode
 
 
-Request = Ping | FindNode | FindValue | FindProviders | Store | AddProvider | Members | Leave | Release | Compare
-Reply = Pong | Nodes | Value | Providers | Stored | Newer | Done | Compared | Refused
+Request = (
+    Ping
+    | FindNode
+    | FindValue
+    | FindProviders
+    | Store
+    | AddProvider
+    | Members
+    | Leave
+    | Release
+    | Compare
+    | FindFloors
+    | KeepFloors
+)
+Reply = Pong | Nodes | Value | Providers | Stored | Newer | Done | Compared | Floors | Refused
 
 _codec: Codec[Request | Reply] = Codec(Request | Reply)
 
@@ -200,9 +241,12 @@ __all__ = [
     "Compare",
     "Compared",
     "Done",
+    "FindFloors",
     "FindNode",
     "FindProviders",
     "FindValue",
+    "Floors",
+    "KeepFloors",
     "Leave",
     "Members",
     "Newer",

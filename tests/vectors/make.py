@@ -14,6 +14,7 @@ from peerd.identity import SIGNATURE_BYTES, Identity
 from peerd.ids import name_key, network_digest, network_id, node_id, peer_id_text
 from peerd.io.tls import certificate_of
 from peerd.kad.contact import Contact, pack_contacts
+from peerd.records.floor import PackedFloor, pack_floors, pack_version
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.provider import CACHE, GONE, REPLICA, Provider, providers
 from peerd.records.receipt import OF_CONTENT, OF_RECORD, Receipt, receipts
@@ -214,6 +215,7 @@ def all_messages() -> list[dict[str, Any]]:
     provider = providers.sign(BOB, provider_body(REPLICA))
     notice = leave_notices.sign(ALICE, LeaveNotice(1, ALICE.peer, STAMP))
     receipt = receipts.sign(BOB, receipt_body(OF_RECORD, record))
+    floor = PackedFloor(record.key, record.version[:3])
     made = [
         messages.Ping(rid),
         messages.Ping(0xFFFFFFFF),
@@ -228,18 +230,22 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Release(rid, CONTENT, record.raw),
         messages.Release(rid, CONTENT, b""),
         messages.Compare(rid, record.key + record.version.digest[:16]),
+        messages.FindFloors(rid, pack_floors([floor])),
+        messages.KeepFloors(rid, pack_floors([floor, floor._replace(left_s=600)])),
         messages.Pong(rid, b"\x11" * 8),
         messages.Nodes(rid, packed),
         messages.Nodes(rid, b""),
         messages.Value(rid, record.raw, None, b""),
         messages.Value(rid, record.raw, 59, b""),
         messages.Value(rid, b"", None, packed),
+        messages.Value(rid, b"", None, packed, pack_version(floor.version)),
         messages.Providers(rid, [provider], packed),
         messages.Providers(rid, [], b""),
         messages.Stored(rid, receipt),
         messages.Newer(rid, record.raw),
         messages.Done(rid),
         messages.Compared(rid, b"\x01"),
+        messages.Floors(rid, b"\x00\x01\x02\x03"),
         messages.Refused(rid, "no_room"),
     ]
     return [
