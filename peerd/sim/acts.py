@@ -231,7 +231,7 @@ class Acts:
         """End all that still befalls somebody: let stand nobody still, mend all disks, lose no message."""
         for host in self.world.hosts:
             host.go_on()
-            host.disk.attach(host.store)
+            host.disk.mend(host.store)
         self.world.set_faults(replace(self.world.faults, loss=0.0, duplicate=0.0, reorder=0.0))
 
     def _anybody(self, rng: Random) -> Host | None:

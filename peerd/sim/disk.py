@@ -6,6 +6,8 @@ Reads go on: a disk that answers nothing at all is a host that crashed.
 from random import Random
 from typing import Literal
 
+from msgspec.structs import replace
+
 from peerd.errors import NoRoomError, StoreError
 from peerd.io.store.memory import MemoryStore
 from peerd.sim.faults import Faults
@@ -39,6 +41,11 @@ class Disk:
         store.sync_fault = self._may_fail if self._faults.sync_failures else None
         if self.fault is not None:
             store.sync_delay, store.sync_fault = self._sync_s, self._may_fail
+
+    def mend(self, store: MemoryStore) -> None:
+        """Fail no more, at all."""
+        self._faults = replace(self._faults, sync_failures=0.0)
+        self.attach(store)
 
     def _sync_s(self) -> float:
         if self.fault == "slow":

@@ -30,6 +30,9 @@ VIOLATIONS_MAX = 100
 # How long after a cut ended, or somebody stood still, the sides may not have found each other.
 MEET_S = 15.0
 
+# A latency that measured round trips do not lead one to expect.
+SLOW_MS = 50.0
+
 
 @dataclass(slots=True)
 class Tally:
@@ -165,9 +168,9 @@ class Requests:
     def _known(self, name: Name, began_at: float, consistency: Consistency, *, final: bool) -> Write | None:
         """Return the newest write that a read begun at `began_at` has to know of, None where it may know nothing.
 
-        With `one` any version will do. Nor is there a promise across a cut, or where those that acknowledged it and
-        still have it are no majority of those that should hold it now: `quorum` counts who answers. In the end one of
-        them is enough.
+        With `one` any version will do. Nor is there a promise across a cut, while messages are lost or late, or where
+        those that acknowledged it and still have it are no majority of those that should hold it now: `quorum` counts
+        who answers. In the end one of them is enough.
         """
         if consistency == "one":
             return None
@@ -177,9 +180,11 @@ class Requests:
         having = [h for h in self._world.answering if h.id_text in known.holders and not h.has_lost(known.ended_at)]
         if final:
             return known if having else None
-        disturbed = self._world.network.parted or self._disturbed_until >= known.ended_at
+        network = self._world.network
+        disturbed = network.parted or self._disturbed_until >= known.ended_at
+        uncertain = network.faults.loss > 0 or network.faults.latency_ms >= SLOW_MS
         wanted = min(RECORD_HOLDERS, len(self._world.living))
-        return None if disturbed or 2 * len(having) <= wanted else known
+        return None if disturbed or uncertain or 2 * len(having) <= wanted else known
 
     def _where(self, name: Name) -> str:
         """Return on which hosts the name's newest write was acknowledged, and which of those are down."""

@@ -1,0 +1,45 @@
+"""A thousand short runs in which everything goes wrong together, and the scenarios that have a name.
+
+A seed that fails says how it is played again; once mended it stays, with what it showed, in MENDED.
+"""
+
+from pathlib import Path
+
+import pytest
+from loguru import logger
+
+from peerd.sim.mixed import mixed
+from peerd.sim.play import play
+
+SEEDS = 1000
+# In parts, so that workers share them.
+PART = 25
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+
+MENDED: dict[int, str] = {}
+"""Seeds beyond the first thousand that failed once, and what was wrong."""
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """No logs: the simulator sees to errors itself."""
+    logger.remove()
+
+
+def _broken(seed):
+    """Return what a seed broke, and how to see it again."""
+    scenario = mixed(seed)
+    report = play(scenario, seed)
+    return [f"peerd sim --mixed --seed {seed}: {violation}" for violation in report.violations]
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, PART))
+def test_every_promise_is_kept_under_mixed_faults(first):
+    broken = [violation for seed in range(first, first + PART) for violation in _broken(seed)]
+    assert not broken, "\n".join(["promises were broken:", *broken])
+
+
+@pytest.mark.parametrize("seed", MENDED, ids=MENDED.values())
+def test_what_was_mended_stays_so(seed):
+    assert _broken(seed) == []
