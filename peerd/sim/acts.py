@@ -17,6 +17,7 @@ from peerd.sim import scenario as steps
 from peerd.sim.host import Host
 from peerd.sim.requests import Requests
 from peerd.sim.scenario import AnyStep
+from peerd.sim.strong import Strong
 from peerd.sim.world import World
 
 Thing = Callable[[], Coroutine[Any, Any, None]]
@@ -30,13 +31,14 @@ class Acts:
     def __init__(self, world: World, requests: Requests, peers: int) -> None:
         self.world = world
         self.requests = requests
+        self.strong = Strong(world, requests)
         self.peers = peers
         self.down: dict[Host, None] = {}
 
     def of(self, step: AnyStep, rng: Random) -> Sequence[Thing]:
         """Return the single things that a step does, in order."""
         match step:
-            case steps.Put() | steps.Get() | steps.Remove() | steps.Work():
+            case steps.Put() | steps.Get() | steps.Remove() | steps.Work() | steps.Strong() | steps.Count():
                 return self._asked(step, rng)
             case steps.Partition() | steps.Cut() | steps.Heal() | steps.Change():
                 return self._wired(step, rng)
@@ -53,6 +55,10 @@ class Acts:
                 return [partial(self._remove, rng, n) for n in range(step.first, step.first + step.keys)]
             case steps.Work():
                 return [partial(self._work, rng, step)] * step.count
+            case steps.Strong():
+                return [partial(self._strong, rng, step)] * step.count
+            case steps.Count():
+                return [partial(self._add, rng, step)] * step.writers
 
     def _wired(self, step: steps.Wires, rng: Random) -> Sequence[Thing]:
         match step:
@@ -121,6 +127,17 @@ class Acts:
         else:
             one = draw > 1 - step.ones
             await self.requests.get(host, self.requests.ledger.name(name), "one" if one else "quorum")
+
+    async def _strong(self, rng: Random, step: steps.Strong) -> None:
+        host = self._anybody(rng)
+        if host is not None:
+            await self.strong.work(host, f"register-{step.first + rng.randrange(step.keys)}", rng)
+
+    async def _add(self, rng: Random, step: steps.Count) -> None:
+        for _ in range(step.times):
+            host = self._anybody(rng)
+            if host is not None:
+                await self.strong.increment(host, f"counter-{step.first}")
 
     # Peers.
 

@@ -131,6 +131,10 @@ class _Play:
             for name in self.requests.ledger.names.values():
                 for host in rng.sample(world.living, min(CHECK_READERS, len(world.living))):
                     group.create_task(self._check_name(turns, host, name), name=f"check {name.name}")
+            for text in self.acts.strong.histories:
+                for host in rng.sample(world.living, min(CHECK_READERS, len(world.living))):
+                    group.create_task(self._read_strong(turns, host, text), name=f"check {text}")
+        self.acts.strong.check()
         await self.checks.look()
         if self.scenario.expect.agree:
             await self.checks.settled()
@@ -138,6 +142,10 @@ class _Play:
     async def _check_name(self, turns: asyncio.Semaphore, host: Host, name: Name) -> None:
         async with turns:
             await self.requests.get(host, name, "quorum", final=True)
+
+    async def _read_strong(self, turns: asyncio.Semaphore, host: Host, text: str) -> None:
+        async with turns:
+            await self.acts.strong.read(host, text)
 
     def _expect(self) -> None:
         expect, violate = self.scenario.expect, self.requests.violate

@@ -43,6 +43,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     put: Outcome
     get: Outcome
     remove: Outcome
+    strong: Outcome
     check: Outcome
     contacts: dict[str, int]
     records: int
@@ -65,7 +66,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "contacts   " + ", ".join(f"{what} {count}" for what, count in self.contacts.items()),
             f"records    {self.records} kept in all",
         ]
-        for kind in ("put", "get", "remove", "check"):
+        for kind in ("put", "get", "remove", "strong", "check"):
             outcome: Outcome = getattr(self, kind)
             if outcome.ok or outcome.failed or outcome.cancelled:
                 lines.append(f"{kind:10} {_outcome_text(outcome)}")
@@ -112,6 +113,7 @@ def report(
         put=outcome(requests.tallies["put"]),
         get=outcome(requests.tallies["get"]),
         remove=outcome(requests.tallies["remove"]),
+        strong=outcome(requests.tallies["strong"]),
         check=outcome(requests.tallies["check"]),
         contacts=seen.contacts,
         records=seen.records,

@@ -59,7 +59,7 @@ class Requests:
 
     def __init__(self, world: World) -> None:
         self.ledger = Ledger()
-        self.tallies = {kind: Tally() for kind in ("put", "get", "remove", "check")}
+        self.tallies = {kind: Tally() for kind in ("put", "get", "remove", "check", "strong")}
         self.violations: list[str] = []
         self._disturbed_until = 0.0
         self._world = world
@@ -87,7 +87,7 @@ class Requests:
         result = await self.ask(host, "put", text, host.peer.put(text, _once(value), form="file", options=options))
         if result is not None:
             long = len(value) > INLINE_MAX_BYTES
-            self._acknowledge(name, value, result, Cid.parse(result.cid).to_bytes() if long else None)
+            self.acknowledge(name, value, result, Cid.parse(result.cid).to_bytes() if long else None)
 
     async def remove(self, host: Host, text: str) -> None:
         """Delete a name."""
@@ -97,7 +97,7 @@ class Requests:
         result = await self.ask(host, "remove", text, host.peer.remove(text, PutOptions()))
         if result is not None:
             name.unsure_deletes -= 1
-            self._acknowledge(name, None, result, None)
+            self.acknowledge(name, None, result, None)
 
     async def get(self, host: Host, name: Name, consistency: Consistency, *, final: bool = False) -> None:
         """Read a name; what comes is held against the ledger. `final`: after all faults are over."""
@@ -134,6 +134,13 @@ class Requests:
 
     async def ask(self, host: Host, kind: str, what: str, work: Coroutine[Any, Any, R]) -> R | None:
         """Wait for one request to end; return its answer, None where there is none, which is then counted."""
+        answer, _ = await self.outcome(host, kind, what, work)
+        return answer
+
+    async def outcome(
+        self, host: Host, kind: str, what: str, work: Coroutine[Any, Any, R]
+    ) -> tuple[R | None, PeerdError | None]:
+        """Wait for one request to end; return its answer, or the error where it says one; neither where it was cut."""
         loop, tally = self._world.loop, self.tallies[kind]
         began_at = loop.time()
         task = host.do(work, f"{kind} {what}")
@@ -144,20 +151,22 @@ class Requests:
             await asyncio.wait({task})
         if task.cancelled():
             tally.cancelled += 1
-            return None
+            return None, None
         error = task.exception()
         if error is None:
             tally.ok += 1
             tally.took_s.append(loop.time() - began_at)
-            return task.result()
-        if not isinstance(error, PeerdError):
-            self.violate(f"{kind} of {what} on {host.name}: {type(error).__name__}: {error} {raised_at(error)}")
+            return task.result(), None
         tally.failed[getattr(error, "code", "fault")] += 1
-        return None
+        if isinstance(error, PeerdError):
+            return None, error
+        self.violate(f"{kind} of {what} on {host.name}: {type(error).__name__}: {error} {raised_at(error)}")
+        return None, None
 
     # Judging.
 
-    def _acknowledge(self, name: Name, value: bytes | None, result: Put, content: bytes | None) -> None:
+    def acknowledge(self, name: Name, value: bytes | None, result: Put, content: bytes | None) -> None:
+        """Note that a write was acknowledged."""
         assert isinstance(result.version, str), "what has a name has a version"
         now = self._world.loop.time()
         write = Write(_sequence(result.version), value, now, tuple(result.holders), result.version, content)

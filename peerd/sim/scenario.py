@@ -88,6 +88,22 @@ class Remove(Step, frozen=True, kw_only=True, tag="remove"):
     first: int = 0
 
 
+class Strong(Step, frozen=True, kw_only=True, tag="strong"):
+    """Strong reads, writes, deletes and compare-and-set of `keys` registers, `count` in all, each at a random peer."""
+
+    count: Number
+    keys: Number = 1
+    first: int = 0
+
+
+class Count(Step, frozen=True, kw_only=True, tag="count"):
+    """So many `writers` at once, each at a random peer, add one to a counter `times` times."""
+
+    writers: Number
+    times: Number = 1
+    first: int = 0
+
+
 class Leave(Step, frozen=True, kw_only=True, tag="leave"):
     """Random peers stop and say goodbye."""
 
@@ -181,7 +197,7 @@ class Change(Step, frozen=True, kw_only=True, tag="faults"):
     faults: dict[str, float | None]
 
 
-Users = Put | Get | Remove | Work
+Users = Put | Get | Remove | Work | Strong | Count
 Peers = Join | Leave | Crash | Churn | Restart | Pause | Clock | Sick | Backup | Restore
 Wires = Partition | Cut | Heal | Change
 AnyStep = Users | Peers | Wires
