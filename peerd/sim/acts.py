@@ -23,6 +23,8 @@ from peerd.sim.world import World
 Thing = Callable[[], Coroutine[Any, Any, None]]
 
 CONTENT_BYTES = 3000
+START_AGAIN_S = 1.0
+STARTS_MAX = 30
 
 
 class Acts:
@@ -155,11 +157,16 @@ class Acts:
         await self._start(self.world.add())
 
     async def _start(self, host: Host) -> None:
+        """Start a peer, again and again as a service manager does where its disk lets it not."""
         self.down.pop(host, None)
-        try:
-            await host.start()
-        except PeerdError:
-            self.down[host] = None  # a disk that fails lets nobody start
+        for _ in range(STARTS_MAX):
+            try:
+                await host.start()
+            except PeerdError:
+                await asyncio.sleep(START_AGAIN_S)
+            else:
+                return
+        self.down[host] = None
 
     async def _leave(self, rng: Random) -> None:
         host = self._anybody(rng)

@@ -59,8 +59,8 @@ def mixed(seed: int) -> Scenario:
     for _ in range(rng.randint(*BEFALLEN)):
         kind = rng.choice(KINDS)
         steps_made += kind(rng, rng.uniform(JOINED_S, until_s - 1), until_s, peers)
-    # Twice: who could not start on a sick disk can now.
-    steps_made += [steps.Heal(at_s=until_s), steps.Restart(at_s=until_s + 1), steps.Restart(at_s=until_s + 3)]
+    # Twice: some stop at that very moment.
+    steps_made += [steps.Heal(at_s=until_s), steps.Restart(at_s=until_s + 1), steps.Restart(at_s=until_s + 4)]
     return Scenario(
         name=f"mixed faults {seed}",
         peers=peers,
