@@ -99,6 +99,10 @@ class Room:
             if not self._coming_in[raw]:
                 del self._coming_in[raw]
 
+    def is_coming_in(self, root: bytes) -> bool:
+        """Say whether a transfer of `root` is under way."""
+        return root in self._coming_in
+
     async def put_blocks(self, blocks: list[Block]) -> None:
         """Put blocks; raises NoRoomError where letting cached copies go is not enough."""
         try:

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from loguru import logger
 
 from peerd.ids import Key
+from peerd.io.store.interface import Root
+from peerd.node.claims import expire_claims, record_changed
 from peerd.node.core import Core
 from peerd.node.holding import floor_of, lay_floor, left_s
 from peerd.node.results import Collected
 from peerd.records.record import read_record
 
 PAGE = 128
+# Holders of content may count a name's life a little longer than those of its record, never shorter.
+LIFE_SLACK_S = 60.0
 
 
 @dataclass(slots=True)
@@ -84,23 +88,22 @@ async def _expire(core: Core, key: Key) -> bool:
 
 async def _collect_roots(core: Core, tally: _Tally, *, unused_since: float | None) -> None:
     """Let go of roots of class cache; given an instant (the store's clock), only of unclaimed ones not used since."""
-    after: tuple[float, bytes] | None = None
+    after: Root | None = None
     while page := await core.store.idle_roots(after, PAGE):
         for root in page:
-            if unused_since is not None and root.used_at > unused_since:
-                return
-            if unused_since is not None and root.copies > 0:
-                continue
+            if unused_since is not None and (root.copies > 0 or root.used_at > unused_since):
+                return  # the unclaimed come first, of them the longest unused
             freed = await core.room.let_go(root.cid)
             if freed is not None:
                 tally.roots += 1
                 tally.bytes += freed.bytes
                 tally.blocks += freed.blocks
-        after = (page[-1].used_at, page[-1].cid)
+        after = page[-1]
 
 
 async def _collect_rest(core: Core, tally: _Tally, *, age_s: float) -> None:
     tally.records += await expire_records(core)
+    await expire_claims(core, core.store.now_s() - LIFE_SLACK_S)
     freed = await core.intake.collect(age_s)
     tally.bytes += freed.bytes
     tally.blocks += freed.blocks

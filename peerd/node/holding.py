@@ -11,6 +11,8 @@ from peerd.ids import Key, PeerId
 from peerd.io.store.interface import MISS, Floor, RecordRow
 from peerd.node.core import Core
 from peerd.records.floor import ABOVE, BELOW, NOTHING, OVER, FloorVersion
+from peerd.node.claims import record_changed
+from peerd.records.claim import content_of
 from peerd.records.receipt import OF_RECORD, RECEIPT_LIFE_S, Receipt, receipts
 from peerd.records.record import DIRECTORY, FILE, INLINE, Record, read_record, verify_record
 from peerd.wire.limits import SEQUENCE_JUMP_MAX, SEQUENCE_MAX
@@ -86,6 +88,8 @@ async def lay_floor(core: Core, key: Key, floor: Floor) -> bool:
             return False
         await core.store.put_floor(key, floor)
         core.copies.drop(key)
+    if record is not None and content_of(record) is not None:
+        core.tasks.spawn(record_changed(core, record, None), "end claims")
     if record is not None and not record.deleted:
         core.events.emit("record", name=record.body.name, version=record.version.text, deleted=True)
     return True
@@ -131,6 +135,8 @@ async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -
                 await _note_conflict(core, record, present)
                 lost = present
             core.events.emit("record", name=record.body.name, version=record.version.text, deleted=record.deleted)
+            if present is not None and content_of(present) is not None:
+                core.tasks.spawn(record_changed(core, present, record), "end claims")
     return Kept(record_receipt(core, record), lost)
 
 

@@ -12,7 +12,6 @@ from peerd.node import placing
 from peerd.node.asking import Asking
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.holding import left_s
-from peerd.node.restoring import content_of
 from peerd.records.record import read_record
 from peerd.wire.messages import Store
 
@@ -43,7 +42,9 @@ async def hand_over(core: Core) -> None:
 
 async def _hand_over_root(core: Core, root: Root) -> None:
     try:
-        await placing.hand_over(core, content_of(root, await core.store.claims(root.cid)))
+        content = await placing.content_of(core, root)
+        if content is not None:
+            await placing.hand_over(core, content)
     except PeerdError as error:
         logger.warning("some content was not handed over", cid=Cid.from_bytes(root.cid).text, reason=str(error))
 

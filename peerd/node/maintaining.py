@@ -14,6 +14,7 @@ from peerd.node.repairing import Repairing
 from peerd.node.restoring import Restoring
 from peerd.node.scrubbing import scrub
 from peerd.node.tasks import every
+from peerd.node.withdrawing import Rechecking, tell_withdrawals
 
 EXPIRY_INTERVAL_S = 10.0
 COLLECTIONS_PER_GRACE = 4
@@ -26,6 +27,7 @@ class Maintaining:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._repairing = Repairing(core)
+        self._rechecking = Rechecking(core)
 
     def start(self) -> None:
         """Begin all loops."""
@@ -34,6 +36,7 @@ class Maintaining:
         spawn(self._every(settings.republish_interval_s, self._repairing.republish), "republish")
         spawn(self._every(EXPIRY_INTERVAL_S, self._expire), "expire")
         spawn(self._every(settings.unclaimed_grace_s / COLLECTIONS_PER_GRACE, self._collect), "collect")
+        spawn(self._every(settings.republish_interval_s, self._recheck), "recheck claims")
         spawn(self._repairing.run(), "repair")
         sweep_s = min(settings.repair_interval_s, settings.tombstone_grace_s / SWEEPS_PER_GRACE)
         spawn(self._every(sweep_s, self._core.tombstones.sweep), "tombstones")
@@ -60,3 +63,8 @@ class Maintaining:
     async def _collect(self) -> None:
         """Free what nobody has claimed for the grace, and what interrupted puts left."""
         await collect_aged(self._core)
+
+    async def _recheck(self) -> None:
+        """Hear of ends of claims that were missed, and tell ours to those that missed them."""
+        await tell_withdrawals(self._core)
+        await self._rechecking.round()

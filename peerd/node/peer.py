@@ -12,7 +12,6 @@ import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from loguru import logger
 
@@ -28,8 +27,8 @@ from peerd.logs import short
 from peerd.node import auditing, listing, results, showing
 from peerd.node.blocks import Intake, Room
 from peerd.node.bulk import BulkPool
-from peerd.node.claims import PINNED, drop_claim
 from peerd.node.collecting import collect
+from peerd.node.claims import pin_root, unpin_root
 from peerd.node.core import Core
 from peerd.node.endpoint import Endpoint
 from peerd.node.events import Event, Events
@@ -47,6 +46,7 @@ from peerd.node.safety import Counting, may_fail, sentence
 from peerd.node.scrubbing import verify
 from peerd.node.tasks import Tasks
 from peerd.node.tombstones import Tombstones
+from peerd.node.withdrawing import tell_newcomer
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.statement import Verifier
 from peerd.wire.messages import Leave
@@ -292,11 +292,7 @@ class Peer:
         size = 0
         async for piece in stream:
             size += len(piece)
-        raw = opened.root.to_bytes()
-        await self._core.store.add_claim(raw, PINNED)
-        root = await self._core.store.root(raw)
-        if root is not None:
-            await self._core.store.put_root(replace(root, class_="pinned"))
+        await pin_root(self._core, opened.root.to_bytes())
         return results.Pinned(cid=opened.root.text, size=opened.size or size, pinned=True)
 
     async def unpin(self, target: str) -> results.Pinned:
@@ -304,11 +300,8 @@ class Peer:
         opened = await open_target(self._core, target, GetOptions())
         raw = opened.root.to_bytes()
         root = await self._core.store.root(raw)
-        if root is None or PINNED not in await self._core.store.claims(raw):
+        if root is None or not await unpin_root(self._core, raw):
             raise NotFoundError(f"not pinned here: {opened.root.text}")
-        claims = [claim for claim in await self._core.store.claims(raw) if claim != PINNED]
-        await self._core.store.put_root(replace(root, class_="own" if claims else "cache"))
-        await drop_claim(self._core, raw, PINNED)
         return results.Pinned(cid=opened.root.text, size=root.size, pinned=False)
 
     async def status(self) -> results.Status:
@@ -370,6 +363,7 @@ class Peer:
         contact = core.members.contact(peer)
         if contact is not None:
             self._joining.met(contact)
+            core.tasks.spawn(tell_newcomer(core, contact), "tell withdrawals")
 
     def _is_cut(self, peer: PeerId) -> bool:
         member = self._core.members.all.get(peer)

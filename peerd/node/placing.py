@@ -6,6 +6,7 @@ a receipt. The asker counts receipts; where a peer fails or is full the next nea
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from loguru import logger
@@ -22,14 +23,15 @@ from peerd.logs import short
 from peerd.node.answering import answer
 from peerd.node.blocks import BlockWriter, link_whole
 from peerd.node.bulk import BulkConnection
-from peerd.node.claims import added_claim, forget_older_claims, name_claim
+from peerd.node.claims import Held, add_claims, change_root, check_claim, claims_on, drop_claims
 from peerd.node.core import Core
 from peerd.node.fetch import Fetcher
 from peerd.node.nearest import holders_of
-from peerd.node.providing import CACHE, REPLICA, announce, find_providers, sources_of
+from peerd.node.providing import REPLICA, announce, find_providers, sources_of
 from peerd.records.receipt import OF_CONTENT, RECEIPT_LIFE_S, Receipt, receipts
 from peerd.records.record import INLINE, read_record
-from peerd.wire.frames import HoldBody
+from peerd.wire import limits
+from peerd.wire.frames import ClaimBody, HoldBody
 from peerd.wire.messages import Ping
 
 KINDS: tuple[RootKind, ...] = ("raw", "file", "directory")
@@ -46,22 +48,32 @@ PATIENCE_RTOS = 4
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Some content and why it is to be kept.
-
-    `key` and `sequence` are of the version that claims it; None and 0 where it was added without a name.
-    """
+    """Some content and why it is to be kept: at least one claim."""
 
     root: Cid
     kind: RootKind
     size: int
-    copies: int
-    key: Key | None
-    sequence: int
-    name: str
+    claims: tuple[Held, ...]
 
-    def claim(self, adder: PeerId) -> bytes:
-        """Return the claim by which holders keep it."""
-        return name_claim(self.key, self.sequence) if self.key is not None else added_claim(adder)
+    @property
+    def copies(self) -> int:
+        """Return how many copies are wanted: the largest number that a claim asks for."""
+        return max(held.claim.copies for held in self.claims)
+
+    @property
+    def name(self) -> str:
+        """Return a name by which it is known, or nothing."""
+        return next((held.claim.name for held in self.claims if held.claim.name), "")
+
+
+async def content_of(core: Core, root: Root) -> Content | None:
+    """Return what is kept here with the claims to be handed on; None where nothing claims it."""
+    held = await claims_on(core, root.cid)
+    # Those who want the most copies first: of very many claims on the same bytes only some travel at a time.
+    held.sort(key=lambda one: -one.claim.copies)
+    if not held:
+        return None
+    return Content(Cid.from_bytes(root.cid), root.kind, root.size, tuple(held[: limits.CLAIMS_PER_HOLD_MAX]))
 
 
 @dataclass(slots=True)
@@ -81,7 +93,7 @@ async def place(core: Core, content: Content) -> Placed:
     wanted = min(content.copies, present)
     holders = await holders_of(core, content.root.digest, content.copies)
     placed = Placed([], wanted, no_room=False)
-    await keep_here(core, content, adder=core.peer, ours=holders.ours)
+    await keep_here(core, content, ours=holders.ours)
     if holders.ours:
         placed.holders.append(core.peer)
     candidates = [*holders.contacts, *holders.doubtful]
@@ -107,29 +119,32 @@ async def place(core: Core, content: Content) -> Placed:
 
 
 async def _let_go(core: Core, content: Content) -> None:
-    """The holders have theirs: what is here is a cached copy from now on (an adder remembers that it added it)."""
+    """The holders have theirs: what is here only because it was put here is a cached copy from now on."""
     raw = content.root.to_bytes()
-    if content.key is not None:
-        await core.store.remove_claim(raw, content.claim(core.peer))
+    if core.room.is_coming_in(raw):
+        return
     root = await core.store.root(raw)
-    if (
-        root is not None
-        and root.class_ == "own"
-        and all(c == added_claim(core.peer) for c in await core.store.claims(raw))
-    ):
-        await core.store.put_root(replace(root, class_="cache"))
-        core.tasks.spawn(announce(core, content.root, CACHE), "announce")
+    if root is None or root.class_ != "own":
+        return
+    await drop_claims(core, raw, [held.row for held in content.claims])
+
+    def cached(now: Root | None) -> Root | None:
+        return replace(now, copies=content.copies) if now is not None and now.class_ == "cache" else None
+
+    # Fetched or put here: wanted as a help to others, unlike what nothing claims any more.
+    await change_root(core, raw, cached)
 
 
 async def _ask_to_hold(core: Core, content: Content, contact: Contact, placed: Placed) -> bool:
+    now = core.store.now_s()
     body = HoldBody(
         root=content.root.to_bytes(),
         kind=KINDS.index(content.kind),
         size=content.size,
-        copies=content.copies,
-        name_key=content.key,
-        sequence=content.sequence,
-        name=content.name,
+        claims=[
+            ClaimBody(held.statement, None if held.ends is None else max(0, int(held.ends - now)))
+            for held in content.claims
+        ],
     )
     try:
         await _check_there(core, contact)
@@ -168,22 +183,29 @@ async def hand_over(core: Core, content: Content) -> None:
             missing -= 1
 
 
-async def keep_here(core: Core, content: Content, *, adder: PeerId, ours: bool) -> None:
-    """Note content whose blocks are all here, with its claim; a promised copy where we are one of its holders."""
-    raw = content.root.to_bytes()
-    now = core.store.now_s()
-    await core.store.add_claim(raw, content.claim(adder))
-    if content.key is not None:
-        await forget_older_claims(core, raw, content.key, below=content.sequence)
-    known = await core.store.root(raw)
-    class_: RootClass = "replica" if ours else "own" if adder == core.peer else "cache"
-    root = Root(raw, content.kind, content.size, 0, class_, content.name, content.copies, True, now, now)
-    if known is not None:
+async def keep_here(core: Core, content: Content, *, ours: bool) -> None:
+    """Claim content whose blocks are all here; a promised copy where we are one of its holders.
+
+    Claimed first, looked at then: from the claim on it does not go.
+    """
+    await add_claims(core, content.root.to_bytes(), content.claims)
+    await _settle(core, content, "replica" if ours else "own")
+
+
+async def _settle(core: Core, content: Content, class_: RootClass) -> None:
+    """Note that content is whole here and claimed."""
+    raw, now = content.root.to_bytes(), core.store.now_s()
+
+    def kept(known: Root | None) -> Root:
+        root = Root(raw, content.kind, content.size, 0, class_, content.name, content.copies, True, now, now)
+        if known is None:
+            return root
         strongest: RootClass = known.class_ if known.class_ in ("pinned", "replica") else class_
-        name = content.name or known.name
-        root = replace(root, class_=strongest, copies=max(known.copies, content.copies), name=name)
-    await core.store.put_root(root)
-    core.tasks.spawn(announce(core, content.root, REPLICA if root.class_ != "cache" else CACHE), "announce")
+        copies = content.copies if known.class_ == "cache" else max(known.copies, content.copies)
+        return replace(root, class_=strongest, copies=copies, name=content.name or known.name, added_at=known.added_at)
+
+    await change_root(core, raw, kept)
+    core.tasks.spawn(announce(core, content.root, REPLICA), "announce")
 
 
 async def copy_dag(core: Core, root: Cid, fetcher: Fetcher) -> None:
@@ -241,20 +263,19 @@ class Holding:
         """Take content from the peer that asks, and return our receipt."""
         core = self._core
         root = Cid.from_bytes(body.root)
-        content = Content(
-            root=root,
-            kind=KINDS[body.kind],
-            size=body.size,
-            copies=body.copies,
-            key=Key(body.name_key) if body.name_key is not None else None,
-            sequence=body.sequence,
-            name=body.name,
-        )
+        held = [check_claim(core, body.root, each.claim, each.left_s) for each in body.claims]
+        content = Content(root, KINDS[body.kind], body.size, tuple(await self._standing(connection.peer, held)))
         async with core.locks.hold(b"hold " + body.root):  # who is asked twice copies once
-            known = await core.store.root(body.root)
-            if known is None or not known.complete:
-                await self._copy(content, connection)
-        await keep_here(core, content, adder=connection.peer, ours=True)
+            new = await add_claims(core, body.root, content.claims)  # before we look: from now on it does not go
+            try:
+                known = await core.store.root(body.root)
+                if known is None or not known.complete:
+                    await self._copy(content, connection)
+                await _settle(core, content, "replica")
+            except BaseException:
+                with suppress(StoreError):
+                    await drop_claims(core, body.root, new)
+                raise
         core.events.emit("held", cid=root.text, size=body.size)
         return receipts.sign(
             core.identity,
@@ -269,6 +290,20 @@ class Holding:
                 life_s=RECEIPT_LIFE_S,
             ),
         )
+
+    async def _standing(self, asker: PeerId, held: list[Held]) -> list[Held]:
+        """Return the claims that others hand on and that no newer version kept here has ended; WireError without any.
+
+        One who claims for itself is about to write what will be the newest.
+        """
+        standing = []
+        for one in held:
+            raw = await self._core.store.record(Key(one.claim.key)) if one.claim.key is not None else None
+            if raw is None or one.claim.claimant == asker or not one.claim.ended_by(read_record(raw)):
+                standing.append(one)
+        if not standing:
+            raise WireError("claims_ended")
+        return standing
 
     async def _copy(self, content: Content, connection: BulkConnection) -> None:
         core = self._core

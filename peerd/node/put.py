@@ -1,6 +1,5 @@
 """Putting: content in, copies placed, the name's next version acknowledged by a majority of its holders."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -8,22 +7,23 @@ import msgspec
 from msgspec.structs import replace as with_fields
 
 from peerd.content.cid import Cid
-from peerd.errors import NoRoomError, NotFoundError, TooFewCopiesError, UsageError, WireError
+from peerd.errors import NoRoomError, NotFoundError, StoreError, TooFewCopiesError, UsageError, WireError
 from peerd.ids import peer_id_text
-from peerd.io.store.interface import RootKind
+from peerd.io.store.interface import Root, RootKind
 from peerd.node import results
-from peerd.node.claims import PINNED, added_claim, drop_claim, drop_name_claims
+from peerd.node.blocks import link_whole
+from peerd.node.claims import PINNED, add_claims, change_root, make_claim, record_changed, with_life
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.holding import record_cid_bytes
 from peerd.node.ingest import Ingested, ingest, keep_blocks, store_small
 from peerd.node.names import Name, removable_name, writable_name
-from peerd.node.nearest import holders_of
 from peerd.node.placing import Content, Placed, place
 from peerd.node.results import Form, Kind, PutOptions
+from peerd.node.withdrawing import tell_release, withdraw
 from peerd.node.writing import Value, Written, draft_sequence, write
+from peerd.records.claim import content_of
 from peerd.records.record import DIRECTORY, FILE, INLINE, TOMBSTONE, Record
-from peerd.wire.limits import TTL_MAX_S
-from peerd.wire.messages import Release
+from peerd.wire.limits import COPIES_MAX, TTL_MAX_S
 
 
 async def put(core: Core, text: str, body: AsyncIterator[bytes], form: Form, options: PutOptions) -> results.Put:
@@ -64,6 +64,7 @@ async def add(core: Core, body: AsyncIterator[bytes], form: Form, options: PutOp
             ingested = await ingest(core, body, form)
             if ingested.small is not None:
                 await store_small(core, ingested)
+            await core.store.note_addition(ingested.node.cid.to_bytes(), None)
             placed = await _place(core, ingested, None, 0, options)
     finally:
         core.tasks.spawn(core.intake.sweep(), "sweep")
@@ -146,11 +147,12 @@ async def _put_inline(
 
 async def _put_content(core: Core, name: Name, ingested: Ingested, options: PutOptions, started: float) -> results.Put:
     sequence = await draft_sequence(core, name.key, consistency=options.consistency, timeout_s=options.timeout_s)
+    sequence += 1  # the version that is written is at least the next
     placed = await _place(core, ingested, name, sequence, options)
     kind = DIRECTORY if ingested.node.kind == "directory" else FILE
     value = Value(kind, ingested.node.cid.to_bytes(), ingested.node.size)
     written = await _write(core, name, value, options)
-    if written.record.body.sequence > sequence + 1:
+    if written.record.body.sequence > sequence:
         # Others wrote meanwhile, and proof of their versions may end our claim: claim again by what was written.
         placed = await _place(core, ingested, name, written.record.body.sequence, options)
     await _after_write(core, written)
@@ -165,11 +167,14 @@ def _with_holders(result: results.Put, placed: Placed) -> results.Put:
 
 
 async def _place(core: Core, ingested: Ingested, name: Name | None, sequence: int, options: PutOptions) -> Placed:
-    await keep_blocks(core, ingested)
     kind: RootKind = "directory" if ingested.node.kind == "directory" else "file"
-    copies = max(core.settings.copies, options.require or 1)
-    key, shown = (name.key, name.shown) if name is not None else (None, "")
-    content = Content(ingested.node.cid, kind, ingested.node.size, copies, key, sequence, shown)
+    copies = min(max(core.settings.copies, options.require or 1), COPIES_MAX)
+    root, key, shown = ingested.node.cid, name.key if name is not None else None, name.shown if name is not None else ""
+    claim = make_claim(core, root, key=key, sequence=sequence, copies=copies, name=shown)
+    content = Content(root, kind, ingested.node.size, (with_life(core, claim, options.ttl_s),))
+    await add_claims(core, root.to_bytes(), content.claims)  # from now on what is here stays
+    if not await link_whole(core.store, root, ingested.cids):
+        raise StoreError("some blocks did not stay while the others came")
     placed = await place(core, content)
     if options.pin:
         await _pin(core, ingested, shown)
@@ -178,13 +183,15 @@ async def _place(core: Core, ingested: Ingested, name: Name | None, sequence: in
 
 async def _pin(core: Core, ingested: Ingested, name: str) -> None:
     raw = ingested.node.cid.to_bytes()
-    await keep_blocks(core, ingested)
     await core.store.add_claim(raw, PINNED)
-    root = await core.store.root(raw)
-    if root is not None:
-        await core.store.put_root(
-            replace(root, class_="pinned", name=name, size=ingested.node.size, complete=True, kind=_kind(ingested))
-        )
+    await keep_blocks(core, ingested)
+
+    def pinned(root: Root | None) -> Root | None:
+        if root is None:
+            return None
+        return replace(root, class_="pinned", name=name, size=ingested.node.size, complete=True, kind=_kind(ingested))
+
+    await change_root(core, raw, pinned)
 
 
 async def _write(core: Core, name: Name, value: Value, options: PutOptions) -> Written:
@@ -208,29 +215,22 @@ async def _after_write(core: Core, written: Written) -> None:
 
 async def _release_older(core: Core, older: Record, newer: Record) -> None:
     """Withdraw the name's claim on the content of its last version, here and at that content's holders."""
-    cid = record_cid_bytes(older)
-    if cid is None or older.body.kind == INLINE or cid == record_cid_bytes(newer):
+    cid = content_of(older)
+    if cid is None or cid == content_of(newer):
         return
-    await drop_name_claims(core, cid, newer.key, below=newer.body.sequence)
-    core.tasks.spawn(_tell_release(core, cid, newer.raw), "release")
-
-
-async def _tell_release(core: Core, cid: bytes, proof: bytes) -> None:
-    holders = await holders_of(core, cid[4:], RECORD_HOLDERS)
-    asked = [core.endpoint.ask(contact, Release, cid, proof) for contact in holders.contacts]
-    await asyncio.gather(*asked, return_exceptions=True)
+    await record_changed(core, older, newer)
+    core.tasks.spawn(tell_release(core, cid, newer.raw), "release")
 
 
 async def _withdraw(core: Core, cid: Cid, started: float) -> results.Put:
     raw = cid.to_bytes()
-    claim = added_claim(core.peer)
-    if claim not in await core.store.claims(raw):
+    added = await core.store.addition(raw)
+    if added is None or added[0] is not None:
         raise NotFoundError(
             f"this peer did not add {cid.text}", hint="content of a name goes when the name is removed or overwritten"
         )
     root = await core.store.root(raw)
-    await drop_claim(core, raw, claim)
-    await _tell_release(core, raw, b"")
+    await withdraw(core, raw)
     return results.Put(
         cid=cid.text,
         size=root.size if root is not None else 0,

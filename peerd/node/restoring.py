@@ -14,9 +14,8 @@ from peerd.errors import PeerdError
 from peerd.ids import PeerId, distance
 from peerd.io.store.interface import Root
 from peerd.kad.contact import Contact
-from peerd.node.claims import PINNED, read_name_claim
 from peerd.node.core import RECORD_HOLDERS, Core
-from peerd.node.placing import Content, place
+from peerd.node.placing import content_of, place
 from peerd.node.providing import CACHE, REPLICA, announce, find_providers
 
 PAGE = 128
@@ -101,10 +100,10 @@ class Restoring:
         """Count the promised copies of some content; where some lack and it is our turn, place them."""
         core = self._core
         cid = Cid.from_bytes(root.cid)
-        claims = [claim for claim in await core.store.claims(root.cid) if claim != PINNED]
+        content = await content_of(core, root)
         found = await find_providers(core, cid)
         living = {p for p, kind in found.providers.items() if kind == REPLICA and core.members.contact(p) is not None}
-        if root.class_ != "pinned" or claims:
+        if root.class_ != "pinned" or content is not None:
             living.add(core.peer)
         wanted = min(max(root.copies, 1), core.members.alive_count() + 1)
         nearest = self._nearest(root)
@@ -114,12 +113,12 @@ class Restoring:
             self._note(root, living, whole=True)
             return False
         first = min(living | {core.peer}, key=lambda peer: distance(self._place_of(peer), cid.digest))
-        if first != core.peer or (not claims and root.class_ != "own"):
+        if first != core.peer or content is None:
             if not whole:
                 lacking.add(root.cid)
             self._note(root, living, whole=False)
             return False
-        placed = await place(core, content_of(root, claims))
+        placed = await place(core, content)
         self._note(root, living.union(placed.holders), whole=len(placed.holders) >= wanted)
         if len(placed.holders) < wanted:
             lacking.add(root.cid)
@@ -156,10 +155,3 @@ class Restoring:
         if root.cid not in self._told and len(self._told) >= SEEN_MAX:
             self._told.pop(next(iter(self._told)))
         self._told[root.cid] = frozenset(contact.peer for contact in contacts)
-
-
-def content_of(root: Root, claims: list[bytes]) -> Content:
-    """Return what is to be held, with the newest claim of a name where there is one."""
-    named = max((n for n in map(read_name_claim, claims) if n is not None), key=lambda n: n[1], default=None)
-    key, sequence = named if named is not None else (None, 0)
-    return Content(Cid.from_bytes(root.cid), root.kind, root.size, max(root.copies, 1), key, sequence, root.name)

@@ -57,25 +57,23 @@ _PAYLOAD_BYTES = {
 }
 
 
-class HoldBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """Please hold this content, claimed by the name of this key, or by the caller where there is none.
+class ClaimBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """A signed claim, and the seconds of life that its name has left; nil where that has no end."""
 
-    `kind` is 0 for a single block, 1 for a file, 2 for a directory; `sequence` is that of the name's version, 0
-    without a name; `name` is only shown.
+    claim: Annotated[bytes, Meta(min_length=65, max_length=limits.CLAIM_MAX_BYTES)]
+    left_s: Annotated[int, Meta(ge=0, le=limits.TTL_MAX_S)] | None
+
+
+class HoldBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Please hold this content, which these claims want kept.
+
+    `kind` is 0 for a single block, 1 for a file, 2 for a directory.
     """
 
     root: Cid36
     kind: Annotated[int, Meta(ge=0, le=2)]
     size: Annotated[int, Meta(ge=0, le=limits.CONTENT_MAX_BYTES)]
-    copies: Annotated[int, Meta(ge=1, le=limits.COPIES_MAX)]
-    name_key: Bytes32 | None
-    sequence: Annotated[int, Meta(ge=0, le=limits.SEQUENCE_MAX)]
-    name: Annotated[str, Meta(max_length=limits.NAME_MAX_BYTES)]
-
-    def __post_init__(self) -> None:
-        """Refuse a name that is too long in bytes; msgspec counts letters."""
-        if len(self.name.encode()) > limits.NAME_MAX_BYTES:
-            raise ValueError("name")
+    claims: Annotated[list[ClaimBody], Meta(min_length=1, max_length=limits.CLAIMS_PER_HOLD_MAX)]
 
 
 class VersionBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):

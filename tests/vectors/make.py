@@ -15,6 +15,7 @@ from peerd.ids import name_key, network_digest, network_id, node_id, peer_id_tex
 from peerd.io.tls import certificate_of
 from peerd.kad.contact import Contact, pack_contacts
 from peerd.records.floor import PackedFloor, pack_floors, pack_version
+from peerd.records.claim import Claim, claims
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.provider import CACHE, GONE, REPLICA, Provider, providers
 from peerd.records.receipt import OF_CONTENT, OF_RECORD, Receipt, receipts
@@ -290,6 +291,16 @@ def receipt_body(kind: int, record: Record) -> Receipt:
     return Receipt(1, kind, BOB.peer, seed("store")[:16], key, digest, 1 if kind == OF_RECORD else 0, 30 * 86400)
 
 
+def named_claim() -> Claim:
+    """Alice is about to write a version that names some content."""
+    return Claim(1, CONTENT, ALICE.peer, name_key(OPEN, NAME), 2, 3, NAME)
+
+
+def added_claim() -> Claim:
+    """Alice has added a directory, without a name, and wants five copies of it."""
+    return Claim(1, FOLDER_CID, ALICE.peer, None, 0, 5, "")
+
+
 def statements() -> list[dict[str, Any]]:
     """One of each statement, and each kind of record and provider record."""
     record = inline_record(ALICE)
@@ -306,6 +317,8 @@ def statements() -> list[dict[str, Any]]:
         ("provider", BOB, provider_body(CACHE)),
         ("provider", BOB, provider_body(GONE)),
         ("notice", ALICE, LeaveNotice(1, ALICE.peer, STAMP)),
+        ("claim", ALICE, named_claim()),
+        ("claim", ALICE, added_claim()),
     ]
     return [_statement(kind, who, body) for kind, who, body in bodies]
 
@@ -314,7 +327,9 @@ def _statement(kind: str, who: Identity, body: Any) -> dict[str, Any]:
     if kind == "record":
         raw = make_record(who, body).raw
     else:
-        raw = {"receipt": receipts, "provider": providers, "notice": leave_notices}[kind].sign(who, body)  # type: ignore[attr-defined]
+        raw = {"receipt": receipts, "provider": providers, "notice": leave_notices, "claim": claims}[kind].sign(
+            who, body
+        )  # type: ignore[attr-defined]
     return {
         "kind": kind,
         "network": who.network,
@@ -327,12 +342,18 @@ def _statement(kind: str, who: Identity, body: Any) -> dict[str, Any]:
     }
 
 
+def hold_fields(hold: frames.HoldBody) -> dict[str, Any]:
+    """A hold with its claims, as JSON has it."""
+    return asdict(hold) | {"claims": [asdict(each) for each in hold.claims]}
+
+
 def all_frames() -> dict[str, Any]:
     """The opening of a bulk connection from alice to bob, and one of each frame."""
     nonce = seed("bulk nonce")
     proof = ALICE.sign(b"peerd/1 bulk proof\x00", BOB.peer + nonce)
-    hold = frames.HoldBody(CONTENT, 0, 7, 3, name_key(OPEN, NAME), 2, NAME)
-    added = frames.HoldBody(FOLDER_CID, 2, 2**40, 3, None, 0, "")
+    hold = frames.HoldBody(CONTENT, 0, 7, [frames.ClaimBody(claims.sign(ALICE, named_claim()), 3600)])
+    both = [claims.sign(BOB, Claim(1, FOLDER_CID, BOB.peer, None, 0, 3, "")), claims.sign(ALICE, added_claim())]
+    added = frames.HoldBody(FOLDER_CID, 2, 2**40, [frames.ClaimBody(each, None) for each in both])
     versions = [
         frames.VersionBody(2, ALICE.peer, NONCE, None, 0, deleted=True, conflict=False),
         frames.VersionBody(1, BOB.peer, NONCE, CONTENT, 7, deleted=False, conflict=True),
@@ -344,8 +365,8 @@ def all_frames() -> dict[str, Any]:
         ("PROOF", 0, ALICE.peer + proof, {"peer": ALICE.peer, "signature": proof}),
         ("READY", 0, b"", None),
         ("WANT", 1, CONTENT + FOLDER_CID, {"cids": [CONTENT, FOLDER_CID]}),
-        ("HOLD", 2, encode(hold), asdict(hold)),
-        ("HOLD", 3, encode(added), asdict(added)),
+        ("HOLD", 2, encode(hold), hold_fields(hold)),
+        ("HOLD", 3, encode(added), hold_fields(added)),
         ("VERSIONS", 4, name_key(OPEN, NAME), {"key": name_key(OPEN, NAME)}),
         ("BLOCK", 1, CONTENT + b"content", {"cid": CONTENT, "data": b"content"}),
         ("MISSING", 1, FOLDER_CID, {"cid": FOLDER_CID}),

@@ -34,8 +34,8 @@ PROVIDERS_MAX = 200_000
 PEERS_MAX = 1_024
 """Remembered peers; the longest unseen goes first."""
 
-CLAIM_MAX_BYTES = 512
-"""A claim names a key and a version; anything longer is not one."""
+CLAIM_MAX_BYTES = 640
+"""A claim is a signed statement of at most 512 bytes, after what it is found by; anything longer is not one."""
 
 SEQUENCE_MAX = 2**63 - 1
 """Highest sequence of a version; the database's integers end here."""
@@ -52,6 +52,7 @@ BLOCK_ROW_BYTES = 120
 LINK_ROW_BYTES = 32
 ROOT_ROW_BYTES = 300
 CLAIM_ROW_BYTES = 160
+ADDITION_ROW_BYTES = 64
 PROVIDER_ROW_BYTES = 160
 PEER_ROW_BYTES = 128
 
@@ -71,6 +72,12 @@ def check_sequence(sequence: int) -> None:
     """Raise UsageError where `sequence` is not one the store can order."""
     if not 0 <= sequence <= SEQUENCE_MAX:
         raise UsageError(f"a version's sequence must be from 0 to {SEQUENCE_MAX}")
+
+
+def above(prefix: bytes) -> bytes:
+    """Return the least bytes above all that begin with `prefix`, which is not empty nor all 0xff."""
+    cut = prefix.rstrip(b"\xff")
+    return cut[:-1] + bytes([cut[-1] + 1])
 
 
 def check_claim(claim: bytes) -> None:

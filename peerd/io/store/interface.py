@@ -295,8 +295,11 @@ class Store(Protocol):
         unlinked: a put under way counts on them.
         """
 
-    async def idle_roots(self, after: tuple[float, bytes] | None, limit: int) -> list[Root]:
-        """Return a page of roots of class cache, the longest unused first: those above `after`, (used_at, cid)."""
+    async def idle_roots(self, after: Root | None, limit: int) -> list[Root]:
+        """Return a page of roots of class cache, those that come after `after`.
+
+        The unclaimed first (0 copies wanted), of these and the others the longest unused.
+        """
 
     async def link_blocks(self, root: bytes, cids: Sequence[bytes]) -> None:
         """Note that blocks belong to a root, here already or still to come.
@@ -310,8 +313,28 @@ class Store(Protocol):
     async def remove_claim(self, cid: bytes, claim: bytes) -> None:
         """Withdraw one reason."""
 
-    async def claims(self, cid: bytes) -> list[bytes]:
-        """Return the reasons to keep the content, sorted."""
+    async def claims(self, cid: bytes, *, prefix: bytes = b"", limit: int | None = None) -> list[bytes]:
+        """Return the reasons to keep the content that begin with `prefix`, sorted; the first `limit` of them."""
+
+    async def claims_like(
+        self, prefix: bytes, after: tuple[bytes, bytes] | None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """Return a page of (CID, claim) of the claims on anything that begin with `prefix`.
+
+        In the order of claim and CID, those above `after`, a (CID, claim). `prefix` is not empty.
+        """
+
+    async def note_addition(self, cid: bytes, withdrawn_at: float | None) -> None:
+        """Note that this peer added content without a name, and when (the store's seconds) it withdrew it again."""
+
+    async def addition(self, cid: bytes) -> tuple[float | None] | None:
+        """Return (when it was withdrawn,) of what this peer added, None of anything else."""
+
+    async def withdrawals(self, after: bytes | None, limit: int) -> list[tuple[bytes, float]]:
+        """Return a page of (CID, when) of what this peer withdrew, in the order of the CIDs, those above `after`."""
+
+    async def drop_addition(self, cid: bytes) -> None:
+        """Forget that this peer added content."""
 
     async def roots_with_claim(self, claim: bytes) -> list[bytes]:
         """Return the CIDs kept for that reason, sorted."""
@@ -336,7 +359,7 @@ class Store(Protocol):
         """Return what is used; from counters, no scan."""
 
     async def evict_cache(self, bytes_wanted: int, spare: Collection[bytes] = (), *, since: float | None = None) -> int:
-        """Release cache roots that nothing claims, the longest unused first, until that much is free.
+        """Release cache roots that nothing claims, in the order of `idle_roots`, until that much is free.
 
         Never one of `spare`, whose blocks are coming in just now; blocks put at or after the monotonic instant `since`
         stay, unlinked. Returns the bytes freed: fewer where there is no more to give.

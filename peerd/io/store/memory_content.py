@@ -29,6 +29,10 @@ class _Kept:
     blocks: dict[bytes, None] = field(default_factory=dict)
 
 
+def _idleness(root: Root) -> tuple[bool, float, bytes]:
+    return root.copies > 0, root.used_at, root.cid
+
+
 class MemoryContent(MemoryBase):
     """See `Store`."""
 
@@ -37,6 +41,7 @@ class MemoryContent(MemoryBase):
         self._blocks: dict[bytes, _Block] = {}
         self._roots: dict[bytes, _Kept] = {}
         self._claims: dict[bytes, dict[bytes, None]] = {}
+        self._additions: dict[bytes, float | None] = {}
 
     async def put_blocks(self, blocks: Sequence[Block]) -> None:
         """See `Store.put_blocks`."""
@@ -205,12 +210,13 @@ class MemoryContent(MemoryBase):
         idle = [raw for raw in idle if not self._is_spared(self._blocks[raw], since)]
         return Freed(sum(self._drop_data(raw) for raw in idle), len(idle))
 
-    async def idle_roots(self, after: tuple[float, bytes] | None, limit: int) -> list[Root]:
+    async def idle_roots(self, after: Root | None, limit: int) -> list[Root]:
         """See `Store.idle_roots`."""
         self._check("idle_roots")
         cached = (kept.root for kept in self._roots.values() if kept.root.class_ == "cache")
-        found = sorted((root.used_at, root.cid) for root in cached)
-        return [self._roots[cid].root for used_at, cid in found if after is None or (used_at, cid) > after][:limit]
+        return sorted((root for root in cached if after is None or _idleness(root) > _idleness(after)), key=_idleness)[
+            :limit
+        ]
 
     def _unlink(self, cid: bytes) -> list[bytes]:
         """Forget a root and its links; returns the blocks it had that still have a row."""
@@ -230,12 +236,12 @@ class MemoryContent(MemoryBase):
         """See `Store.evict_cache`."""
         await self._sync("evict_cache")
         cached = sorted(
-            (kept.root.used_at, cid)
+            (*_idleness(kept.root), cid)
             for cid, kept in self._roots.items()
             if kept.root.class_ == "cache" and cid not in spare and not self._claims.get(cid)
         )
         freed = 0
-        for _, cid in cached:
+        for *_, cid in cached:
             if freed >= bytes_wanted:
                 break
             freed += self._release(cid, since).bytes
@@ -261,10 +267,44 @@ class MemoryContent(MemoryBase):
         if not kept:
             del self._claims[cid]
 
-    async def claims(self, cid: bytes) -> list[bytes]:
+    async def claims(self, cid: bytes, *, prefix: bytes = b"", limit: int | None = None) -> list[bytes]:
         """See `Store.claims`."""
         self._check("claims")
-        return sorted(self._claims.get(cid, ()))
+        return sorted(claim for claim in self._claims.get(cid, ()) if claim.startswith(prefix))[:limit]
+
+    async def claims_like(
+        self, prefix: bytes, after: tuple[bytes, bytes] | None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """See `Store.claims_like`."""
+        self._check("claims_like")
+        found = ((claim, cid) for cid, kept in self._claims.items() for claim in kept if claim.startswith(prefix))
+        above = (b"", b"") if after is None else (after[1], after[0])
+        return [(cid, claim) for claim, cid in sorted(one for one in found if one > above)[:limit]]
+
+    async def note_addition(self, cid: bytes, withdrawn_at: float | None) -> None:
+        """See `Store.note_addition`."""
+        await self._sync("note_addition")
+        if cid not in self._additions:
+            self._charge(bounds.ADDITION_ROW_BYTES, reserve=True)
+        self._additions[cid] = withdrawn_at
+
+    async def addition(self, cid: bytes) -> tuple[float | None] | None:
+        """See `Store.addition`."""
+        self._check("addition")
+        return (self._additions[cid],) if cid in self._additions else None
+
+    async def withdrawals(self, after: bytes | None, limit: int) -> list[tuple[bytes, float]]:
+        """See `Store.withdrawals`."""
+        self._check("withdrawals")
+        found = sorted((cid, at) for cid, at in self._additions.items() if at is not None)
+        return [one for one in found if after is None or one[0] > after][:limit]
+
+    async def drop_addition(self, cid: bytes) -> None:
+        """See `Store.drop_addition`."""
+        await self._sync("drop_addition")
+        if cid in self._additions:
+            del self._additions[cid]
+            self._metadata_bytes -= bounds.ADDITION_ROW_BYTES
 
     async def roots_with_claim(self, claim: bytes) -> list[bytes]:
         """See `Store.roots_with_claim`."""

@@ -126,12 +126,13 @@ def release_unclaimed(database: sqlite3.Connection, cid: bytes, spare: Spare) ->
     return None if done else root_id, freed
 
 
-def idle(database: sqlite3.Connection, after: tuple[float, bytes] | None, limit: int) -> list[Root]:
+def idle(database: sqlite3.Connection, after: Root | None, limit: int) -> list[Root]:
     """See `Store.idle_roots`."""
+    before = (-1, 0.0, b"") if after is None else (after.copies > 0, after.used_at, after.cid)
     found = database.execute(
         f"SELECT {_COLUMNS} FROM roots WHERE cid IS NOT NULL AND rank = ?"  # noqa: S608
-        " AND (used_at, cid) > (?, ?) ORDER BY used_at, cid LIMIT ?",
-        (bounds.CLASS_RANK["cache"], *(after or (float("-inf"), b"")), limit),
+        " AND (copies > 0, used_at, cid) > (?, ?, ?) ORDER BY copies > 0, used_at, cid LIMIT ?",
+        (bounds.CLASS_RANK["cache"], *before, limit),
     )
     return [_root(row) for row in found]
 
@@ -172,7 +173,8 @@ def evict_slice(
 def _begin_eviction(database: sqlite3.Connection, spare: frozenset[bytes]) -> int | None:
     rows = database.execute(
         "SELECT cid FROM roots WHERE cid IS NOT NULL AND rank = ?"
-        " AND NOT EXISTS (SELECT 1 FROM claims WHERE claims.cid = roots.cid) ORDER BY used_at, cid LIMIT ?",
+        " AND NOT EXISTS (SELECT 1 FROM claims WHERE claims.cid = roots.cid)"
+        " ORDER BY copies > 0, used_at, cid LIMIT ?",
         (bounds.CLASS_RANK["cache"], len(spare) + 1),
     ).fetchall()
     cid = next((row[0] for row in rows if row[0] not in spare), None)
@@ -190,9 +192,58 @@ def remove_claim(database: sqlite3.Connection, cid: bytes, claim: bytes) -> None
     database.execute("DELETE FROM claims WHERE cid = ? AND claim = ?", (cid, claim))
 
 
-def claims(database: sqlite3.Connection, cid: bytes) -> list[bytes]:
+def claims(database: sqlite3.Connection, cid: bytes, prefix: bytes = b"", limit: int | None = None) -> list[bytes]:
     """See `Store.claims`."""
-    return [row[0] for row in database.execute("SELECT claim FROM claims WHERE cid = ? ORDER BY claim", (cid,))]
+    most = -1 if limit is None else limit
+    if not prefix:
+        found = database.execute("SELECT claim FROM claims WHERE cid = ? ORDER BY claim LIMIT ?", (cid, most))
+    else:
+        found = database.execute(
+            "SELECT claim FROM claims WHERE cid = ? AND claim >= ? AND claim < ? ORDER BY claim LIMIT ?",
+            (cid, prefix, bounds.above(prefix), most),
+        )
+    return [row[0] for row in found]
+
+
+def claims_like(
+    database: sqlite3.Connection, prefix: bytes, after: tuple[bytes, bytes] | None, limit: int
+) -> list[tuple[bytes, bytes]]:
+    """See `Store.claims_like`."""
+    cid, claim = after or (b"", prefix)
+    return database.execute(
+        "SELECT cid, claim FROM claims WHERE (claim, cid) > (?, ?) AND claim < ? ORDER BY claim, cid LIMIT ?",
+        (claim, cid, bounds.above(prefix), limit),
+    ).fetchall()
+
+
+def note_addition(database: sqlite3.Connection, room: Room, cid: bytes, withdrawn_at: float | None) -> None:
+    """See `Store.note_addition`."""
+    with room.required(database, reserve=True):
+        database.execute(
+            "INSERT INTO additions VALUES (?, ?) ON CONFLICT (cid) DO UPDATE SET withdrawn_at = excluded.withdrawn_at",
+            (cid, withdrawn_at),
+        )
+
+
+def addition(database: sqlite3.Connection, cid: bytes) -> tuple[float | None] | None:
+    """See `Store.addition`."""
+    row: tuple[float | None] | None = database.execute(
+        "SELECT withdrawn_at FROM additions WHERE cid = ?", (cid,)
+    ).fetchone()
+    return row
+
+
+def withdrawals(database: sqlite3.Connection, after: bytes | None, limit: int) -> list[tuple[bytes, float]]:
+    """See `Store.withdrawals`."""
+    return database.execute(
+        "SELECT cid, withdrawn_at FROM additions WHERE cid > ? AND withdrawn_at IS NOT NULL ORDER BY cid LIMIT ?",
+        (after or b"", limit),
+    ).fetchall()
+
+
+def drop_addition(database: sqlite3.Connection, cid: bytes) -> None:
+    """See `Store.drop_addition`."""
+    database.execute("DELETE FROM additions WHERE cid = ?", (cid,))
 
 
 def with_claim(database: sqlite3.Connection, claim: bytes) -> list[bytes]:

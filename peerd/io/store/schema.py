@@ -65,12 +65,13 @@ CREATE TABLE roots (
     copies INTEGER NOT NULL, complete INTEGER NOT NULL,
     added_at REAL NOT NULL, used_at REAL NOT NULL
 );
-CREATE INDEX roots_by_use ON roots (rank, used_at, cid) WHERE cid IS NOT NULL;
+CREATE INDEX roots_by_use ON roots (rank, copies > 0, used_at, cid) WHERE cid IS NOT NULL;
 CREATE INDEX roots_released ON roots (id) WHERE cid IS NULL;
 CREATE TABLE links (root INTEGER NOT NULL, block INTEGER NOT NULL, PRIMARY KEY (root, block)) WITHOUT ROWID;
 CREATE INDEX links_by_block ON links (block, root);
 CREATE TABLE claims (cid BLOB NOT NULL, claim BLOB NOT NULL, PRIMARY KEY (cid, claim)) WITHOUT ROWID;
 CREATE INDEX claims_by_claim ON claims (claim, cid);
+CREATE TABLE additions (cid BLOB PRIMARY KEY, withdrawn_at REAL) WITHOUT ROWID;
 
 CREATE TABLE providers (
     key BLOB NOT NULL, peer BLOB NOT NULL, statement BLOB NOT NULL, expires REAL NOT NULL, PRIMARY KEY (key, peer)
@@ -120,6 +121,7 @@ _TRIGGERS = (
     + _cost_triggers("roots", str(bounds.ROOT_ROW_BYTES), COUNTER_ROOTS)
     + _cost_triggers("links", str(bounds.LINK_ROW_BYTES))
     + _cost_triggers("claims", f"length(ROW.claim) + {bounds.CLAIM_ROW_BYTES}")
+    + _cost_triggers("additions", str(bounds.ADDITION_ROW_BYTES))
     + _cost_triggers("providers", f"length(ROW.statement) + {bounds.PROVIDER_ROW_BYTES}", COUNTER_PROVIDERS)
     + _cost_triggers("peers", str(bounds.PEER_ROW_BYTES))
 )

@@ -91,7 +91,7 @@ class SqliteRoots(Handover):
             raise
         return freed
 
-    async def idle_roots(self, after: tuple[float, bytes] | None, limit: int) -> list[Root]:
+    async def idle_roots(self, after: Root | None, limit: int) -> list[Root]:
         """See `Store.idle_roots`."""
         found = await self._read("reading roots", partial(root_table.idle, after=after, limit=limit))
         return [self._as_used(root) for root in found]
@@ -130,9 +130,33 @@ class SqliteRoots(Handover):
         """See `Store.remove_claim`."""
         await self._write("removing a claim", partial(root_table.remove_claim, cid=cid, claim=claim))
 
-    async def claims(self, cid: bytes) -> list[bytes]:
+    async def claims(self, cid: bytes, *, prefix: bytes = b"", limit: int | None = None) -> list[bytes]:
         """See `Store.claims`."""
-        return await self._read("reading claims", partial(root_table.claims, cid=cid))
+        return await self._read("reading claims", partial(root_table.claims, cid=cid, prefix=prefix, limit=limit))
+
+    async def claims_like(
+        self, prefix: bytes, after: tuple[bytes, bytes] | None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """See `Store.claims_like`."""
+        like = partial(root_table.claims_like, prefix=prefix, after=after, limit=limit)
+        return await self._read("reading claims", like)
+
+    async def note_addition(self, cid: bytes, withdrawn_at: float | None) -> None:
+        """See `Store.note_addition`."""
+        note = partial(root_table.note_addition, room=self._room, cid=cid, withdrawn_at=withdrawn_at)
+        await self._write("noting what was added", note)
+
+    async def addition(self, cid: bytes) -> tuple[float | None] | None:
+        """See `Store.addition`."""
+        return await self._read("reading what was added", partial(root_table.addition, cid=cid))
+
+    async def withdrawals(self, after: bytes | None, limit: int) -> list[tuple[bytes, float]]:
+        """See `Store.withdrawals`."""
+        return await self._read("reading what was added", partial(root_table.withdrawals, after=after, limit=limit))
+
+    async def drop_addition(self, cid: bytes) -> None:
+        """See `Store.drop_addition`."""
+        await self._write("forgetting what was added", partial(root_table.drop_addition, cid=cid))
 
     async def roots_with_claim(self, claim: bytes) -> list[bytes]:
         """See `Store.roots_with_claim`."""

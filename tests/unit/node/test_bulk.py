@@ -22,7 +22,7 @@ from peerd.sim.host import Host
 from peerd.sim.streams import SimulatedStream
 from peerd.wire import frames, limits
 from peerd.wire.codec import encode
-from peerd.wire.frames import HoldBody
+from peerd.wire.frames import ClaimBody, HoldBody
 
 from .hosts import World, blocks_of, contact_of, core, joined, put, serving
 
@@ -239,7 +239,7 @@ async def test_a_lost_connection_fails_what_waits_for_it(world: World) -> None:
     [
         (frames.WANT, limits.WANTS_PER_FRAME_MAX * 36 + 1),
         (frames.BLOCK, limits.FRAME_MAX_BYTES + 1),
-        (frames.HOLD, 2049),
+        (frames.HOLD, 4609),
         (frames.VERSIONS, 65),
         (frames.BLOCK, 2**32 - 1),
         (99, 0),
@@ -399,7 +399,7 @@ async def test_a_long_hold_tells_that_it_goes_on(world: World) -> None:
 
 
 def hold_body() -> HoldBody:
-    return HoldBody(root=WANTED, kind=0, size=5, copies=3, name_key=None, sequence=0, name="")
+    return HoldBody(root=WANTED, kind=0, size=5, claims=[ClaimBody(bytes(100), None)])
 
 
 async def test_holds_at_a_time_are_bounded(world: World) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from peerd.content.cid import Cid
 from peerd.errors import NotFoundError, RefusedError
-from peerd.node.claims import added_claim, read_name_claim
+from peerd.node.claims import claims_on
 from peerd.node.results import PutOptions
 from peerd.sim.host import Host
 from peerd.wire.messages import Release
@@ -29,8 +29,12 @@ async def classes(hosts: list[Host], cid: bytes) -> list[str | None]:
 
 async def named_by(host: Host, cid: bytes) -> list[bytes]:
     """The keys of the names for which a host keeps content."""
-    named = [read_name_claim(claim) for claim in await host.store.claims(cid)]
-    return sorted(key for key, _ in filter(None, named))
+    return sorted(held.claim.key for held in await claims_on(core(host), cid) if held.claim.key is not None)
+
+
+async def added_by(host: Host, cid: bytes) -> list[bytes]:
+    """The peers for which a host keeps what they added."""
+    return [held.claim.claimant for held in await claims_on(core(host), cid) if held.claim.key is None]
 
 
 async def record_of(host: Host, name: str) -> bytes:
@@ -51,7 +55,7 @@ async def test_content_added_without_a_name_is_claimed_by_its_adder(world: World
     hosts = await joined(world, 3)
     cid = cid_of(await add(hosts[0], CONTENT))
     for host in hosts:
-        assert await host.store.claims(cid) == [added_claim(hosts[0].identity.peer)]
+        assert await added_by(host, cid) == [hosts[0].identity.peer]
 
 
 @pytest.mark.parametrize("how", ["overwrite", "remove"])
@@ -105,7 +109,7 @@ async def test_only_the_adder_withdraws_what_it_added(world: World) -> None:
     with pytest.raises(NotFoundError):
         await hosts[1].peer.remove(result.cid, PutOptions())
     await core(hosts[1]).endpoint.ask(contact_of(hosts[2]), Release, cid, b"")
-    assert await hosts[2].store.claims(cid) == [added_claim(hosts[0].identity.peer)]
+    assert await added_by(hosts[2], cid) == [hosts[0].identity.peer]
     assert hosts[0].peer is not None
     await hosts[0].peer.remove(result.cid, PutOptions())
     assert await classes(hosts, cid) == ["cache"] * 3

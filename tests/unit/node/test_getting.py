@@ -13,6 +13,7 @@ from peerd.content.block import Block, raw_block
 from peerd.content.build import DirectoryBuilder, FileBuilder
 from peerd.content.cid import DAG_PB, Cid
 from peerd.errors import IntegrityError, NotFoundError, TooFewCopiesError, UsageError
+from peerd.node.claims import make_claim
 from peerd.node.ingest import INLINE_MAX_BYTES
 from peerd.node.names import shared_name
 from peerd.node.placing import Content, keep_here
@@ -284,8 +285,8 @@ async def held_directory(hosts: list[Host]) -> Cid:
     store = hosts[0].store
     await store.put_blocks(blocks)
     await store.link_blocks(node.cid.to_bytes(), [block.cid.to_bytes() for block in blocks])
-    content = Content(node.cid, "directory", node.size, 1, None, 0, "")
-    await keep_here(core(hosts[0]), content, adder=hosts[0].identity.peer, ours=True)
+    claim = make_claim(core(hosts[0]), node.cid, key=None, sequence=0, copies=1, name="")
+    await keep_here(core(hosts[0]), Content(node.cid, "directory", node.size, (claim,)), ours=True)
     await asyncio.sleep(1)
     return node.cid
 

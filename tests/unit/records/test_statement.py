@@ -10,6 +10,7 @@ from peerd.errors import WireError
 from peerd.identity import SIGNATURE_BYTES, Identity
 from peerd.ids import PeerId
 from peerd.records import statement
+from peerd.records.claim import Claim, claims
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.provider import REPLICA, Provider, providers
 from peerd.records.receipt import OF_RECORD, Receipt, receipts
@@ -24,6 +25,7 @@ CID = b"\x01\x55\x12\x20" + seed("content")
 KINDS: dict[str, tuple[Statements[Any], Any]] = {
     "receipt": (receipts, Receipt(1, OF_RECORD, ALICE.peer, bytes(16), seed("key"), seed("digest"), 7, 60)),
     "provider": (providers, Provider(1, CID, ALICE.peer, REPLICA, 1, 60)),
+    "claim": (claims, Claim(1, CID, ALICE.peer, bytes(32), 7, 3, "name")),
     "notice": (leave_notices, LeaveNotice(1, ALICE.peer, 1)),
 }
 
@@ -90,6 +92,7 @@ def test_the_longest_of_each_kind_is_within_its_bound() -> None:
         ),
         "provider": Provider(1, CID, ALICE.peer, 3, limits.STAMP_MAX, limits.PROVIDER_LIFE_MAX_S),
         "notice": LeaveNotice(1, ALICE.peer, limits.STAMP_MAX),
+        "claim": Claim(1, CID, ALICE.peer, bytes(32), limits.SEQUENCE_MAX, limits.COPIES_MAX, "x" * 255),
     }
     for name, body in longest.items():
         statements = KINDS[name][0]
@@ -99,6 +102,17 @@ def test_the_longest_of_each_kind_is_within_its_bound() -> None:
 def test_a_providers_root_is_a_cid() -> None:
     for root in (bytes(36), b"\x01\x55\x1b\x20" + bytes(32), b"\x00" + CID[1:]):
         assert refusal(providers, providers.sign(ALICE, Provider(1, root, ALICE.peer, 1, 1, 60))) == "cid"
+
+
+def test_a_claims_fields_fit_each_other() -> None:
+    for key, sequence, name, reason in (
+        (None, 1, "", "claim_version"),
+        (bytes(32), 0, "", "claim_version"),
+        (bytes(32), 1, "ä" * 128, "claim_name"),
+    ):
+        assert refusal(claims, claims.sign(ALICE, Claim(1, CID, ALICE.peer, key, sequence, 3, name))) == reason
+    other = Claim(1, b"\x00" + CID[1:], ALICE.peer, None, 0, 3, "")
+    assert refusal(claims, claims.sign(ALICE, other)) == "cid"
 
 
 @settings(max_examples=300, deadline=None)

@@ -164,9 +164,8 @@ def test_a_want_is_a_whole_number_of_cids() -> None:
 
 
 def test_the_longest_of_each_control_payload_fits_its_frame() -> None:
-    hold = frames.HoldBody(
-        bytes(36), 2, limits.CONTENT_MAX_BYTES, limits.COPIES_MAX, bytes(32), limits.SEQUENCE_MAX, "x" * 255
-    )
+    claim = frames.ClaimBody(bytes(limits.CLAIM_MAX_BYTES), limits.TTL_MAX_S)
+    hold = frames.HoldBody(bytes(36), 2, limits.CONTENT_MAX_BYTES, [claim] * limits.CLAIMS_PER_HOLD_MAX)
     version = frames.VersionBody(
         limits.SEQUENCE_MAX, bytes(32), bytes(8), bytes(36), limits.CONTENT_MAX_BYTES, deleted=True, conflict=True
     )

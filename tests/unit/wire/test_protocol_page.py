@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from peerd.node import bulk
+from peerd.records.claim import Claim
 from peerd.records.notice import LeaveNotice
 from peerd.records.provider import Provider
 from peerd.records.receipt import Receipt
@@ -52,7 +53,13 @@ def test_the_tables_of_messages_have_each_with_its_tag_and_its_fields_in_order()
 
 @pytest.mark.parametrize(
     ("section", "kind"),
-    [("Records", RecordBody), ("Receipts", Receipt), ("Provider records", Provider), ("Leave notices", LeaveNotice)],
+    [
+        ("Records", RecordBody),
+        ("Receipts", Receipt),
+        ("Provider records", Provider),
+        ("Leave notices", LeaveNotice),
+        ("Claims", Claim),
+    ],
 )
 def test_the_table_of_a_statement_has_its_fields_in_order(section: str, kind: type[msgspec.Struct]) -> None:
     told = [row[1].strip("`") for row in rows(SECTIONS[section]) if row[0].isdigit()]
@@ -63,6 +70,7 @@ def test_the_tables_of_hold_history_and_audited_have_their_fields_in_order() -> 
     named = [row[1].strip("`") for row in rows(SECTIONS["Bulk"]) if row[1].startswith("`")]
     assert [name for name in named if name.islower()] == [
         *frames.HoldBody.__struct_fields__,
+        *frames.ClaimBody.__struct_fields__,
         *frames.VersionBody.__struct_fields__,
         *frames.AuditedBody.__struct_fields__,
     ]

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from peerd.kad.contact import unpack_contacts
+from peerd.records.claim import claims
 from peerd.records.notice import leave_notices
 from peerd.records.provider import providers
 from peerd.records.receipt import receipts
@@ -86,7 +87,7 @@ def test_a_statement_is_verified_and_read_as_its_fields(case: dict[str, Any]) ->
         assert record.version.digest.hex() == case["digest"]
         body: Any = record.body
     else:
-        kinds: dict[str, Any] = {"receipt": receipts, "provider": providers, "notice": leave_notices}
+        kinds: dict[str, Any] = {"receipt": receipts, "provider": providers, "notice": leave_notices, "claim": claims}
         body = kinds[case["kind"]].verify(raw, verifier)
     assert make.plain(msgspec.structs.asdict(body)) == case["fields"]
     assert case["body"] + case["signature"] == case["bytes"]
@@ -115,7 +116,7 @@ def test_a_frame_is_read_as_its_fields(case: dict[str, Any]) -> None:
         read = (
             {"versions": [msgspec.structs.asdict(each) for each in value]}
             if isinstance(value, list)
-            else msgspec.structs.asdict(value)
+            else make.hold_fields(value)
         )
         assert make.plain(read) == case["fields"]
 
