@@ -356,6 +356,7 @@ class Peer:
         member = core.members.all.get(peer)
         if member is not None:
             member.came_at = core.now()  # and then it is others that have to give it what it lacks
+        core.tasks.spawn(tell_newcomer(core, peer), "tell withdrawals")
         if not came:
             return
         logger.info("a peer is here", peer=short(peer), address=HostPort(*address).text, source=source)
@@ -363,7 +364,6 @@ class Peer:
         contact = core.members.contact(peer)
         if contact is not None:
             self._joining.met(contact)
-            core.tasks.spawn(tell_newcomer(core, contact), "tell withdrawals")
 
     def _is_cut(self, peer: PeerId) -> bool:
         member = self._core.members.all.get(peer)

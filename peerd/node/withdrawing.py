@@ -11,7 +11,7 @@ from loguru import logger
 
 from peerd.content.cid import Cid
 from peerd.errors import PeerdError
-from peerd.ids import Key
+from peerd.ids import Key, PeerId
 from peerd.kad.contact import Contact
 from peerd.node.asking import Asking
 from peerd.node.claims import claims_on, drop_name_claims, end_added
@@ -73,9 +73,12 @@ async def tell_withdrawals(core: Core) -> None:
         await core.store.drop_addition(cid)
 
 
-async def tell_newcomer(core: Core, contact: Contact) -> None:
-    """Tell a peer that came (back) what was withdrawn: it may have missed it."""
+async def tell_newcomer(core: Core, peer: PeerId) -> None:
+    """Tell a peer with which a session was begun anew what was withdrawn: it may have been away and missed it."""
     for cid, _ in await core.store.withdrawals(None, TOLD_ON_MEETING_MAX):
+        contact = core.members.contact(peer)
+        if contact is None:
+            return
         await _tell(core, [contact], cid, b"")
 
 

@@ -2,17 +2,24 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from peerd.content.cid import Cid
-from peerd.errors import NotFoundError, RefusedError
-from peerd.node.claims import claims_on
+from peerd.errors import NotFoundError, PeerdError, RefusedError
+from peerd.node.claims import claims_on, expire_claims, make_claim
+from peerd.node.collecting import LIFE_SLACK_S, collect_aged
+from peerd.node.maintaining import EXPIRY_INTERVAL_S
+from peerd.node.placing import content_of, place
+from peerd.node.providing import REPLICA, announce
 from peerd.node.results import PutOptions
+from peerd.node.withdrawing import Rechecking, tell_withdrawals
 from peerd.sim.host import Host
+from peerd.wire.frames import ClaimBody, HoldBody
 from peerd.wire.messages import Release
 
-from .hosts import World, add, contact_of, core, get, joined, key_of, put
+from .hosts import World, add, contact_of, core, eventually, get, joined, key_of, put, version
 
 CONTENT = bytes(range(256)) * 20
 OTHER = CONTENT[::-1]
@@ -35,6 +42,12 @@ async def named_by(host: Host, cid: bytes) -> list[bytes]:
 async def added_by(host: Host, cid: bytes) -> list[bytes]:
     """The peers for which a host keeps what they added."""
     return [held.claim.claimant for held in await claims_on(core(host), cid) if held.claim.key is None]
+
+
+async def removed(host: Host, name: str) -> None:
+    assert host.peer is not None
+    await host.peer.remove(name, PutOptions())
+    await asyncio.sleep(2)
 
 
 async def record_of(host: Host, name: str) -> bytes:
@@ -177,3 +190,179 @@ async def test_the_largest_number_of_copies_asked_for_wins(world: World) -> None
     await put(hosts[0], "b", CONTENT)
     roots = [await host.store.root(cid) for host in hosts]
     assert [root.copies for root in roots if root] == [5] * 5
+
+
+async def test_copies_wanted_shrink_again_when_the_claim_that_wanted_more_goes(world: World) -> None:
+    hosts = await joined(world, 5)
+    cid = cid_of(await put(hosts[0], "a", CONTENT, require=5))
+    await put(hosts[0], "b", CONTENT)
+    await removed(hosts[0], "a")
+    roots = [root for host in hosts if (root := await host.store.root(cid)) is not None]
+    assert {(root.class_, root.copies) for root in roots} <= {("replica", 3), ("cache", 0), ("cache", 3)}
+    assert [root.class_ for root in roots].count("replica") >= 3
+
+
+async def test_a_holder_that_was_away_ends_the_claims_of_versions_that_were_replaced_meanwhile(world: World) -> None:
+    hosts = await joined(world, 3)
+    cid = cid_of(await put(hosts[0], "a", CONTENT))
+    await hosts[2].crash(power=False)
+    await put(hosts[0], "a", OTHER)
+    await hosts[2].start()
+    assert await named_by(hosts[2], cid) == [key_of(hosts[2], "a")]
+
+    async def unclaimed() -> bool:
+        return await classes([hosts[2]], cid) == ["cache"]
+
+    await eventually(unclaimed, within_s=120)
+    assert await named_by(hosts[2], cid) == []
+
+
+async def test_a_holder_that_was_away_hears_what_an_adder_withdrew(world: World) -> None:
+    hosts = await joined(world, 3)
+    result = await add(hosts[0], CONTENT)
+    await hosts[2].crash(power=False)
+    assert hosts[0].peer is not None
+    await hosts[0].peer.remove(result.cid, PutOptions())
+    await hosts[2].start()
+
+    async def unclaimed() -> bool:
+        return await classes([hosts[2]], cid_of(result)) == ["cache"]
+
+    await eventually(unclaimed, within_s=120)
+
+
+async def test_what_was_withdrawn_is_told_again_where_a_copy_came_back_and_forgotten_after_the_grace(
+    world: World,
+) -> None:
+    hosts = await joined(world, 3)
+    result = await add(hosts[0], CONTENT)
+    cid = cid_of(result)
+    row = (await claims_on(core(hosts[1]), cid))[0].row
+    assert hosts[0].peer is not None
+    await hosts[0].peer.remove(result.cid, PutOptions())
+    root = await hosts[1].store.root(cid)
+    assert root is not None
+    await hosts[1].store.add_claim(cid, row)
+    await hosts[1].store.put_root(replace(root, class_="replica", copies=3))
+    await announce(core(hosts[1]), Cid.from_bytes(cid), REPLICA)
+    await tell_withdrawals(core(hosts[0]))
+    assert await classes([hosts[1]], cid) == ["cache"]
+    assert await hosts[0].store.addition(cid) is not None
+    await hosts[0].store.note_addition(cid, 0.0)
+    await tell_withdrawals(core(hosts[0]))
+    assert await hosts[0].store.addition(cid) is None
+
+
+async def test_what_is_added_again_after_it_was_withdrawn_stays(world: World) -> None:
+    hosts = await joined(world, 3)
+    result = await add(hosts[0], CONTENT)
+    assert hosts[0].peer is not None
+    await hosts[0].peer.remove(result.cid, PutOptions())
+    await add(hosts[0], CONTENT)
+    await tell_withdrawals(core(hosts[0]))
+    assert await classes(hosts, cid_of(result)) == ["replica"] * 3
+
+
+async def test_a_restored_copy_is_claimed_by_the_adder_and_not_by_who_restored_it(world: World) -> None:
+    hosts = await joined(world, 5)
+    cid = cid_of(await add(hosts[0], CONTENT))
+    holders = [host for host in hosts[1:] if await host.store.claims(cid)]
+    await holders[0].crash(power=False)
+
+    async def restored() -> bool:
+        claimed = [host for host in world.living if (root := await host.store.root(cid)) and root.class_ == "replica"]
+        return len(claimed) >= 3
+
+    await eventually(restored, within_s=300)
+    for host in world.living:
+        if await host.store.claims(cid):
+            assert await added_by(host, cid) == [hosts[0].identity.peer]
+
+
+async def test_a_stale_holder_cannot_hand_on_what_a_newer_version_has_ended(world: World) -> None:
+    hosts = await joined(world, 3)
+    cid = cid_of(await put(hosts[0], "a", CONTENT))
+    root = await hosts[1].store.root(cid)
+    assert root is not None
+    stale = await content_of(core(hosts[1]), root)
+    assert stale is not None
+    await put(hosts[0], "a", OTHER)
+    await asyncio.sleep(2)
+    placed = await place(core(hosts[1]), stale)
+    assert placed.holders in ([], [hosts[1].identity.peer])
+    assert await named_by(hosts[2], cid) == []
+
+
+async def test_the_claim_of_a_name_ends_with_the_names_life(world: World) -> None:
+    hosts = await joined(world, 3)
+    cid = cid_of(await put(hosts[0], "a", CONTENT, ttl_s=60))
+    assert await classes(hosts, cid) == ["replica"] * 3
+    await asyncio.sleep(60 + LIFE_SLACK_S + EXPIRY_INTERVAL_S + 2)
+    for host in hosts:
+        await collect_aged(core(host))
+    assert await classes(hosts, cid) == ["cache"] * 3
+
+
+async def test_a_claim_with_an_end_ends_also_where_the_record_is_not_kept(world: World) -> None:
+    (alone,) = await joined(world, 1)
+    cid = cid_of(await put(alone, "a", CONTENT, ttl_s=60))
+    await alone.store.drop_record(key_of(alone, "a"))
+    now = alone.clock.wall()
+    assert await expire_claims(core(alone), now + 59) == 0
+    assert await expire_claims(core(alone), now + 62) == 1
+    assert await classes([alone], cid) == ["cache"]
+
+
+async def test_a_holder_that_keeps_no_record_of_the_name_asks_whether_it_still_names_the_content(world: World) -> None:
+    hosts = await joined(world, 3)
+    cid = cid_of(await put(hosts[0], "a", CONTENT))
+    rows = await hosts[2].store.claims(cid)
+    root = await hosts[2].store.root(cid)
+    assert root is not None
+    await put(hosts[0], "a", OTHER)
+    await asyncio.sleep(2)
+    await hosts[2].store.add_claim(cid, rows[0])  # as if it had been away, and were none of the record's holders
+    await hosts[2].store.put_root(root)
+    await hosts[2].store.drop_record(key_of(hosts[2], "a"))
+    assert await Rechecking(core(hosts[2])).round() == 1
+    assert await named_by(hosts[2], cid) == []
+    assert await classes([hosts[2]], cid) == ["cache"]
+
+
+async def test_who_wins_a_tie_keeps_its_content_though_the_loser_came_first(world: World) -> None:
+    alice, bob = sorted(await joined(world, 2), key=lambda host: host.identity.peer)
+    cid = cid_of(await put(bob, "a", CONTENT))
+    held = (await claims_on(core(bob), cid))[0]
+    lost, won = [version(host, "a", held.claim.sequence, b"value") for host in (alice, bob)]
+    assert not held.claim.ended_by(lost)
+    assert held.claim.ended_by(won)
+    assert held.claim.ended_by(version(alice, "a", held.claim.sequence + 1, b"value"))
+    assert not held.claim.ended_by(version(alice, "b", held.claim.sequence + 1, b"value"))
+
+
+async def test_what_the_writer_keeps_beside_the_holders_copies_is_a_cached_copy_nothing_claims(world: World) -> None:
+    hosts = await joined(world, 6)
+    cids = [cid_of(await add(hosts[0], CONTENT + bytes([number]))) for number in range(8)]
+    beside = [cid for cid in cids if (await hosts[0].store.root(cid)).class_ == "cache"]  # type: ignore[union-attr]
+    assert beside
+    for cid in beside:
+        assert await hosts[0].store.claims(cid) == []
+        root = await hosts[0].store.root(cid)
+        assert root is not None
+        assert root.copies == 3
+    assert hosts[0].peer is not None
+    await hosts[0].store.evict_cache(10**9)
+    await hosts[0].peer.remove(Cid.from_bytes(beside[0]).text, PutOptions())
+    assert [root.class_ for host in hosts if (root := await host.store.root(beside[0]))] == ["cache"] * 3
+
+
+async def test_a_hold_that_fails_leaves_no_claim(world: World) -> None:
+    alice, bob = await joined(world, 2)
+    claim = make_claim(
+        core(alice), Cid.from_bytes(b"\x01\x55\x12\x20" + bytes(32)), key=None, sequence=0, copies=3, name=""
+    )
+    body = HoldBody(claim.claim.root, 0, 5, [ClaimBody(claim.statement, None)])
+    connection = await core(alice).bulk.get(contact_of(bob))
+    with pytest.raises(PeerdError):
+        await connection.hold(body)
+    assert await bob.store.claims(claim.claim.root) == []
