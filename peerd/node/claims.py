@@ -7,6 +7,7 @@ copy: class cache, 0 copies wanted. It goes first when room is needed, and by it
 Claims and class of one root change under its lock, so that a claim that comes while another ends is never overlooked.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -45,7 +46,7 @@ class Held:
             return _ADDED + self.claim.claimant + self.statement
         if self.ends is None:
             return _NAME + self.claim.key + self.statement
-        return _MORTAL + self.claim.key + int(self.ends).to_bytes(_END_BYTES, "big") + self.statement
+        return _MORTAL + self.claim.key + math.ceil(self.ends).to_bytes(_END_BYTES, "big") + self.statement
 
 
 def read_row(row: bytes) -> Held | None:

@@ -7,7 +7,7 @@ import dataclasses
 from collections import OrderedDict
 
 from peerd.ids import Key, NodeId, distance, name_key, node_id
-from peerd.node.claims import read_name_claim
+from peerd.node.claims import read_row
 from peerd.node.core import RECORD_HOLDERS
 from peerd.records.record import read_record
 from peerd.sim.host import Host
@@ -128,9 +128,12 @@ class Checks:
         held = {self._key(name): name for name in self._requests.ledger.names.values()}
         for root in await host.store.roots(None, len(held) * 100 + 100):
             for claim in await host.store.claims(root.cid):
-                key, sequence = read_name_claim(claim) or (Key(b""), 0)
+                row = read_row(claim)
+                if row is None or row.claim.key not in held:
+                    continue
+                key = Key(row.claim.key)
                 record = self.held(host, key)
-                if key in held and record is not None and record.deleted and sequence < record.sequence:
+                if record is not None and record.deleted and row.claim.sequence < record.sequence:
                     self._tell(f"{host.name} keeps content for {held[key].name}, which was deleted")
 
     # Looking.

@@ -109,7 +109,7 @@ def test_a_copy_that_outlives_its_record_is_seen(simulate, monkeypatch):
     async def deaf(*_):
         return None
 
-    monkeypatch.setattr(claims, "drop_name_claims", deaf)
+    monkeypatch.setattr(claims, "drop_claims", deaf)
     report = simulate(peers=2, step=[JOIN, {**PUT, "value_bytes": 5000}, REMOVE], expect=AGREE)
     assert "keeps content for key-0, which was deleted" in _told(report)
 
