@@ -12,7 +12,7 @@ from loguru import logger
 
 from peerd.ids import Key
 from peerd.io.store.interface import Root
-from peerd.node.claims import expire_claims, record_changed
+from peerd.node.claims import expire_claims
 from peerd.node.core import Core
 from peerd.node.holding import floor_of, lay_floor, left_s
 from peerd.node.results import Collected

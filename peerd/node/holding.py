@@ -9,10 +9,10 @@ from peerd.content.block import raw_block
 from peerd.errors import StoreError, WireError
 from peerd.ids import Key, PeerId
 from peerd.io.store.interface import MISS, Floor, RecordRow
-from peerd.node.core import Core
-from peerd.records.floor import ABOVE, BELOW, NOTHING, OVER, FloorVersion
 from peerd.node.claims import record_changed
+from peerd.node.core import Core
 from peerd.records.claim import content_of
+from peerd.records.floor import ABOVE, BELOW, NOTHING, OVER, FloorVersion
 from peerd.records.receipt import OF_RECORD, RECEIPT_LIFE_S, Receipt, receipts
 from peerd.records.record import DIRECTORY, FILE, INLINE, Record, read_record, verify_record
 from peerd.wire.limits import SEQUENCE_JUMP_MAX, SEQUENCE_MAX

@@ -27,8 +27,8 @@ from peerd.logs import short
 from peerd.node import auditing, listing, results, showing
 from peerd.node.blocks import Intake, Room
 from peerd.node.bulk import BulkPool
-from peerd.node.collecting import collect
 from peerd.node.claims import pin_root, unpin_root
+from peerd.node.collecting import collect
 from peerd.node.core import Core
 from peerd.node.endpoint import Endpoint
 from peerd.node.events import Event, Events

@@ -14,8 +14,8 @@ from peerd.identity import SIGNATURE_BYTES, Identity
 from peerd.ids import name_key, network_digest, network_id, node_id, peer_id_text
 from peerd.io.tls import certificate_of
 from peerd.kad.contact import Contact, pack_contacts
-from peerd.records.floor import PackedFloor, pack_floors, pack_version
 from peerd.records.claim import Claim, claims
+from peerd.records.floor import PackedFloor, pack_floors, pack_version
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.provider import CACHE, GONE, REPLICA, Provider, providers
 from peerd.records.receipt import OF_CONTENT, OF_RECORD, Receipt, receipts
