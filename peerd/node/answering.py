@@ -39,7 +39,7 @@ async def known_of(core: Core, key: Key) -> AuditedBody | None:
     """Return what this peer has under a key."""
     here = await standing(core, key)
     if here.floor is not None:
-        return AuditedBody(here.floor.sequence, here.floor.writer, here.floor.nonce, bytes(DIGEST_BYTES), FLOOR)
+        return AuditedBody(here.floor.sequence, here.floor.writer, here.floor.nonce, b"", FLOOR)
     return audited(here.record) if here.record is not None else None
 
 

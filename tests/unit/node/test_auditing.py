@@ -9,9 +9,10 @@ import pytest
 from peerd.content.cid import Cid
 from peerd.errors import NotFoundError, UnreachableError, UsageError, WireError
 from peerd.ids import peer_id_text
+from peerd.io.store.interface import Floor
 from peerd.node import auditing
 from peerd.node.answering import answer, known_of
-from peerd.node.holding import keep_record
+from peerd.node.holding import keep_record, row_of
 from peerd.node.results import Audit, AuditedKey, PutOptions
 from peerd.records.record import make_record, read_record
 from peerd.records.version import version_text
@@ -119,6 +120,32 @@ async def test_a_deleted_key_is_told_as_such_and_who_still_has_a_value_differs(w
     await forget(hosts[2], "k")
     await keep_record(core(hosts[2]), read_record(old), None)
     assert (await one(hosts[1], "k")).differing == ids(hosts[2])
+
+
+async def test_a_floor_is_the_tombstone_that_it_stands_for_and_above_an_older_value(world: World) -> None:
+    hosts = await joined(world, 3)
+    await put(hosts[0], "k", b"value")
+    await asyncio.sleep(1)
+    old = await hosts[2].store.record(key_of(hosts[0], "k"))
+    assert old is not None and hosts[0].peer is not None
+    await hosts[0].peer.remove("k", PutOptions())
+    await asyncio.sleep(1)
+    key = key_of(hosts[0], "k")
+    tombstone = await hosts[1].store.record(key)
+    assert tombstone is not None
+    body = read_record(tombstone).body
+    await hosts[1].store.put_floor(key, Floor(body.sequence, body.writer, body.nonce))
+    told = await one(hosts[0], "k")
+    assert (told.deleted, told.holders, told.divergent) == (True, ids(*hosts), False)
+    for host in hosts[::2]:
+        await host.store.put_floor(key, Floor(body.sequence, body.writer, body.nonce))
+    await hosts[2].store.drop_floor(key)
+    # Where only floors say so, who has nothing agrees with them; who has the old value does not.
+    assert not (await one(hosts[0], "k")).divergent
+    record = read_record(old)
+    row = row_of(core(hosts[2]), record, None)
+    await hosts[2].store.put_record(key, old, row=row)
+    assert (await one(hosts[0], "k")).differing == ids(hosts[2])
 
 
 async def test_a_key_that_nobody_has_is_not_found_and_content_is_no_key(world: World) -> None:
