@@ -19,6 +19,8 @@ PEERS ?= 1000
 SEED ?= 1
 SEEDS ?= 20
 SOAK_PEERS ?= 200
+KILLS ?= 1000
+CUTS ?= 100
 TESTS ?= tests
 WORKERS ?= 2
 
@@ -64,9 +66,11 @@ bench: $(INSTALLED_BENCH)  ## beside the kademlia package, libtorrent and OpenDH
 sim: $(INSTALLED)  ## PEERS simulated peers from SEED
 	@$(BIN)/peerd sim --peers $(PEERS) --seed $(SEED)
 
-soak: $(INSTALLED)  ## the simulator over SEEDS seeds from SEED on, until one fails
+soak: $(INSTALLED)  ## the simulator over SEEDS seeds from SEED on, then KILLS kills and CUTS power cuts of a daemon
 	@for ((seed = $(SEED); seed < $(SEED) + $(SEEDS); seed++)); do \
 		$(BIN)/peerd sim --peers $(SOAK_PEERS) --seed $$seed || { echo "make: seed $$seed fails" >&2; exit 1; }; done
+	@$(BIN)/python -m tests.soak kill --rounds $(KILLS)
+	@$(BIN)/python -m tests.soak power --cuts $(CUTS)
 
 format: $(INSTALLED)  ## write the code in the project's form
 	@$(BIN)/ruff format --quiet .

@@ -11,7 +11,7 @@ import shutil
 import signal
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from loguru import logger
@@ -20,11 +20,11 @@ from peerd import logs
 from peerd.api.listen import listen_all
 from peerd.api.server import ApiServer, Places
 from peerd.config import HostPort, Settings, is_open, read_network_key
-from peerd.errors import UsageError
+from peerd.errors import NoRoomError, UsageError
 from peerd.identity import ED25519, SEED_BYTES, Identity
 from peerd.ids import NetworkId, PeerId, network_id
 from peerd.io import tls, udp
-from peerd.io.datadir import TOKEN_NAME, DataDirectory, load_or_create_secret
+from peerd.io.datadir import TOKEN_NAME, DataDirectory, KnownStore, load_or_create_secret
 from peerd.io.environment import Environment, Stream, StreamListener
 from peerd.io.interfaces import choose, read_interfaces
 from peerd.io.store.interface import Store
@@ -99,11 +99,10 @@ async def _start(settings: Settings, settings_file: Path | None, stack: AsyncExi
     for each in listening:
         stack.callback(each.remove)
     data = stack.enter_context(DataDirectory.open(settings.data))
-    seed = _identity(data)
-    token = data.token(system_entropy)
     clock = SystemClock()
-    store = await _open_store(settings, data.path, clock)
+    seed, store = await _open_data(settings, data, clock)
     stack.push_async_callback(store.close)
+    token = data.token(system_entropy)
     peer = await stack.enter_async_context(_running(settings, network, seed, bound=bound, store=store, clock=clock))
     places = Places(
         data=str(data.path),
@@ -139,9 +138,33 @@ def _identity(data: DataDirectory) -> bytes:
     return seed
 
 
-async def _open_store(settings: Settings, data: Path, clock: SystemClock) -> Store:
-    quota = settings.quota_of(shutil.disk_usage(data).total)
-    return await SqliteStore.open(data / STORE_NAME, quota, system_entropy, clock)
+async def _open_data(settings: Settings, data: DataDirectory, clock: SystemClock) -> tuple[bytes, SqliteStore]:
+    """Return the seed of this peer's key, and its store.
+
+    The store is made before the identity: so a peer with an identity has had a store, and where it lacks, or is older
+    than it was, that is a fault and never a reason to believe that there is nothing.
+    """
+    known = None
+    if (data.path / IDENTITY_NAME).exists():
+        _identity(data)
+        known = data.known_store()
+    quota = settings.quota_of(shutil.disk_usage(data.path).total)
+    store = await SqliteStore.open(
+        data.path / STORE_NAME,
+        quota,
+        system_entropy,
+        clock,
+        known=known,
+        check_interval_s=settings.disk_check_interval_s,
+    )
+    try:
+        seed = _identity(data)
+        with suppress(NoRoomError):  # the last note does nearly as well
+            data.note_store(KnownStore(store.store_id, store.run))
+    except BaseException:
+        await store.close()
+        raise
+    return seed, store
 
 
 @asynccontextmanager
@@ -159,6 +182,7 @@ async def _running(
     )
     peer = Peer(settings, Identity(ED25519.signing_key(seed), network, ED25519), environment, store)
     await peer.start()
+    peer.watch()
     port = peer.addresses[0][1]
     only = _only_address(settings)
     chosen = [] if only else choose(read_interfaces(), settings.interfaces)
@@ -222,8 +246,7 @@ async def open_peer(settings: Settings, *, memory: bool = False) -> AsyncIterato
             store = MemoryStore(settings.quota_bytes or MEMORY_QUOTA_BYTES, system_entropy, clock)
         else:
             data = stack.enter_context(DataDirectory.open(settings.data))
-            seed = _identity(data)
-            store = await _open_store(settings, data.path, clock)
+            seed, store = await _open_data(settings, data, clock)
         stack.push_async_callback(store.close)
         peer = await stack.enter_async_context(_running(settings, network, seed, bound=bound, store=store, clock=clock))
         await _discover(settings, peer, stack)

@@ -86,6 +86,10 @@ class StoreError(LocalError):
     http_status = 500
 
 
+class DamagedError(StoreError):
+    """What is here is not what was kept: it is as if it were not here, and never shown."""
+
+
 # The overlay's answers.
 class NotFoundError(PeerdError):
     """A majority of the key's holders said that there is nothing."""

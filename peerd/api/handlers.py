@@ -183,6 +183,8 @@ async def ready(exchange: Exchange) -> web.StreamResponse:
             await exchange.peer.status()
     except TimeoutError:
         raise UnavailableError("the peer does not answer") from None
+    if exchange.peer.unready is not None:
+        raise UnavailableError(f"the peer can keep nothing now: {exchange.peer.unready}")
     return json_response(Health(status="ready"))
 
 

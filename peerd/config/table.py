@@ -113,6 +113,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     scrub_interval_s: Annotated[
         float, About("time in which everything kept is re-hashed once", least=0.1, most=10 * YEAR_S)
     ] = 30 * DAY_S
+    disk_check_interval_s: Annotated[
+        float, About("how often it is checked, by a small synced write, that the disk works", least=0.1, most=3600)
+    ] = 2.0
 
     # Keeping the overlay whole
     members_max: Annotated[

@@ -12,6 +12,7 @@ import stat
 import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,10 +26,25 @@ TOKEN_NAME = "token"  # noqa: S105  a file's name
 TOKEN_BYTES = 32
 SECRET_MAX_BYTES = 64 * 1024
 
+KNOWN_STORE_NAME = "store-seen"
+
 _LOCK_NAME = "lock"
+_ID_BYTES = 16
 _OTHERS = 0o077
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FULLSYNC = getattr(fcntl, "F_FULLFSYNC", None)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownStore:
+    """What is noted of a peer's store beside it: its id (empty where nothing was noted) and its last run."""
+
+    store_id: bytes = b""
+    run: int = 0
+
+    def is_newer_than(self, store_id: bytes, run: int) -> bool:
+        """Say whether a store that is found is not the one that was left, but an older copy or another's."""
+        return bool(self.store_id) and (self.store_id != store_id or self.run > run)
 
 
 class DirectoryLock:
@@ -96,6 +112,19 @@ class DataDirectory:
                 f"{self.path / TOKEN_NAME} does not hold a token", hint="delete it: the next start makes a new one"
             )
         return text
+
+    def known_store(self) -> KnownStore:
+        """Return what `note_store` noted last; nothing where it was not or cannot be read."""
+        try:
+            store_id, run = (self.path / KNOWN_STORE_NAME).read_text(encoding="ascii").split()
+            noted = KnownStore(bytes.fromhex(store_id), int(run))
+        except (OSError, ValueError):
+            return KnownStore()
+        return noted if len(noted.store_id) == _ID_BYTES else KnownStore()
+
+    def note_store(self, known: KnownStore) -> None:
+        """Note which store is this peer's, and in which run, so that a restored one is known for what it is."""
+        write_file(self.path / KNOWN_STORE_NAME, f"{known.store_id.hex()} {known.run}\n".encode())
 
     def close(self) -> None:
         """Let the directory go."""

@@ -12,7 +12,7 @@ from loguru import logger
 
 from peerd.content.block import check
 from peerd.content.cid import Cid
-from peerd.errors import IntegrityError, PeerdError, TimedOutError, UnreachableError, WireError
+from peerd.errors import IntegrityError, PeerdError, StoreError, TimedOutError, UnreachableError, WireError
 from peerd.ids import PeerId
 from peerd.kad.contact import Contact
 from peerd.logs import short
@@ -75,7 +75,7 @@ class Fetcher:
 
         Raises TimedOutError where none of the sources has it now, IntegrityError where all that had it lied.
         """
-        data = await self._core.store.block(cid)
+        data = await self._here(cid)
         if data is not None:
             self.from_local_count += 1
             return data
@@ -101,6 +101,14 @@ class Fetcher:
                     del self._futures[raw]
         self.from_peers_count += 1
         return data
+
+    async def _here(self, cid: Cid) -> bytes | None:
+        """Return a block that is kept here; where our disk cannot say, others are asked."""
+        try:
+            return await self._core.store.block(cid)
+        except StoreError as error:
+            logger.warning("a block cannot be read here", reason=str(error))
+            return None
 
     async def _find(self) -> None:
         try:

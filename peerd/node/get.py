@@ -3,13 +3,16 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
+
+from loguru import logger
 
 from peerd.content.block import Block
 from peerd.content.cid import Cid
 from peerd.content.read import DirectoryReader, Entry, FileReader, decode
-from peerd.errors import IntegrityError, NotFoundError, PeerdError, TimedOutError, UsageError, WireError
+from peerd.errors import IntegrityError, NotFoundError, PeerdError, StoreError, TimedOutError, UsageError, WireError
 from peerd.ids import peer_id_text
 from peerd.io.store.bounds import RootClass
 from peerd.io.store.interface import Root, RootKind
@@ -118,7 +121,7 @@ async def _open_record(
     inline = record.body.value if record.body.kind == INLINE else None
     source = "local" if local else "peer"
     if inline is None:
-        held = await core.store.root(raw)
+        held = await _root_here(core, raw)
         if held is not None and held.complete:
             source = "cache" if held.class_ == "cache" else "local"
     elif await _is_holder(core, record):
@@ -138,12 +141,24 @@ async def _open_record(
 
 
 async def _is_holder(core: Core, record: Record) -> bool:
-    return await core.store.record(record.key) == record.raw
+    try:
+        return await core.store.record(record.key) == record.raw
+    except StoreError:
+        return False
+
+
+async def _root_here(core: Core, raw: bytes) -> Root | None:
+    """Return what is known here of some content; a disk of ours that fails is no reason not to ask the others."""
+    try:
+        return await core.store.root(raw)
+    except StoreError as error:
+        logger.warning("content cannot be looked up here", reason=str(error))
+        return None
 
 
 async def _open_cid(core: Core, root: Cid, options: GetOptions, started: float) -> Opened:
     raw = root.to_bytes()
-    held = await core.store.root(raw)
+    held = await _root_here(core, raw)
     inline = None if held is not None else await inline_value(core, raw)
     source, first = "local", None
     if held is not None and held.complete:
@@ -226,11 +241,14 @@ class Source:
         try:
             await self._fetcher.__aexit__(None)
             if kind is None and self._keep_whole and self._completed:
-                await self._kept()
+                # What was delivered is delivered, whatever becomes of our copy.
+                with suppress(PeerdError):
+                    await self._kept()
             await self._writer.close()
         finally:
             self._coming_in.__exit__(None, None, None)
-        self._core.store.touch_root(self._root.to_bytes(), self._core.store.now_s())
+        with suppress(StoreError):
+            self._core.store.touch_root(self._root.to_bytes(), self._core.store.now_s())
 
     async def first(self) -> bytes | None:
         """Return the root block where it was fetched before this read, and keep it."""

@@ -5,8 +5,10 @@ One path for records that others send, that we wrote ourselves, and that a read 
 
 from dataclasses import dataclass, replace
 
+from loguru import logger
+
 from peerd.content.block import raw_block
-from peerd.errors import StoreError, WireError
+from peerd.errors import DamagedError, StoreError, WireError
 from peerd.ids import Key, PeerId
 from peerd.io.store.interface import MISS, Floor, RecordRow
 from peerd.node.claims import record_changed
@@ -116,7 +118,7 @@ async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -
     """As `keep_record`; returns None where the sequence is more than `reach` above what is here."""
     lost: Record | None = None
     async with core.locks.hold(record.key):
-        raw = await core.store.record(record.key)
+        raw = await _whole_record(core, record.key)
         present = read_record(raw) if raw is not None else None
         if present is not None and present.version > record.version:
             return await _outdone(core, present, record)
@@ -138,6 +140,14 @@ async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -
             if present is not None and content_of(present) is not None:
                 core.tasks.spawn(record_changed(core, present, record), "end claims")
     return Kept(record_receipt(core, record), lost)
+
+
+async def _whole_record(core: Core, key: Key) -> bytes | None:
+    """Return the record kept here; none where it is damaged, so that a whole one takes its place."""
+    try:
+        return await core.store.record(key)
+    except DamagedError:
+        return None
 
 
 async def _outdone(core: Core, present: Record, record: Record) -> Outdone:
@@ -223,6 +233,15 @@ async def mend_life(core: Core, record: Record, life_s: int) -> None:
             if entry.row.version == record.version[:3]:
                 row = replace(entry.row, expires=core.store.now_s() + life_s)
                 await core.store.put_record(record.key, record.raw, row=row, only_if=record.raw)
+
+
+async def readable(core: Core, key: Key) -> tuple[Standing, bool]:
+    """Return `standing` and True, or nothing and False where our disk cannot say: then we are as one that is silent."""
+    try:
+        return await standing(core, key), True
+    except StoreError as error:
+        logger.warning("a record cannot be read here", reason=str(error))
+        return Standing(None, None), False
 
 
 async def left_s(core: Core, record: Record) -> int | None:

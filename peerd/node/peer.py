@@ -10,7 +10,7 @@
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 
 from loguru import logger
@@ -46,6 +46,7 @@ from peerd.node.safety import Counting, may_fail, sentence
 from peerd.node.scrubbing import verify
 from peerd.node.tasks import Tasks
 from peerd.node.tombstones import Tombstones
+from peerd.node.watching import Watching
 from peerd.node.withdrawing import tell_newcomer
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.statement import Verifier
@@ -87,7 +88,8 @@ class Peer:
         self._counting = Counting(self._core, self._maintaining.restoring.living, compare=self._members_changed)
         self._datagrams: Datagrams | None = None
         self._started_at = 0.0
-        self.watched: list[Callable[[], str | None]] = []
+        self._watching = Watching(self._core)
+        self.watched = self._watching.watched
         """Each says why something outside this peer does not work as it should, None while it does."""
 
     # Life.
@@ -307,7 +309,7 @@ class Peer:
     async def status(self) -> results.Status:
         """Return how the daemon is."""
         core = self._core
-        usage = await core.store.usage()
+        usage = await self._watching.usage()
         rejected = core.endpoint.counts.rejected + core.counts.rejected
         safety = await self._counting.safety()
         missing = len(core.missing_since)
@@ -344,7 +346,16 @@ class Peer:
     @property
     def degraded(self) -> Sequence[str]:
         """Return why something does not work as it should; empty where all is well."""
-        return [reason for reason in (watch() for watch in self.watched) if reason is not None]
+        return self._watching.reasons
+
+    @property
+    def unready(self) -> str | None:
+        """Return why this peer can keep nothing now; None where it can."""
+        return self._watching.unready
+
+    def watch(self) -> None:
+        """Tell by events and in the log when something begins and ends not to work as it should."""
+        self._tasks.spawn(self._watching.run(), "watch")
 
     # What the parts tell us.
 

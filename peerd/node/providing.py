@@ -1,6 +1,7 @@
 """Who has content: signed provider records, told to the peers nearest to the root, and found there again."""
 
 from collections.abc import Container
+from contextlib import suppress
 from dataclasses import dataclass
 
 from peerd.content.cid import Cid
@@ -66,8 +67,9 @@ async def announce(core: Core, root: Cid, kind: int, *, told: Container[PeerId] 
 async def find_providers(core: Core, root: Cid, *, enough: int | None = None) -> Found:
     """Ask the peers nearest to `root` who has it; with `enough`, return as soon as so many are known."""
     found = Found({}, {}, set())
-    for raw in await core.store.providers(Key(root.digest), core.store.now_s()):
-        _note(core, found, root, raw)
+    with suppress(StoreError):  # where our disk fails the others say who has it
+        for raw in await core.store.providers(Key(root.digest), core.store.now_s()):
+            _note(core, found, root, raw)
     found.providers.pop(core.peer, None)  # what we have we know better
     holders = await holders_of(core, root.digest, RECORD_HOLDERS)
     if holders.ours:

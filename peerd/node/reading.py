@@ -4,7 +4,7 @@ A quorum read has a majority hold the newest version before it returns (Attiya, 
 that were stale or empty. Not here: what a record names (get), writing new versions (writing).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loguru import logger
 
@@ -57,7 +57,7 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
 
     Raises TimedOutError where too few holders answered to know.
     """
-    here = await holding.standing(core, key)
+    here, known = await holding.readable(core, key)
     own = here.record
     if consistency == "one":
         if own is not None:
@@ -65,6 +65,10 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
         if not core.members.complete:
             return await _search_one(core, key, timeout_s)
     holders = await holders_of(core, key)
+    if not known:
+        if not holders.contacts and not holders.doubtful:
+            raise StoreError("this peer cannot read its disk, and there is nobody else to ask")
+        holders = replace(holders, ours=False)  # as one that is silent: what others say counts
     return await _Read(
         core, key, here, holders, one=consistency == "one", timeout_s=timeout_s, for_write=for_write
     ).run()

@@ -106,12 +106,16 @@ class Responder:
         return self._value(peer, request, raw, None)
 
     async def _find_value_later(self, peer: PeerId, request: messages.FindValue) -> Reply:
-        here = await holding.standing(self._core, Key(request.key))
-        record = here.record
+        try:
+            here = await holding.standing(self._core, Key(request.key))
+            record = here.record
+            left_s = await holding.left_s(self._core, record) if record is not None else None
+        except StoreError:
+            return Refused(request.rid, REFUSED_STORE)
         if record is None:
             floor = pack_version(here.floor.version) if here.floor is not None else b""
             return self._value(peer, request, b"", None, floor)
-        return self._value(peer, request, record.raw, await holding.left_s(self._core, record) or None)
+        return self._value(peer, request, record.raw, left_s or None)
 
     def _value(
         self, peer: PeerId, request: messages.FindValue, raw: bytes, left_s: int | None, floor: bytes = b""

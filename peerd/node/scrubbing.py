@@ -25,6 +25,7 @@ from peerd.node.results import Verified
 from peerd.records.record import verify_record
 
 PAGE = 64
+DAMAGED_AT_ONCE = 1_024
 # However much there is to read and however short the interval: never more than one root in this time.
 PAUSE_MIN_S = 0.05
 REREAD_TIMEOUT_S = 10.0
@@ -41,16 +42,22 @@ class Scrubbed:
 
 
 async def scrub(core: Core) -> None:
-    """Go round all roots for ever, each once in `scrub_interval_s`."""
+    """Go round all roots for ever, each once in `scrub_interval_s`, and then all records."""
     after: bytes | None = None
+    pause_s = core.settings.scrub_interval_s
     while True:
-        kept = max(1, (await core.store.usage()).blobs)
-        await asyncio.sleep(max(PAUSE_MIN_S, core.settings.scrub_interval_s / kept))
-        roots = await core.store.roots(after, 1)
-        after = roots[0].cid if roots else None
-        for root in roots:
-            if root.complete:
-                await _scrub_safely(core, root, Scrubbed())
+        await asyncio.sleep(max(PAUSE_MIN_S, pause_s))
+        try:
+            pause_s = core.settings.scrub_interval_s / max(1, (await core.store.usage()).blobs)
+            roots = await core.store.roots(after, 1)
+            after = roots[0].cid if roots else None
+            for root in roots:
+                if root.complete:
+                    await _scrub_safely(core, root, Scrubbed())
+            if after is None:
+                await _mend_records(core, Scrubbed())
+        except (NoRoomError, StoreError) as error:
+            logger.warning("what is kept could not be checked for now", reason=str(error))
 
 
 async def verify(core: Core) -> Verified:
@@ -151,14 +158,27 @@ async def _verify_records(core: Core, found: Scrubbed) -> int:
             else:
                 if record.key == key:
                     continue
-            found.damaged += 1
-            if await _read_again(core, key):
-                found.mended += 1
-            else:
-                found.lost += 1
+            await _mend_record(core, key, found)
             await asyncio.sleep(0)
         after = page[-1][0]
-    return count
+    return count + await _mend_records(core, found)
+
+
+async def _mend_records(core: Core, found: Scrubbed) -> int:
+    """Read again the records whose bytes the disk has changed; returns how many there were."""
+    damaged = await core.store.damaged_records(DAMAGED_AT_ONCE)
+    for key in damaged:
+        logger.warning("a record is damaged here", key=key.hex()[:10], reason="checksum")
+        await _mend_record(core, key, found)
+    return len(damaged)
+
+
+async def _mend_record(core: Core, key: Key, found: Scrubbed) -> None:
+    found.damaged += 1
+    if await _read_again(core, key):
+        found.mended += 1
+    else:
+        found.lost += 1
 
 
 async def _read_again(core: Core, key: Key) -> bool:

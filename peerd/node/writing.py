@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from peerd.errors import ConflictError, NoRoomError, RefusedError, TimedOutError, WireError
+from loguru import logger
+
+from peerd.errors import ConflictError, NoRoomError, RefusedError, StoreError, TimedOutError, WireError
 from peerd.ids import Key, PeerId
 from peerd.kad.contact import Contact
 from peerd.node import holding
@@ -64,7 +66,7 @@ async def write(
             core, key, name, consistency=consistency, timeout_s=timeout_s, existing=only_existing
         )
         for _ in range(ATTEMPTS_MAX):
-            sequence = await core.store.reserve_sequence(key, min(known + 1, SEQUENCE_MAX))
+            sequence = await _reserve(core, key, min(known + 1, SEQUENCE_MAX))
             record = make_record(
                 core.identity,
                 RecordBody(
@@ -101,7 +103,19 @@ async def write(
 async def draft_sequence(core: Core, key: Key, *, consistency: str, timeout_s: float) -> int:
     """Return a sequence above all that the holders know, by which the content of a coming version is claimed."""
     _, known = await _newest(core, key, "", consistency=consistency, timeout_s=timeout_s, existing=False)
-    return await core.store.reserve_sequence(key, min(known + 1, SEQUENCE_MAX))
+    return await _reserve(core, key, min(known + 1, SEQUENCE_MAX))
+
+
+async def _reserve(core: Core, key: Key, at_least: int) -> int:
+    """Return a sequence that this peer has not used; where its disk is full or fails, what the holders say must do.
+
+    Two versions of one writer with one sequence, if it comes to that, still differ in their nonces.
+    """
+    try:
+        return await core.store.reserve_sequence(key, at_least)
+    except (NoRoomError, StoreError) as error:
+        logger.warning("a sequence could not be noted", reason=str(error))
+        return at_least
 
 
 async def _newest(
@@ -158,6 +172,7 @@ class _Write:
         self.newer: Record | None = None
         self.refused_room = False
         self.refused_floor = 0
+        self.refused_here: NoRoomError | StoreError | None = None
         self.replaced: set[PeerId] = set()
 
     async def run(self) -> "Written | Record | None":
@@ -180,6 +195,8 @@ class _Write:
                 raise NoRoomError(
                     "the peers that should keep it have no room", hint="free some, or raise --quota on them"
                 )
+            if isinstance(self.refused_here, StoreError) and not self.quorum.receipts and self.wanted == 1:
+                raise self.refused_here
             if not self.quorum.receipts:
                 raise TimedOutError("no majority of the key's holders acknowledged it in time")
         holders = list(self.quorum.receipts)
@@ -202,8 +219,10 @@ class _Write:
     async def _keep_here(self) -> None:
         try:
             outcome = await holding.keep_record(self.core, self.record, self.ttl_s)
-        except NoRoomError:
-            self.refused_room = True
+        except (NoRoomError, StoreError) as error:
+            logger.warning("this peer could not keep what it should hold", reason=str(error))
+            self.refused_room = self.refused_room or isinstance(error, NoRoomError)
+            self.refused_here = error
             self.quorum.on_left_out(self.core.peer)
             return
         if isinstance(outcome, Over):

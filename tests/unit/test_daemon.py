@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import random
+import shutil
 import signal
 import socket
 import tarfile
@@ -16,7 +17,7 @@ import pytest
 from peerd.config import HostPort, Settings
 from peerd.config.address import parse_api_address
 from peerd.daemon import open_peer, run
-from peerd.errors import PeerdError, UsageError
+from peerd.errors import PeerdError, StoreError, UsageError
 from peerd.node.peer import Peer
 from peerd.node.results import GetOptions, PutOptions
 
@@ -144,6 +145,79 @@ async def test_a_damaged_identity_is_told_and_left_alone(tmp_path: Path) -> None
         async with open_peer(settings(tmp_path)):
             pass
     assert identity.read_bytes() == b"short"
+
+
+def everything_in(path: Path) -> list[str]:
+    return sorted(str(each.relative_to(path)) for each in path.rglob("*"))
+
+
+async def test_an_identity_without_its_store_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    async with open_peer(settings(tmp_path)) as peer:
+        before = peer.id_text
+    (tmp_path / "data" / "store").rename(tmp_path / "away")
+    found = everything_in(tmp_path)
+
+    with pytest.raises(UsageError, match="the store of this peer is gone") as caught:
+        async with open_peer(settings(tmp_path)):
+            pass
+
+    assert "to begin anew" in (caught.value.hint or "")
+    assert everything_in(tmp_path) == found
+    (tmp_path / "away").rename(tmp_path / "data" / "store")
+    async with open_peer(settings(tmp_path)) as peer:
+        assert peer.id_text == before
+
+
+async def test_a_start_broken_off_before_the_identity_was_made_is_begun_again(tmp_path: Path) -> None:
+    async with open_peer(settings(tmp_path)):
+        pass
+    for name in ("identity.key", "store-seen"):
+        (tmp_path / "data" / name).unlink()
+
+    async with open_peer(settings(tmp_path)) as peer:
+        await put(peer, "a", b"hello")
+
+
+async def test_a_store_copied_back_from_a_backup_is_known_for_it(tmp_path: Path) -> None:
+    async with open_peer(settings(tmp_path)) as peer:
+        first = peer._core.store.store_id
+        await put(peer, "a", b"old")
+    shutil.copytree(tmp_path / "data" / "store", tmp_path / "backup")
+    async with open_peer(settings(tmp_path)) as peer:
+        assert not peer._core.store.restored
+        assert peer._core.store.store_id == first
+    shutil.rmtree(tmp_path / "data" / "store")
+    shutil.copytree(tmp_path / "backup", tmp_path / "data" / "store")
+
+    async with open_peer(settings(tmp_path)) as peer:
+        assert peer._core.store.restored
+        assert peer._core.store.store_id != first
+        assert await get(peer, "a") == b"old"
+    async with open_peer(settings(tmp_path)) as peer:
+        assert not peer._core.store.restored
+
+
+async def test_a_sick_disk_is_told_in_the_status_by_events_and_to_who_asks_whether_it_is_ready(tmp_path: Path) -> None:
+    async with open_peer(settings(tmp_path), memory=True) as peer, asyncio.timeout(20):
+        events, health = peer.events(), peer._core.store.health
+        await put(peer, "a", b"hello")
+        health.distrust("sync", "syncing failed")
+        while (event := await anext(events)).kind != "degraded":
+            pass
+        assert event.fields == {"reasons": ["syncing failed"]}
+        status = await peer.status()
+        assert (status.degraded, status.health) == (["syncing failed"], "degraded: syncing failed")
+        assert peer.unready == "syncing failed"
+        assert await get(peer, "a") == b"hello"
+        with pytest.raises(StoreError, match="syncing failed"):
+            await put(peer, "b", b"hello")
+
+        health.restore_trust(health.failures)
+        while (event := await anext(events)).kind != "recovered":
+            pass
+        assert (await peer.status()).degraded == []
+        assert peer.unready is None
+        await put(peer, "b", b"hello")
 
 
 async def test_another_secret_is_another_network(tmp_path: Path) -> None:

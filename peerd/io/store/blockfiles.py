@@ -15,6 +15,7 @@ from pathlib import Path
 
 from peerd.errors import NoRoomError
 from peerd.io.datadir import FILE_MODE, make_directory, sync_directory, sync_file
+from peerd.io.store.health import FULL, NO_INODES, StoreHealth
 
 ROTTEN_MAX = 16
 """Damaged files kept for whoever wants to know what happened to the disk; more are deleted."""
@@ -36,7 +37,8 @@ class Staged:
 class BlockFiles:
     """The files of one store."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, health: StoreHealth) -> None:
+        self._health = health
         self._blocks = directory / "blocks"
         self._temporaries = directory / "tmp"
         self._rotten = directory / "rotten"
@@ -65,9 +67,15 @@ class BlockFiles:
         Kept free: an eighth of the file system, at most 64 MiB, several times what the write-ahead log grows to.
         """
         disk = os.statvfs(self._blocks)
-        reserve = min(DISK_RESERVE_MAX_BYTES, disk.f_blocks * disk.f_frsize // _DISK_RESERVE_PART)
-        if wanted_bytes > disk.f_bavail * disk.f_frsize - reserve:
-            raise NoRoomError("the disk is full", hint="free some space, or move --data to a larger disk")
+        if wanted_bytes > _usable_bytes(disk):
+            raise NoRoomError(FULL, hint="free some space, or move --data to a larger disk")
+        if disk.f_files > 0 and disk.f_favail <= 0:
+            raise NoRoomError(NO_INODES, hint="delete some files on that disk, or move --data to another")
+
+    @staticmethod
+    def has_room(disk: os.statvfs_result) -> bool:
+        """Say whether such a disk takes any block more."""
+        return _usable_bytes(disk) > 0
 
     def stage(self, raw: bytes, data: bytes) -> Staged:
         """Write and sync a block under a temporary name; nothing stays behind where that fails."""
@@ -79,7 +87,8 @@ class BlockFiles:
                 left = memoryview(data)
                 while left:
                     left = left[os.write(descriptor, left) :]
-                sync_file(descriptor)
+                with self._health.syncing():
+                    sync_file(descriptor)
             finally:
                 os.close(descriptor)
         except BaseException:
@@ -147,3 +156,8 @@ class BlockFiles:
     def _path(self, raw: bytes) -> Path:
         text = "b" + b32encode(raw).decode().rstrip("=").lower()
         return self._blocks / f"{raw[_FIRST_DIGEST_BYTE]:02x}" / text
+
+
+def _usable_bytes(disk: os.statvfs_result) -> int:
+    reserve = min(DISK_RESERVE_MAX_BYTES, disk.f_blocks * disk.f_frsize // _DISK_RESERVE_PART)
+    return disk.f_bavail * disk.f_frsize - reserve

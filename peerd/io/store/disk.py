@@ -5,20 +5,27 @@
     DIR/blocks/xx/  blocks above 32 KiB
     DIR/tmp/        blocks being written
     DIR/rotten/     damaged blocks set aside
+    DIR/probe       written and synced now and then, to see that the disk works
 
 Nothing here grows with the number of blocks; the keys of all records and floors are read once.
 """
 
+import contextlib
+import hashlib
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from loguru import logger
+
 from peerd.clock import Entropy
-from peerd.errors import LocalError
-from peerd.io.datadir import FILE_MODE, DirectoryLock, make_directory, sync_directory
-from peerd.io.store import floor_table, record_table, schema
+from peerd.errors import LocalError, StoreError
+from peerd.io.datadir import FILE_MODE, DirectoryLock, KnownStore, make_directory, sync_directory, sync_file
+from peerd.io.store import block_table, bounds, floor_table, record_table, schema
 from peerd.io.store.blockfiles import BlockFiles
 from peerd.io.store.faults import translated
+from peerd.io.store.health import StoreHealth
 from peerd.io.store.hot import KeySet
 from peerd.io.store.lifetime import Lived
 from peerd.io.store.writer import settle_files
@@ -27,28 +34,39 @@ DATABASE_NAME = "store.db"
 
 
 @dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the loop knows of the database without asking it: which keys have records, and which have floors."""
+
+    keys: KeySet
+    floors: KeySet
+
+
+@dataclass(frozen=True, slots=True)
 class OpenDisk:
-    """A store's directory, held and ready; `run` counts its starts."""
+    """A store's directory, held and ready; `run` counts its starts, `restored` says that it is a copy of old."""
 
     lock: DirectoryLock
     database: sqlite3.Connection
     files: BlockFiles
     store_id: bytes
     run: int
-    keys: KeySet
-    floors: KeySet
+    remembered: Remembered
     lived: Lived
+    restored: bool
 
 
-def open_disk(directory: Path, entropy: Entropy) -> OpenDisk:
-    """Open or create a store; blocks.
+def open_disk(directory: Path, entropy: Entropy, health: StoreHealth, known: KnownStore | None = None) -> OpenDisk:
+    """Open a store, or create one where none is `known` to be there; blocks.
 
-    Raises UsageError where it is in use, cannot be written or is of a newer form, StoreError where it is damaged.
+    Raises UsageError where it is in use, cannot be written, is of a newer form or is gone, StoreError where it is
+    damaged.
     """
+    if known is not None and not (directory / DATABASE_NAME).exists():
+        raise schema.lost(directory)
     make_directory(directory)
     lock = DirectoryLock.acquire(directory)
     try:
-        return _open_held(directory, lock, entropy)
+        return _open_held(directory, lock, entropy, health=health, known=known)
     except (sqlite3.Error, OSError) as error:
         lock.release()
         raise translated(error, f"the store in {directory} cannot be opened") from error
@@ -57,7 +75,9 @@ def open_disk(directory: Path, entropy: Entropy) -> OpenDisk:
         raise
 
 
-def _open_held(directory: Path, lock: DirectoryLock, entropy: Entropy) -> OpenDisk:
+def _open_held(
+    directory: Path, lock: DirectoryLock, entropy: Entropy, *, health: StoreHealth, known: KnownStore | None
+) -> OpenDisk:
     path = directory / DATABASE_NAME
     # SQLite gives its -wal and -shm files the mode of the database's.
     path.touch(FILE_MODE)
@@ -65,16 +85,77 @@ def _open_held(directory: Path, lock: DirectoryLock, entropy: Entropy) -> OpenDi
     sync_directory(directory)
     database = schema.connect(path, writable=True)
     try:
-        store_id = schema.prepare(database, directory, entropy)
-        files = BlockFiles(directory)
+        store_id = schema.prepare(database, directory, entropy, create=known is None)
+        files = BlockFiles(directory, health)
         files.prepare()
         schema.limit_log(database, files.disk_bytes())
-        run = schema.begin_run(database)
-        settle_files(database, files, files.leftovers())
-        keys = KeySet(row[0] for row in record_table.keys(database))
-        floors = KeySet(row[0] for row in floor_table.keys(database))
+        restored = known is not None and known.is_newer_than(store_id, schema.last_run(database))
+        if restored:
+            store_id = entropy(bounds.STORE_ID_BYTES)
+            schema.rename(database, store_id)
+            logger.warning("the store was restored from a backup: what is newer is asked of the other peers")
+        run = schema.begin_run(database, known.run if known is not None else 0)
+        settle(database, files)
+        found = remember(database)
         lived = schema.lived(database)
     except BaseException:
         database.close()
         raise
-    return OpenDisk(lock, database, files, store_id, run, keys, floors, lived)
+    return OpenDisk(lock, database, files, store_id, run, found, lived, restored)
+
+
+def remember(database: sqlite3.Connection) -> Remembered:
+    """Read the keys of all records and floors."""
+    keys = KeySet(row[0] for row in record_table.keys(database))
+    return Remembered(keys, KeySet(row[0] for row in floor_table.keys(database)))
+
+
+def settle(database: sqlite3.Connection, files: BlockFiles) -> None:
+    """Finish what was broken off: of blocks that were being written those stay that have a row and are whole."""
+    leftovers = files.leftovers()
+    for one in leftovers:
+        if block_table.has_file(database, one.raw):
+            data = files.read(one.raw)
+            if data is None or hashlib.sha256(data).digest() != one.raw[-32:]:
+                files.quarantine(one.raw)
+                block_table.drop_bytes(database, one.raw)
+                block_table.count_rotten(database)
+    settle_files(database, files, leftovers)
+
+
+def forget_cached(directory: Path) -> None:
+    """Have the kernel read again from the disk what it believes to know of the files that were being written.
+
+    Only while no connection is open: closing a file lets go of the locks that SQLite has on it.
+    """
+    written = [directory / name for name in (DATABASE_NAME, f"{DATABASE_NAME}-wal")]
+    for path in (*written, *(directory / "tmp").iterdir()):
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                sync_file(descriptor)
+                if hasattr(os, "posix_fadvise"):
+                    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
+
+
+def reopen(directory: Path, files: BlockFiles, store_id: bytes, run: int) -> sqlite3.Connection:
+    """Open the database of a store that is held already, as after a crash, its log folded in and synced.
+
+    Raises StoreError where it is another store's or of another run.
+    """
+    database = schema.connect(directory / DATABASE_NAME, writable=True)
+    try:
+        schema.set_up(database)
+        schema.limit_log(database, files.disk_bytes())
+        if (schema.store_id(database), schema.last_run(database)) != (store_id, run):
+            raise StoreError("another store is in the directory")
+        busy = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise StoreError("somebody else reads the database")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            database.close()
+        raise
+    return database

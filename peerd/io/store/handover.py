@@ -7,17 +7,23 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+
+from loguru import logger
 
 from peerd.clock import Clock
 from peerd.errors import StoreError
 from peerd.io.store import root_table, schema
 from peerd.io.store.blockfiles import Staged
-from peerd.io.store.disk import DATABASE_NAME, OpenDisk
+from peerd.io.store.disk import DATABASE_NAME, OpenDisk, Remembered
+from peerd.io.store.health import StoreHealth
 from peerd.io.store.hot import HotRecords
+from peerd.io.store.keeper import CHECK_INTERVAL_S, Keeper
 from peerd.io.store.lifetime import Lifetime
+from peerd.io.store.place import Place
 from peerd.io.store.readers import Readers
 from peerd.io.store.room import Room
 from peerd.io.store.writer import Job, Writer
@@ -38,24 +44,44 @@ T = TypeVar("T")
 class Handover:
     """What every part of the store on disk works with; bound to the running event loop."""
 
-    def __init__(self, disk: OpenDisk, directory: Path, *, quota_bytes: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        disk: OpenDisk,
+        directory: Path,
+        *,
+        quota_bytes: int,
+        clock: Clock,
+        health: StoreHealth,
+        check_interval_s: float = CHECK_INTERVAL_S,
+    ) -> None:
         self.store_id = disk.store_id
+        self.restored = disk.restored
         self.quota_bytes = quota_bytes
+        self.health = health
         self._clock = clock
+        self._loop = asyncio.get_running_loop()
         self._run = disk.run
-        self._lock = disk.lock
+        self._place = Place(directory, disk.lock, disk.store_id, disk.run)
         self._files = disk.files
         self._room = Room(quota_bytes)
-        self._hot = HotRecords(disk.keys)
-        self._floor_keys = disk.floors
+        self._remember(disk.remembered)
         self._lifetime = Lifetime(clock, disk.lived)
         self._touched: dict[bytes, float] = {}
         self._slots = asyncio.Semaphore(WRITES_WAITING_MAX)
         self._staging = ThreadPoolExecutor(STAGING_THREADS, thread_name_prefix="peerd-store-blocks")
-        self._readers = Readers(directory / DATABASE_NAME, READER_THREADS)
-        self._writer = Writer(disk.database, disk.files, asyncio.get_running_loop())
+        self._readers = Readers(directory / DATABASE_NAME, READER_THREADS, health)
+        self._writer = Writer(disk.database, disk.files, self._loop, health=health, place=self._place)
         self._writer.start()
+        self._keeper = Keeper(
+            self._place, disk, health, readers=self._readers, writer=self._writer, recovered=self._on_recovered
+        )
+        self._keeper.start(check_interval_s)
         self._closing: asyncio.Future[None] | None = None
+
+    @property
+    def run(self) -> int:
+        """How often the store was opened so far."""
+        return self._run
 
     @property
     def commits(self) -> int:
@@ -91,11 +117,32 @@ class Handover:
             self._lifetime.noted(lived)
         return stamp
 
+    def _remember(self, found: Remembered) -> None:
+        self._hot = HotRecords(found.keys)
+        self._floor_keys = found.floors
+
+    def _on_recovered(self, found: Remembered, failures: int) -> None:
+        """In the keeper's thread: all was read again."""
+        # A loop that is closed wants to know nothing any more.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._trust_again, found, failures)
+
+    def _trust_again(self, found: Remembered, failures: int) -> None:
+        self._remember(found)
+        if self.health.restore_trust(failures):
+            logger.info("the store works again")
+            if self._closing is None:
+                self._went_on()
+
+    def _went_on(self) -> None:
+        """Go on with what was broken off."""
+
     def _stop(self) -> None:
+        self._keeper.stop()
         self._staging.shutdown()
         self._writer.stop()
         self._readers.stop()
-        self._lock.release()
+        self._place.close()
 
     def _require_open(self) -> None:
         if self._closing is not None:
@@ -123,6 +170,7 @@ class Handover:
     ) -> "asyncio.Future[T]":
         """Queue a change for the writer, under a slot that the caller holds."""
         self._require_open()
+        self.health.require_trusted()
         self._write_touched()
         self.note_time()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()

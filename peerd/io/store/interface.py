@@ -16,6 +16,7 @@ from peerd.content.block import Block
 from peerd.content.cid import Cid
 from peerd.ids import Key, PeerId
 from peerd.io.store.bounds import RootClass
+from peerd.io.store.health import StoreHealth
 
 RootKind = Literal["file", "directory", "raw"]
 
@@ -159,13 +160,21 @@ class Store(Protocol):
 
     @property
     def store_id(self) -> bytes:
-        """16 random bytes, new when the store was created."""
+        """16 random bytes, new when the store was created, and when it turned out to be restored from a backup."""
+
+    @property
+    def restored(self) -> bool:
+        """Whether at this start the store turned out to be older than it had been."""
+
+    @property
+    def health(self) -> StoreHealth:
+        """What is wrong with the disk; from a failed sync on changes raise StoreError, until all was read again."""
 
     def peek_record(self, key: Key) -> bytes | Miss | None:
         """Return the record, None where there is none, MISS where that cannot be told without I/O."""
 
     async def record(self, key: Key) -> bytes | None:
-        """Return the record under `key`."""
+        """Return the record under `key`; raises DamagedError where the disk has changed it."""
 
     async def put_record(
         self, key: Key, record: bytes, *, row: RecordRow, only_if: bytes | Anything | None = ANY
@@ -185,6 +194,9 @@ class Store(Protocol):
 
     async def records(self, after: Key | None, limit: int) -> list[tuple[Key, bytes]]:
         """Return a page of records in key order, those above `after`."""
+
+    async def damaged_records(self, limit: int) -> list[Key]:
+        """Return keys of records that the disk has changed; reads all of them."""
 
     async def expired_records(self, now: float, limit: int) -> list[Key]:
         """Return keys of records whose `expires` is at or before `now`, the longest expired first."""

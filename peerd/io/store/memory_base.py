@@ -8,12 +8,13 @@ from typing import Any
 from peerd.clock import Clock, Entropy
 from peerd.errors import NoRoomError, StoreError
 from peerd.io.store import bounds
+from peerd.io.store.health import StoreHealth
 from peerd.io.store.lifetime import Lifetime, Lived
 
 # What belongs to the host and not to what it keeps.
 _NOT_KEPT = {
     *("_clock", "_entropy", "_closed", "_crashes", "_restarted_at", "_lifetime"),
-    *("sync_delay", "sync_fault", "fault"),
+    *("sync_delay", "sync_fault", "fault", "health"),
 }
 
 
@@ -30,6 +31,8 @@ class MemoryBase:
         fault: Callable[[str], None] | None = None,
     ) -> None:
         self.store_id = entropy(bounds.STORE_ID_BYTES)
+        self.restored = False
+        self.health = StoreHealth(clock)
         self.quota_bytes = quota_bytes
         self.sync_delay = sync_delay
         self.fault = fault
@@ -84,6 +87,7 @@ class MemoryBase:
         """Go back to a copy, as whoever puts a backup in place does: what came since is lost, the store id is new."""
         vars(self).update(copy.deepcopy(kept))
         self.store_id = self._entropy(bounds.STORE_ID_BYTES)
+        self.restored = True
 
     async def close(self) -> None:
         """See `Store.close`; `reopen` makes it usable again."""
@@ -102,6 +106,7 @@ class MemoryBase:
         self._check(operation)
         if self.sync_fault is not None:
             self.sync_fault(operation)
+        self.health.require_trusted()
         if self.sync_delay is None:
             self.note_time()
             return

@@ -93,6 +93,11 @@ class MemoryRecords(MemoryBase):
         start = 0 if after is None else bisect.bisect_right(self._keys, after)
         return [(key, self._records[key][0]) for key in self._keys[start : start + limit]]
 
+    async def damaged_records(self, limit: int) -> list[Key]:
+        """See `Store.damaged_records`: memory does not rot."""
+        self._check("damaged_records")
+        return []
+
     async def expired_records(self, now: float, limit: int) -> list[Key]:
         """See `Store.expired_records`."""
         self._check("expired_records")

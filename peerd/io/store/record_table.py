@@ -1,8 +1,14 @@
-"""Records, their history and the reserved sequences, as SQL; each function is part of a transaction of its caller."""
+"""Records, their history and the reserved sequences, as SQL; each function is part of a transaction of its caller.
+
+A record bears a checksum over its key and its bytes, held against it at every read: SQLite has none of its own.
+"""
 
 import sqlite3
+import zlib
+from itertools import islice
 from typing import Any, NamedTuple
 
+from peerd.errors import DamagedError
 from peerd.ids import Key
 from peerd.io.store import bounds, floor_table
 from peerd.io.store.interface import ANY, Anything, HistoryRow, RecordRow
@@ -20,9 +26,25 @@ class PutOutcome(NamedTuple):
 
 
 def get(database: sqlite3.Connection, key: Key) -> bytes | None:
-    """Return the record under `key`."""
-    row = database.execute("SELECT record FROM records WHERE key = ?", (key,)).fetchone()
-    return None if row is None else row[0]
+    """Return the record under `key`; raises DamagedError where it is not what was put."""
+    row = database.execute("SELECT record, checksum FROM records WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        return None
+    if not _is_whole(key, *row):
+        raise DamagedError("a record is damaged here", hint="another peer that holds it mends it")
+    record: bytes = row[0]
+    return record
+
+
+def _checksum(key: bytes, record: bytes) -> int:
+    return zlib.crc32(record, zlib.crc32(key))
+
+
+def _is_whole(key: object, record: object, checksum: object) -> bool:
+    """Say whether a row is as it was put; one from before there were checksums has none."""
+    if not isinstance(key, bytes) or not isinstance(record, bytes):
+        return False
+    return checksum is None or checksum == _checksum(key, record)
 
 
 def put(
@@ -36,24 +58,29 @@ def put(
     now: float,
 ) -> PutOutcome:
     """See `Store.put_record`."""
-    before = get(database, key)
+    try:
+        before = get(database, key)
+        is_new = before is None
+    except DamagedError:
+        before, is_new = None, False
     if only_if is not ANY and only_if != before:
         return PutOutcome(done=False, is_new=False, had_floor=False)
     deleted_at = now if row.deleted else None
     with room.required(database, reserve=row.deleted):
-        if before is None:
+        checksum = _checksum(key, record)
+        if is_new:
             database.execute(
-                "INSERT INTO records (key, record, cid, expires, deleted_at) VALUES (?, ?, ?, ?, ?)",
-                (key, record, row.cid, row.expires, deleted_at),
+                "INSERT INTO records (key, record, cid, expires, deleted_at, checksum) VALUES (?, ?, ?, ?, ?, ?)",
+                (key, record, row.cid, row.expires, deleted_at, checksum),
             )
         else:
             database.execute(
-                "UPDATE records SET record = ?, cid = ?, expires = ?, deleted_at = ? WHERE key = ?",
-                (record, row.cid, row.expires, deleted_at, key),
+                "UPDATE records SET record = ?, cid = ?, expires = ?, deleted_at = ?, checksum = ? WHERE key = ?",
+                (record, row.cid, row.expires, deleted_at, checksum, key),
             )
         had_floor = floor_table.superseded(database, key, deleted=row.deleted)
         _note_version(database, key, row, conflict=False)
-    return PutOutcome(done=True, is_new=before is None, had_floor=had_floor)
+    return PutOutcome(done=True, is_new=is_new, had_floor=had_floor)
 
 
 def add_history(database: sqlite3.Connection, room: Room, key: Key, row: RecordRow, *, conflict: bool) -> None:
@@ -113,10 +140,15 @@ def _history_row(columns: tuple[Any, ...]) -> HistoryRow:
 
 
 def page(database: sqlite3.Connection, after: Key | None, limit: int) -> list[tuple[Key, bytes]]:
-    """See `Store.records`."""
-    return database.execute(
-        "SELECT key, record FROM records WHERE key > ? ORDER BY key LIMIT ?", (after or b"", limit)
-    ).fetchall()
+    """See `Store.records`; damaged ones are left out."""
+    rows = database.execute("SELECT key, record, checksum FROM records WHERE key > ? ORDER BY key", (after or b"",))
+    return list(islice(((Key(row[0]), row[1]) for row in rows if _is_whole(*row)), limit))
+
+
+def damaged(database: sqlite3.Connection, limit: int) -> list[Key]:
+    """See `Store.damaged_records`."""
+    rows = database.execute("SELECT key, record, checksum FROM records")
+    return list(islice((Key(row[0]) for row in rows if isinstance(row[0], bytes) and not _is_whole(*row)), limit))
 
 
 def keys(database: sqlite3.Connection) -> sqlite3.Cursor:
@@ -141,10 +173,10 @@ def drop(database: sqlite3.Connection, key: Key) -> bool:
 
 def with_cid(database: sqlite3.Connection, cid: bytes) -> bytes | None:
     """See `Store.record_with_cid`."""
-    row = database.execute(
-        "SELECT record FROM records WHERE cid = ? AND cid IS NOT NULL ORDER BY key LIMIT 1", (cid,)
-    ).fetchone()
-    return None if row is None else row[0]
+    found = database.execute(
+        "SELECT key, record, checksum FROM records WHERE cid = ? AND cid IS NOT NULL ORDER BY key", (cid,)
+    )
+    return next((row[1] for row in found if _is_whole(*row)), None)
 
 
 def reserve_sequence(database: sqlite3.Connection, room: Room, key: Key, at_least: int) -> int:

@@ -6,6 +6,7 @@ Triggers keep the counters that the quota goes by, so that no statement can forg
 
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
 from peerd.clock import Entropy
 from peerd.errors import StoreError, UsageError
@@ -155,6 +156,7 @@ MIGRATIONS: tuple[str, ...] = (
     _FLOORS
     + _cost_triggers("floors", str(bounds.FLOOR_ROW_BYTES))
     + _cost_triggers("holders", str(bounds.HOLDER_ROW_BYTES)),
+    "ALTER TABLE records ADD COLUMN checksum INTEGER;",
 )
 """Script n brings a store from version n to n + 1; a released one is never changed."""
 
@@ -171,10 +173,26 @@ _WRITER_PRAGMAS = (
 )
 
 
+def lost(where: Path) -> UsageError:
+    """Return the error of a store that is not where it was."""
+    return UsageError(
+        f"the store of this peer is gone: there is none in {where}",
+        hint=f"mount its disk, or restore it from a backup; to begin anew as another peer, move {where.parent} away",
+    )
+
+
 def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
-    """Open a connection for one thread at a time; transactions are begun and ended by hand."""
+    """Open a connection for one thread at a time; transactions are begun and ended by hand.
+
+    Never makes a file: the directory may be a mount point that has lost its disk.
+    """
     database = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+        f"file:{quote(str(path))}?mode=rw",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
     )
     try:
         database.execute(f"PRAGMA query_only = {'OFF' if writable else 'ON'}")
@@ -186,20 +204,22 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     return database
 
 
-def prepare(database: sqlite3.Connection, where: Path, entropy: Entropy) -> bytes:
+def prepare(database: sqlite3.Connection, where: Path, entropy: Entropy, *, create: bool = True) -> bytes:
     """Create the tables or bring them up to date; returns the store's id.
 
-    Raises UsageError where a newer peerd wrote the store, StoreError where it is no store.
+    Raises UsageError where a newer peerd wrote the store or there is none and none may be made, StoreError where it is
+    no store.
     """
     found = _found_version(database, where)
+    if found == 0 and not create:
+        raise lost(where)
     if found > VERSION:
         raise UsageError(
             f"the store in {where} was written by a newer peerd (form {found}, this one knows {VERSION})",
             hint="upgrade peerd, or use another directory with --data",
         )
     try:
-        for pragma in _WRITER_PRAGMAS:
-            database.execute(f"PRAGMA {pragma}")
+        set_up(database)
         return _bring_up_to_date(database, found, entropy)
     except sqlite3.Error as error:
         raise translated(error, f"the store in {where} cannot be opened") from error
@@ -208,8 +228,13 @@ def prepare(database: sqlite3.Connection, where: Path, entropy: Entropy) -> byte
 def _bring_up_to_date(database: sqlite3.Connection, found: int, entropy: Entropy) -> bytes:
     for version in range(found, VERSION):
         _migrate(database, version, entropy)
-    row = database.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchone()
-    return bytes(row[0])
+    return store_id(database)
+
+
+def set_up(database: sqlite3.Connection) -> None:
+    """Have a connection write as it must, every commit synced."""
+    for pragma in _WRITER_PRAGMAS:
+        database.execute(f"PRAGMA {pragma}")
 
 
 def limit_log(database: sqlite3.Connection, disk_bytes: int) -> None:
@@ -218,9 +243,25 @@ def limit_log(database: sqlite3.Connection, disk_bytes: int) -> None:
     database.execute(f"PRAGMA wal_autocheckpoint = {max(1, pages)}")
 
 
-def begin_run(database: sqlite3.Connection) -> int:
-    """Count this start of the store; returns its number."""
-    return int(database.execute("UPDATE meta SET value = value + 1 WHERE name = 'run' RETURNING value").fetchone()[0])
+def begin_run(database: sqlite3.Connection, above: int = 0) -> int:
+    """Count this start of the store; returns its number, which is larger than `above`."""
+    statement = "UPDATE meta SET value = max(value, ?) + 1 WHERE name = 'run' RETURNING value"
+    return int(database.execute(statement, (above,)).fetchone()[0])
+
+
+def last_run(database: sqlite3.Connection) -> int:
+    """Return the number of the last start."""
+    return int(database.execute("SELECT value FROM meta WHERE name = 'run'").fetchone()[0])
+
+
+def store_id(database: sqlite3.Connection) -> bytes:
+    """Return the store's id."""
+    return bytes(database.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchone()[0])
+
+
+def rename(database: sqlite3.Connection, store_id: bytes) -> None:
+    """Give the store another id."""
+    database.execute("UPDATE meta SET value = ? WHERE name = 'store_id'", (store_id,))
 
 
 def lived(database: sqlite3.Connection) -> Lived:

@@ -13,9 +13,12 @@ from typing import Self
 
 from peerd.clock import Clock, Entropy
 from peerd.ids import Key, PeerId
+from peerd.io.datadir import KnownStore
 from peerd.io.store import bounds, provider_table, schema
 from peerd.io.store.disk import OpenDisk, open_disk
+from peerd.io.store.health import StoreHealth
 from peerd.io.store.interface import RememberedPeer, Usage
+from peerd.io.store.keeper import CHECK_INTERVAL_S
 from peerd.io.store.sqlite_blocks import SqliteBlocks
 from peerd.io.store.sqlite_floors import SqliteFloors
 from peerd.io.store.sqlite_records import SqliteRecords
@@ -26,19 +29,29 @@ class SqliteStore(SqliteRecords, SqliteFloors, SqliteBlocks, SqliteRoots):
     """See `Store`."""
 
     @classmethod
-    async def open(cls, path: Path, quota_bytes: int, entropy: Entropy, clock: Clock) -> Self:
-        """Open the store in the directory `path`, creating it where there is none.
+    async def open(
+        cls,
+        path: Path,
+        quota_bytes: int,
+        entropy: Entropy,
+        clock: Clock,
+        *,
+        known: KnownStore | None = None,
+        check_interval_s: float = CHECK_INTERVAL_S,
+    ) -> Self:
+        """Open the store in the directory `path`, creating it where there is none and none is `known`.
 
-        Raises UsageError where another process has it, it cannot be written or a newer peerd wrote it; StoreError
-        where it is damaged; NoRoomError where the disk is full.
+        Raises UsageError where another process has it, it cannot be written, it is gone or a newer peerd wrote it;
+        StoreError where it is damaged; NoRoomError where the disk is full.
         """
-        opening = asyncio.get_running_loop().run_in_executor(None, open_disk, path, entropy)
+        health = StoreHealth(clock)
+        opening = asyncio.get_running_loop().run_in_executor(None, open_disk, path, entropy, health, known)
         try:
             disk = await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(_let_go)
             raise
-        store = cls(disk, path, quota_bytes=quota_bytes, clock=clock)
+        store = cls(disk, path, quota_bytes=quota_bytes, clock=clock, health=health, check_interval_s=check_interval_s)
         store._finish_releases()
         return store
 

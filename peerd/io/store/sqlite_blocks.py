@@ -20,6 +20,7 @@ from peerd.io.store.block_table import NewBlock, Spare
 from peerd.io.store.blockfiles import Staged
 from peerd.io.store.faults import translated
 from peerd.io.store.handover import Handover
+from peerd.io.store.health import GONE
 from peerd.io.store.interface import Freed
 
 _PUT_ATTEMPTS = 3
@@ -45,6 +46,7 @@ class SqliteBlocks(Handover):
             return []
         missing = await self._read("looking for blocks", partial(self._missing, wanted=wanted, raws=large))
         self._require_open()
+        self.health.require_trusted()
         writing = [self._staging.submit(self._files.stage, raw, wanted[raw]) for raw in missing]
         try:
             return list(await asyncio.gather(*map(asyncio.wrap_future, writing)))
@@ -104,6 +106,8 @@ class SqliteBlocks(Handover):
         place, data = self._find(database, cid)
         if place == schema.PLACE_ABSENT or data is not None:
             return data
+        if not self._place.is_here():
+            raise StoreError(GONE)  # files are not missing because their disk is
         raw = cid.to_bytes()
         if place == schema.PLACE_FILE:
             self._files.quarantine(raw)

@@ -60,6 +60,10 @@ class SqliteRecords(Handover):
         """See `Store.records`."""
         return await self._read("reading records", partial(record_table.page, after=after, limit=limit))
 
+    async def damaged_records(self, limit: int) -> list[Key]:
+        """See `Store.damaged_records`."""
+        return await self._read("reading records", partial(record_table.damaged, limit=limit))
+
     async def expired_records(self, now: float, limit: int) -> list[Key]:
         """See `Store.expired_records`."""
         return await self._read("reading expired records", partial(record_table.expired, now=now, limit=limit))

@@ -106,6 +106,9 @@ class SqliteRoots(Handover):
             finish = partial(_finish_slice, spare=spare)
             self._writer.submit(Job(finish, "finishing releases", applied=partial(self._finish_next, spare)))
 
+    def _went_on(self) -> None:
+        self._finish_releases()
+
     def _finish_next(self, spare: Spare, more: bool) -> None:
         if more:
             self._finish_releases(spare)

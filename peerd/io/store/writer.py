@@ -2,7 +2,8 @@
 
 A job that fails is rolled back alone, to its savepoint. Where the transaction itself is lost for want of space, each
 job is tried by itself, so that one that is too large does not fail its neighbours. Block files get their final names
-before the transaction and lose their temporary ones after it; files of deleted blocks go after it.
+before the transaction and lose their temporary ones after it; files of deleted blocks go after it. From a failed sync
+on every job is refused, until the keeper has had the connection and given another.
 """
 
 import asyncio
@@ -22,12 +23,15 @@ from peerd.io.datadir import sync_directory
 from peerd.io.store import block_table
 from peerd.io.store.blockfiles import BlockFiles, Staged
 from peerd.io.store.faults import is_full, translated
+from peerd.io.store.health import GONE, StoreHealth
+from peerd.io.store.place import Place
 
 GROUP_JOBS_MAX = 512
 """Jobs in one transaction: the first of them waits for the last."""
 
 TRASH_SLICE = 1_024
 
+_LET_GO_CHECK_S = 0.5
 _FREE_PAGES_KEPT = 8_192
 _VACUUM_PAGES = 256
 
@@ -51,12 +55,22 @@ class Job:
 class Writer:
     """The thread and its queue; it owns `database` and closes it."""
 
-    def __init__(self, database: sqlite3.Connection, files: BlockFiles, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        database: sqlite3.Connection,
+        files: BlockFiles,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        health: StoreHealth,
+        place: Place,
+    ) -> None:
         self.commits = 0
         self._database = database
         self._files = files
         self._loop = loop
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._health = health
+        self._place = place
+        self._queue: queue.SimpleQueue[Job | threading.Event | None] = queue.SimpleQueue()
         self._cleared: list[bytes] = []
         self._thread = threading.Thread(target=self._serve, name="peerd-store-writer", daemon=True)
         self._ended = False
@@ -75,6 +89,19 @@ class Writer:
         """Finish what is queued and end the thread; blocks."""
         self._queue.put(None)
         self._thread.join()
+
+    def let_go(self) -> None:
+        """Have the connection closed, and wait until it is."""
+        closed = threading.Event()
+        self._queue.put(closed)
+        while not closed.wait(_LET_GO_CHECK_S):
+            if self._ended:
+                return
+
+    def take(self, database: sqlite3.Connection) -> None:
+        """Go on with that connection; only while every job is refused."""
+        self._database = database
+        self._cleared = []
 
     # In the thread
 
@@ -97,6 +124,13 @@ class Writer:
         group: list[Job] = []
         job = self._queue.get()
         while job is not None:
+            if isinstance(job, threading.Event):
+                self._refuse(group)
+                group = []
+                self._database.close()
+                job.set()
+                job = self._queue.get()
+                continue
             group.append(job)
             if len(group) >= GROUP_JOBS_MAX:
                 return group, False
@@ -111,21 +145,44 @@ class Writer:
         with suppress(queue.Empty):
             while True:
                 job = self._queue.get_nowait()
-                if job is not None:
+                if isinstance(job, Job):
                     group.append(job)
         self._deliver([(job, None, StoreError("the store is closed")) for job in group])
 
     def _commit(self, group: list[Job]) -> None:
+        if not self._works():
+            self._refuse(group)
+            return
         ready, outcomes = self._place_files(group)
-        done = self._attempt(ready) if ready else []
+        done = self._attempt(ready) if ready and self._health.trusted else []
         if isinstance(done, PeerdError):
             outcomes += [(job, None, done) for job in ready]
         else:
             outcomes += done
+        if not self._works():
+            # Whatever was made is not promised; what was staged is left to whoever reads all again.
+            self._refuse(group)
+            return
         # Before the answers: who was told of bytes freed finds them free.
         self._tidy(self._tidy_files, [staged for job in group for staged in job.staged])
         self._deliver(outcomes)
         self._tidy(self._give_back_pages)
+
+    def _works(self) -> bool:
+        if not self._place.is_here():
+            self._health.distrust("place", GONE)
+        return self._health.trusted
+
+    def _refuse(self, group: list[Job]) -> None:
+        if not group:
+            return
+        try:
+            self._health.require_trusted()
+        except StoreError as error:
+            self._deliver([(job, None, error) for job in group])
+        else:
+            # Trusted again between two looks: not with this connection.
+            self._deliver([(job, None, StoreError("the store is being read again")) for job in group])
 
     def _place_files(self, group: list[Job]) -> tuple[list[Job], list[Outcome]]:
         """Give staged files their final names and sync the directories; returns the jobs that may go on."""
@@ -141,7 +198,8 @@ class Writer:
                 failed.append((job, None, translated(error, job.what)))
         for directory, jobs in directories.items():
             try:
-                sync_directory(directory)
+                with self._health.syncing():
+                    sync_directory(directory)
             except OSError as error:
                 failed += [(job, None, translated(error, job.what)) for job in jobs if job in ready]
                 ready = [job for job in ready if job not in jobs]
@@ -154,8 +212,10 @@ class Writer:
             if self._cleared:
                 block_table.clear_trash(self._database, self._cleared)
             outcomes = [self._run(job) for job in group]
-            self._database.execute("COMMIT")
+            with self._health.syncing():
+                self._database.execute("COMMIT")
         except sqlite3.Error as error:
+            self._health.look_at(error)
             if self._database.in_transaction:
                 with suppress(sqlite3.Error):
                     self._database.execute("ROLLBACK")
@@ -197,6 +257,7 @@ class Writer:
         try:
             step(*arguments)
         except (sqlite3.Error, OSError) as error:
+            self._health.look_at(error)
             logger.warning("store not tidied, left to the next start", error=str(error))
 
     def _tidy_files(self, staged: Sequence[Staged]) -> None:

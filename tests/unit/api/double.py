@@ -75,6 +75,7 @@ class DoublePeer:
     body_excess: int = 0
     pieces_read: int = 0
     bodies_open: int = 0
+    unready: str | None = None
     audited: "list[list[results.AuditedKey]]" = field(default_factory=list)
     waiting: asyncio.Event | None = None
     taking: asyncio.Event | None = None

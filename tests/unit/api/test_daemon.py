@@ -138,6 +138,14 @@ async def test_health_is_not_ready_where_the_peer_does_not_answer(api: Api) -> N
     api.server.stopping = False
 
 
+async def test_health_is_not_ready_where_the_peer_can_keep_nothing(api: Api) -> None:
+    api.peer.unready = "the file system is read-only"
+    answer = await api.unix.ask("GET", "/v1/health/ready")
+    assert answer.status == 503
+    assert "the file system is read-only" in answer.json["detail"]
+    assert (await api.unix.ask("GET", "/v1/health/live")).status == 200
+
+
 async def test_metrics_speak_prometheus_and_count_requests_by_route(api: Api) -> None:
     await api.unix.ask("GET", "/v1/kv/some-secret-key")
     await api.unix.ask("GET", "/made/up")

@@ -1,0 +1,35 @@
+"""`python -m tests.soak kill --rounds 1000`, `python -m tests.soak power --cuts 100`; exit 1: a promise broke."""
+
+import argparse
+import random
+import sys
+
+from tests.soak.kill import kill_again_and_again
+from tests.soak.power import cut_again_and_again
+
+
+def main() -> int:
+    """Run one program and print how it went."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    programs = parser.add_subparsers(dest="program", required=True)
+    kill = programs.add_parser("kill", help="kill -9 a daemon that is written to, and look what is there")
+    kill.add_argument("--rounds", type=int, default=1000)
+    power = programs.add_parser("power", help="cut the power of a daemon that is written to; needs root")
+    power.add_argument("--cuts", type=int, default=100)
+    for each in (kill, power):
+        each.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    told = parser.parse_args()
+    print(f"seed {told.seed}", flush=True)
+    try:
+        if told.program == "kill":
+            print(kill_again_and_again(told.rounds, told.seed))
+        else:
+            print(cut_again_and_again(told.cuts, told.seed))
+    except AssertionError as error:
+        print(f"a promise was broken: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
