@@ -100,7 +100,9 @@ async def _record_holders(core: Core, name: Name) -> HeldBy:
     with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
         for contact in contacts:
             asking.ask(contact, FindValue, name.key, silent_after_s=0)
-        while (answer := await asking.next()) is not None:
+        waiting = {contact.peer for contact in holders.contacts or holders.doubtful}
+        while waiting and (answer := await asking.next()) is not None:
+            waiting.discard(answer.contact.peer)
             if answer.reply is None:
                 continue
             try:
@@ -153,8 +155,10 @@ async def content_holders(core: Core, cid: Cid) -> HeldBy:
     nearest = (await holders_of(core, cid.digest, copies)).contacts
     asked = {contact.peer: contact for contact in nearest}
     asked |= {peer: contact for peer in found.providers if (contact := core.members.contact(peer)) is not None}
-    told = await kept_by(core, list(asked.values()), [cid.to_bytes()])
-    kinds = {peer: kind for peer, kind in found.providers.items() if peer in asked and peer not in told}
+    doubted = core.members.doubted
+    told = await kept_by(core, [c for peer, c in asked.items() if peer not in doubted], [cid.to_bytes()])
+    unasked = asked.keys() - told.keys() - doubted.keys()
+    kinds = {peer: kind for peer, kind in found.providers.items() if peer in unasked}
     for peer, (state,) in told.items():
         if state >= frames.CACHED:
             kinds[peer] = CACHE if state == frames.CACHED else REPLICA
