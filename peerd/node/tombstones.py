@@ -7,8 +7,10 @@ It is unsigned: one that others show is believed where most of the key's present
 Who has a tombstone is known from receipts (copies), from reconciliation (`confirmed_by`), and by asking.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from loguru import logger
 
@@ -35,6 +37,16 @@ DOUBTED_MAX = 1_024
 VOUCHERS_MIN = 2
 
 Answers = dict[tuple[PeerId, PackedFloor], int]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A tombstone: the peers it waits for, whom its store has noted beside it, and who has confirmed it since."""
+
+    record: Record
+    peers: set[PeerId]
+    noted: dict[PeerId, bool]
+    confirmed: set[PeerId]
 
 
 class Tombstones:
@@ -165,40 +177,34 @@ class Tombstones:
         page = await core.store.tombstones(self._tombstones_after, SWEEP_MAX)
         self._tombstones_after = page[-1][0] if len(page) == SWEEP_MAX else None
         silent = self._silent()
-        awaited: dict[Key, set[PeerId]] = {}
-        records: dict[Key, Record] = {}
+        waiting: dict[Key, _Waiting] = {}
         asked: dict[Contact, list[PackedFloor]] = {}
         for key, _ in page:
             raw = await core.store.record(key)
             if raw is None:
                 continue
-            record = records[key] = read_record(raw)
-            awaited[key] = await self._awaited(record, silent)
-            for contact in (c for peer in awaited[key] if (c := core.members.contact(peer)) is not None):
+            record = read_record(raw)
+            waiting[key] = await self._waiting(record, silent)
+            for contact in (c for peer in waiting[key].peers if (c := core.members.contact(peer)) is not None):
                 asked.setdefault(contact, []).append(PackedFloor(key, record.version[:3]))
-        await self._note(await self._ask(asked), awaited, records)
+        await self._take_answers(await self._ask(asked), waiting)
+        await self._note(waiting)
         ripe = core.store.now_s() - core.settings.tombstone_grace_s
         for key, came_at in page:
-            if came_at <= ripe and awaited.get(key) == set():
-                await self._end(records[key])
+            if came_at <= ripe and key in waiting and not waiting[key].peers:
+                await self._end(waiting[key].record)
 
-    async def _awaited(self, record: Record, silent: list[tuple[PeerId, bytes]]) -> set[PeerId]:
-        """Return who must still confirm a tombstone; notes on disk who must, and who has by the receipts we saw."""
+    async def _waiting(self, record: Record, silent: list[tuple[PeerId, bytes]]) -> _Waiting:
+        """Return for whom a tombstone waits, before anybody is asked."""
         core, key = self._core, record.key
-        known = await core.store.holders(key)
-        have = core.copies.of(key, record.version.digest) or frozenset()
-        for peer in have:
-            if not known.get(peer):
-                await core.store.confirm_holder(peer, [key])
+        noted = await core.store.holders(key)
+        receipts = core.copies.of(key, record.version.digest) or frozenset()
         needed = {contact.peer for contact in self._holders(key)}
         needed.update(contact.peer for contact in core.members.doubtful(key, RECORD_HOLDERS))
         needed.update(self._silent_near(key, silent))
-        new = [peer for peer in sorted(needed) if peer not in known and peer not in have]
-        if new:
-            await core.store.note_holders(key, new)
-        needed.update(peer for peer, confirmed in known.items() if not confirmed)
-        done = {peer for peer, confirmed in known.items() if confirmed}
-        return {peer for peer in needed - done - have - {core.peer} if not core.members.forgotten(peer)}
+        needed.update(noted)
+        done = {peer for peer in needed if noted.get(peer) or peer in receipts or core.members.forgotten(peer)}
+        return _Waiting(record, needed - done - {core.peer}, noted, {peer for peer in receipts if not noted.get(peer)})
 
     def _silent(self) -> list[tuple[PeerId, bytes]]:
         """Return the members that are not there and were not forgotten, with their places."""
@@ -214,25 +220,37 @@ class Tombstones:
         bound = distance(present[-1].place, key)
         return (peer for peer, place in silent if distance(place, key) < bound)
 
-    async def _note(self, answers: Answers, awaited: dict[Key, set[PeerId]], records: Mapping[Key, Record]) -> None:
-        """Take from those awaited who has a tombstone, or nothing that could come back; give it to who has less."""
+    async def _take_answers(self, answers: Answers, waiting: Mapping[Key, _Waiting]) -> None:
+        """Wait no more for who has a tombstone, or nothing that could come back; give it to who has less."""
         core = self._core
-        confirmed: dict[PeerId, list[Key]] = {}
         behind: list[tuple[Contact, Record]] = []
         for (peer, question), said in answers.items():
+            one = waiting[question.key]
             holds = any(contact.peer == peer for contact in self._holders(question.key))
             if said == OVER or (said == NOTHING and not holds):
-                confirmed.setdefault(peer, []).append(question.key)
-                awaited[question.key].discard(peer)
+                one.peers.discard(peer)
+                one.confirmed.add(peer)
             elif said != ABOVE and (contact := core.members.contact(peer)) is not None:
-                behind.append((contact, records[question.key]))
-        for peer, keys in confirmed.items():
-            await core.store.confirm_holder(peer, keys)
+                behind.append((contact, one.record))
         with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
             for contact, record in behind:
                 asking.ask(contact, Store, record.raw, None, silent_after_s=0)
             while await asking.next() is not None:
                 pass  # what they have then, the next round asks
+
+    async def _note(self, waiting: Mapping[Key, _Waiting]) -> None:
+        """Note on disk who has confirmed what, and who was found to be awaited: it is, also once it is far away."""
+        store = self._core.store
+        confirmed: dict[PeerId, list[Key]] = {}
+        awaited = []
+        for key, one in waiting.items():
+            for peer in sorted(one.confirmed):
+                confirmed.setdefault(peer, []).append(key)
+            if new := sorted(one.peers - one.noted.keys()):
+                awaited.append((key, new))
+        for peer, keys in confirmed.items():
+            await store.confirm_holder(peer, keys)
+        await asyncio.gather(*(store.note_holders(key, new) for key, new in awaited))
 
     async def _end(self, record: Record) -> None:
         """Let a tombstone go; its floor stays."""

@@ -10,6 +10,7 @@ from peerd.ids import Key, NodeId, distance, name_key, node_id
 from peerd.node.claims import read_row
 from peerd.node.core import RECORD_HOLDERS
 from peerd.records.record import read_record
+from peerd.records.version import version_text
 from peerd.sim.host import Host
 from peerd.sim.ledger import Name, Write
 from peerd.sim.requests import Requests
@@ -142,7 +143,8 @@ class Checks:
         """Return what a host's store has under a key."""
         raw = host.store.peek_record(key)
         if raw is None:
-            return None
+            floor = host.store.peek_floor(key)
+            return None if floor is None else Held(version_text(*floor.version), floor.sequence, deleted=True)
         known = self._read.get(raw)
         if known is None:
             record = read_record(raw)

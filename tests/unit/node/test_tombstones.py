@@ -1,7 +1,7 @@
 """Deleted keys stay deleted: when tombstones go, what stays, whom a holder believes, and who comes back with what."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
@@ -16,6 +16,7 @@ from peerd.sim.world import World
 from peerd.wire.limits import SEQUENCE_JUMP_MAX
 from peerd.wire.messages import FindFloors, FindValue, Floors, KeepFloors, Store, Stored, Value
 from tests.unit.node.hosts import (
+    Answer,
     answering,
     contact_of,
     core,
@@ -133,6 +134,28 @@ async def test_who_was_away_longer_than_the_tombstone_brings_nothing_back(small:
 
     await eventually(lambda: all_floors(hosts, "a"), within_s=60)
     assert await kept(away, "a") is None
+
+
+async def test_a_store_put_back_from_an_old_copy_brings_nothing_back(small: World) -> None:
+    hosts = await joined(small, 5)
+    await put(hosts[0], "a", b"y" * 40_000)
+    old = hosts[4]
+    assert await kept(old, "a") is not None
+    old.copy_store()
+    await remove(hosts[0], "a")
+    await eventually(lambda: all_floors(hosts, "a"), within_s=5 * GRACE_S)
+    await old.crash(power=True)
+    old.put_back()
+    await old.start()
+    assert await kept(old, "a") is not None
+    await asyncio.sleep(3)
+
+    for host in hosts:
+        assert await gone(host, "a")
+
+    await eventually(lambda: all_floors(hosts, "a"), within_s=60)
+    for root in await old.store.roots(None, 10):
+        assert await old.store.claims(root.cid) == [], "nothing claims the content either"
 
 
 async def test_what_is_written_after_a_deletion_is_above_its_floor(small: World) -> None:
@@ -297,3 +320,42 @@ async def test_a_jump_is_kept_where_the_others_have_it_and_refused_where_one_alo
 
     assert isinstance(await core(hosts[0]).endpoint.ask(contact_of(hosts[4]), Store, far.raw), Stored)
     assert await kept(hosts[4], "a") == far
+
+
+async def test_an_old_value_of_one_holder_is_never_read_or_spread_against_the_floors_of_others(world: World) -> None:
+    hosts = await joined(world, 6)
+    old = version(hosts[0], "a", 3, b"old")
+    for host in hosts[1:3]:
+        await holding.lay_floor(core(host), old.key, Floor(4, bytes(32), bytes(8)))
+    await hosts[0].store.put_record(old.key, old.raw, row=holding.row_of(core(hosts[0]), old, None))
+
+    assert [await gone(host, "a") for host in hosts] == [True] * 6
+
+    await asyncio.sleep(20)
+    assert not any([await kept(host, "a") for host in hosts])
+
+
+async def test_a_writer_refused_for_a_floor_that_it_was_not_shown_goes_above_it(world: World) -> None:
+    hosts = await joined(world, 5)
+    key = key_of(hosts[0], "a")
+    shown: set[int] = set()
+
+    def hide_once(host: Host) -> None:
+        def answer(peer: object, request: object, honest: Callable[[], Answer]) -> Answer:
+            if isinstance(request, FindValue) and host.index not in shown:
+                shown.add(host.index)
+                return Value(request.rid, b"", None, b"")
+            return honest()
+
+        answering(host, answer)
+
+    for host in hosts[1:]:
+        await holding.lay_floor(core(host), key, Floor(70, bytes(32), bytes(8)))
+        hide_once(host)
+
+    await put(hosts[0], "a", b"new")
+
+    record = await kept(hosts[1], "a")
+    assert record is not None
+    assert record.body.sequence == 71
+    assert await get(hosts[3], "a") == b"new"

@@ -201,3 +201,30 @@ def test_copies_that_were_asked_for_are_waited_for(required: int) -> None:
     for count, peer in enumerate(PEERS[:5], 1):
         quorum.on_receipt(peer, b"receipt")
         assert quorum.acknowledged == (count >= max(required, 3))
+
+
+def test_a_version_is_over_where_as_many_show_a_floor_above_it_as_show_it() -> None:
+    read = ReadQuorum(PEERS[:5])
+    read.on_answer(PEERS[0], OLD)
+    assert read.newest == OLD
+    read.on_answer(PEERS[1], None, OLD.version[:3])
+    assert (read.newest, read.over, read.denied, read.settled) == (None, OLD, True, False)
+    read.on_answer(PEERS[2], None)
+    assert read.absent(PEERS[:5])
+    assert read.settled
+
+    read.on_answer(PEERS[3], OLD)
+    assert (read.newest, read.over) == (OLD, None)
+    read.on_answer(PEERS[4], None, NEW.version[:3])
+    assert (read.newest, read.floor) == (None, NEW.version[:3])
+    assert sorted(read.showing) == [PEERS[0], PEERS[3]]
+
+
+def test_a_version_above_all_floors_lives_however_many_they_are() -> None:
+    read = ReadQuorum(PEERS[:5])
+    for peer in PEERS[:4]:
+        read.on_answer(peer, None, OLD.version[:3])
+    read.on_answer(PEERS[4], NEW)
+
+    assert read.newest == NEW
+    assert read.floor == OLD.version[:3]
