@@ -19,6 +19,7 @@ from peerd.node.withdrawing import Rechecking, tell_withdrawals
 EXPIRY_INTERVAL_S = 10.0
 COLLECTIONS_PER_GRACE = 4
 SWEEPS_PER_GRACE = 4
+SWEEP_MIN_S = 1.0
 
 
 class Maintaining:
@@ -38,7 +39,7 @@ class Maintaining:
         spawn(self._every(settings.unclaimed_grace_s / COLLECTIONS_PER_GRACE, self._collect), "collect")
         spawn(self._every(settings.republish_interval_s, self._recheck), "recheck claims")
         spawn(self._repairing.run(), "repair")
-        sweep_s = min(settings.repair_interval_s, settings.tombstone_grace_s / SWEEPS_PER_GRACE)
+        sweep_s = max(SWEEP_MIN_S, min(settings.repair_interval_s, settings.tombstone_grace_s / SWEEPS_PER_GRACE))
         spawn(self._every(sweep_s, self._core.tombstones.sweep), "tombstones")
         spawn(mend_lives(self._core), "mend lives")
         spawn(scrub(self._core), "scrub")
