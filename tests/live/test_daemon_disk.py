@@ -130,6 +130,38 @@ def test_a_full_disk_and_one_without_inodes_are_said_take_nothing_and_recover() 
         assert bob.ok("get", "other") == CONTENT[::-1]
 
 
+@needs_mounts
+def test_on_a_disk_that_others_filled_a_daemon_starts_serves_and_deletes() -> None:
+    with Daemons() as daemons:
+        alice, image = daemons.prepare(), daemons.root / "image"
+        make_disk(image, 64 * 2**20)
+        alice.launch(wrapper=on_disk(image, alice.data)).wait_ready()
+        alice.ok("put", "content", "-", stdin=CONTENT)
+        alice.ok("put", "value", "--value", "before")
+        until((inside(alice, alice.data) / "store" / "ballast").exists, PATIENCE_S)
+        alice.kill()
+        mounted = subprocess.Popen(
+            [*on_disk(image, alice.data), "sleep", "60"], stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            data = Path(f"/proc/{mounted.pid}/root{alice.data}")
+            until((data / "store").exists, PATIENCE_S)
+            with (data / "filler").open("wb", buffering=0) as file, suppress(OSError):
+                while True:
+                    file.write(bytes(4_096))
+        finally:
+            mounted.kill()
+            mounted.wait()
+
+        alice.launch(wrapper=on_disk(image, alice.data)).wait_ready()
+        wait_until_said(alice, "the disk is full")
+        assert alice.ok("get", "content") == CONTENT
+        assert alice.peer("put", "other", "-", stdin=CONTENT[::-1]).require_one_line(9)
+        alice.ok("rm", "content")
+        assert alice.peer("get", "content").require_one_line(3)
+        assert alice.ok("get", "value") == b"before"
+
+
 @needs_strace
 def test_from_a_failed_sync_on_nothing_is_promised_until_all_was_read_again() -> None:
     with Daemons() as daemons:

@@ -5,6 +5,7 @@
     DIR/blocks/xx/  blocks above 32 KiB
     DIR/tmp/        blocks being written
     DIR/rotten/     damaged blocks set aside
+    DIR/ballast     room kept back for when the disk is full
     DIR/probe       written and synced now and then, to see that the disk works
 
 Nothing here grows with the number of blocks; the keys of all records and floors are read once.
@@ -20,11 +21,11 @@ from pathlib import Path
 from loguru import logger
 
 from peerd.clock import Entropy
-from peerd.errors import LocalError, StoreError
+from peerd.errors import LocalError, NoRoomError, StoreError
 from peerd.io.datadir import FILE_MODE, DirectoryLock, KnownStore, make_directory, sync_directory, sync_file
-from peerd.io.store import block_table, bounds, floor_table, record_table, schema
+from peerd.io.store import ballast, block_table, bounds, floor_table, record_table, schema
 from peerd.io.store.blockfiles import BlockFiles
-from peerd.io.store.faults import translated
+from peerd.io.store.faults import is_full, translated
 from peerd.io.store.health import StoreHealth
 from peerd.io.store.hot import KeySet
 from peerd.io.store.lifetime import Lived
@@ -66,6 +67,12 @@ def open_disk(directory: Path, entropy: Entropy, health: StoreHealth, known: Kno
     make_directory(directory)
     lock = DirectoryLock.acquire(directory)
     try:
+        try:
+            return _open_held(directory, lock, entropy, health=health, known=known)
+        except (sqlite3.Error, OSError, NoRoomError) as error:
+            # What was kept back is for this.
+            if not (isinstance(error, NoRoomError) or is_full(error)) or not ballast.give_up(directory):
+                raise
         return _open_held(directory, lock, entropy, health=health, known=known)
     except (sqlite3.Error, OSError) as error:
         lock.release()

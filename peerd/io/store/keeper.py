@@ -18,7 +18,7 @@ from typing import Protocol
 from loguru import logger
 
 from peerd.errors import LocalError, StoreError
-from peerd.io.store import disk, health
+from peerd.io.store import ballast, disk, health
 from peerd.io.store.blockfiles import BlockFiles
 from peerd.io.store.faults import is_full
 from peerd.io.store.health import StoreHealth
@@ -110,10 +110,19 @@ class Keeper:
             self._health.distrust("readonly", health.READ_ONLY)
             return False
         self._health.note("space", None if self._files.has_room(found) else health.FULL)
+        self._keep_back(found)
         few = found.f_files > 0 and found.f_favail < INODES_MIN
         self._health.note("inodes", health.NO_INODES if few else None)
         self._place.probe(self._health)
         return bool(found.f_bavail * found.f_frsize >= REOPEN_NEEDS_BYTES)
+
+    def _keep_back(self, found: os.statvfs_result) -> None:
+        if found.f_bavail * found.f_frsize < ballast.size_on(found) // 2:
+            if ballast.give_up(self._place.path):
+                logger.warning("the disk is full: what was kept back is given up, so that deletions can be written")
+            return
+        with contextlib.suppress(OSError):
+            ballast.take(self._place.path, found)
 
     def _note(self, error: OSError) -> None:
         if is_full(error):

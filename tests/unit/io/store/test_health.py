@@ -14,8 +14,8 @@ import pytest
 
 from peerd.errors import DamagedError, NoRoomError, StoreError, UsageError
 from peerd.io.datadir import DataDirectory, KnownStore
+from peerd.io.store import ballast, keeper
 from peerd.io.store import health as reasons
-from peerd.io.store import keeper
 from peerd.io.store.blockfiles import Staged
 from peerd.io.store.health import StoreHealth
 from peerd.io.store.sqlite import SqliteStore
@@ -511,3 +511,19 @@ async def test_a_file_of_the_database_that_rotted_anywhere_shows_no_wrong_byte(t
         wrong += data is not None and data != each.data
     await store.close()
     assert wrong == 0
+
+
+async def test_room_is_kept_back_given_up_when_others_fill_the_disk_and_taken_again(
+    disk_store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept_back = tmp_path / "store" / "ballast"
+    await check(disk_store)
+    assert kept_back.stat().st_size == ballast.size_on(os.statvfs(tmp_path))
+    with disk_says(monkeypatch, f_bavail=10):
+        await check(disk_store)
+        assert not kept_back.exists()
+        await check(disk_store)
+
+    await check(disk_store)
+
+    assert kept_back.exists()
