@@ -123,8 +123,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 256
     probe_interval_s: Annotated[float, About("pause between two probes of members", least=0.05, most=60)] = 1.0
     suspect_timeout_s: Annotated[
-        float, About("how long a silent member is suspected before it counts as dead", least=0.1, most=3600)
-    ] = 5.0
+        float,
+        About(
+            "how long a silent member is suspected before it counts as dead, where others miss it too; "
+            "up to twice as long where nobody else does",
+            least=0.1,
+            most=3600,
+        ),
+    ] = 8.0
     left_shown_s: Annotated[float, About("how long a member that said goodbye is listed as left", least=0)] = 600.0
     refresh_interval_s: Annotated[
         float, About("longest time a bucket goes without a look-up in its range", least=1, most=DAY_S)

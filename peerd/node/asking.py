@@ -52,9 +52,19 @@ class Asking:
         """How many questions have no final answer yet."""
         return len(self._futures)
 
-    def ask(self, contact: Contact, kind: Callable[..., Request], *fields: Any, silent_after_s: float) -> None:
-        """Ask; after `silent_after_s` without a reply an Answer says that the peer is silent."""
-        future = self._endpoint.ask(contact, kind, *fields, timeout_s=self._timeout_s)
+    def ask(
+        self,
+        contact: Contact,
+        kind: Callable[..., Request],
+        *fields: Any,
+        silent_after_s: float,
+        wait_min_s: float = 0.0,
+    ) -> None:
+        """Ask; after `silent_after_s` without a reply an Answer says that the peer is silent.
+
+        `wait_min_s` is for answers that take longer than a round trip: it is not sent again before.
+        """
+        future = self._endpoint.ask(contact, kind, *fields, timeout_s=self._timeout_s, wait_min_s=wait_min_s)
         timer = None
         if silent_after_s:
             due = self._loop.time() + silent_after_s

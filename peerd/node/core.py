@@ -24,6 +24,7 @@ from peerd.node.tasks import Tasks
 from peerd.records.statement import Verifier
 
 if TYPE_CHECKING:
+    from peerd.node.gossip import Gossip
     from peerd.node.tombstones import Tombstones
 
 # A record is kept by so many of the peers nearest to its key (DESIGN.md 6).
@@ -54,6 +55,7 @@ class Core:
     endpoint: Endpoint = field(init=False)
     bulk: BulkPool = field(init=False)
     tombstones: "Tombstones" = field(init=False)
+    gossip: "Gossip" = field(init=False)
     intake: Intake
     room: Room
     locks: KeyLocks = field(default_factory=KeyLocks)
@@ -72,6 +74,10 @@ class Core:
     def now(self) -> float:
         """Return the monotonic time."""
         return self.environment.clock.monotonic()
+
+    async def next_stamp(self) -> int:
+        """Return a number above all that this peer has signed as a stamp before; durable before it is returned."""
+        return await self.store.next_stamp()
 
     def key_of(self, name: str) -> tuple[Key, str, PeerId | None]:
         """Return (key, name, owner) of a name as users write it: `NAME`, or `PEER/NAME` for a peer's own."""

@@ -21,6 +21,7 @@ from peerd.io.environment import Datagrams, Environment
 from peerd.kad.contact import Address, Contact
 from peerd.logs import short
 from peerd.node.handshakes import HANDSHAKE_TIMEOUT_S, Handshakes
+from peerd.node.handshakes import TRIES_MAX as HELLOS_MAX
 from peerd.node.roundtrips import RoundTrips
 from peerd.node.sessions import SessionTable
 from peerd.node.tasks import Tasks
@@ -30,6 +31,8 @@ from peerd.wire.messages import Pong, Refused, Reply, Request
 from peerd.wire.session import Session
 
 REQUEST_TIMEOUT_S = 4.0
+# By doubling waits no request is sent more often within its time.
+TRIES_MAX = 64
 
 # A timer that fires later than this says that this process stood still; then the others get a little more time.
 LAG_MAX_S = 0.005
@@ -58,6 +61,8 @@ class _Pending:
     deadline: float
     sent_at: float
     durable: bool
+    tries_max: int
+    wait_min_s: float
     due: float = 0.0
     tries: int = 0
     timer: asyncio.TimerHandle | None = None
@@ -87,6 +92,7 @@ class Endpoint:
         handler: Handler,
         proven: Proven,
         heard: Callable[[PeerId], None],
+        spoke: Callable[[PeerId], None],
         unanswered: Callable[[PeerId], None],
         digest: Callable[[], bytes],
         sessions_max: int,
@@ -96,6 +102,7 @@ class Endpoint:
         self._handler = handler
         self._proven = proven
         self._heard = heard
+        self._spoke = spoke
         self._unanswered = unanswered
         self.doubted: Container[PeerId] = ()
         self._datagrams: Datagrams | None = None
@@ -134,11 +141,18 @@ class Endpoint:
     # Asking.
 
     def ask(
-        self, contact: Contact, kind: Callable[..., Request], *fields: Any, timeout_s: float = REQUEST_TIMEOUT_S
+        self,
+        contact: Contact,
+        kind: Callable[..., Request],
+        *fields: Any,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+        tries_max: int = TRIES_MAX,
+        wait_min_s: float = 0.0,
     ) -> asyncio.Future[Reply]:
         """Send a request and return the future of its reply.
 
-        The future raises UnreachableError after `timeout_s`, RefusedError where the peer refused.
+        It is sent at most `tries_max` times, at least `wait_min_s` apart. The future raises UnreachableError after
+        `timeout_s`, RefusedError where the peer refused.
         """
         rid = self._next_rid = (self._next_rid + 1) & 0xFFFFFFFF
         future: asyncio.Future[Reply] = self._loop.create_future()
@@ -156,19 +170,26 @@ class Endpoint:
             now + timeout_s,
             now,
             kind in _DURABLE,
+            tries_max,
+            wait_min_s,
         )
         self._pending[rid] = pending
         self._transmit(pending)
         return future
 
     async def connect(
-        self, address: Address, expected: PeerId | None = None, *, timeout_s: float = HANDSHAKE_TIMEOUT_S
+        self,
+        address: Address,
+        expected: PeerId | None = None,
+        *,
+        timeout_s: float = HANDSHAKE_TIMEOUT_S,
+        hellos_max: int = HELLOS_MAX,
     ) -> PeerId:
         """Shake hands with whoever is at `address` (or only with `expected`) and return who it is.
 
         Raises UnreachableError where nobody answers in time.
         """
-        attempt = self._handshakes.begin(address, expected, timeout_s=timeout_s)
+        attempt = self._handshakes.begin(address, expected, timeout_s=timeout_s, tries_max=hellos_max)
         peer = await asyncio.shield(attempt.future)
         if expected is not None and peer != expected:
             raise UnreachableError("another peer lives at that address")
@@ -184,12 +205,15 @@ class Endpoint:
         session = self.sessions.of(peer)
         now = self._clock.monotonic()
         pending.tries += 1
-        if session is not None:
+        if pending.tries > pending.tries_max:
+            wait_s = pending.deadline - now
+        elif session is not None:
             pending.sent_at = now
             if session.worn:  # it goes on until the new one is there
                 self._handshakes.begin(session.address, peer)
             self._send(session.seal(pending.plaintext), session.address, pending.kind)
             wait_s = self.roundtrips.rto_s(peer, durable=pending.durable) * (1 << min(pending.tries - 1, 6))
+            wait_s = max(wait_s, pending.wait_min_s)
         else:
             self._handshakes.begin(pending.contact.address, peer, timeout_s=pending.deadline - now)
             wait_s = HANDSHAKE_TIMEOUT_S
@@ -252,10 +276,10 @@ class Endpoint:
             raise WireError("unknown_session")
         plaintext = session.open(data)
         now = session.heard_at = self._clock.monotonic()
-        if session.peer in self.doubted:
-            self._heard(session.peer)
         self.sessions.heard_in(session)
         message = messages.decode(plaintext)
+        if session.peer in self.doubted:  # only an answer shows that it hears us too
+            (self._heard if isinstance(message, Reply) else self._spoke)(session.peer)
         if address != session.address:
             # Moved: proven by a handshake before it counts. One hello only, for this may be somebody else's address.
             self._handshakes.begin(address, session.peer, tries_max=1)

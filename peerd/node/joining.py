@@ -7,7 +7,7 @@ members until everybody knows everybody.
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loguru import logger
 
@@ -17,6 +17,7 @@ from peerd.ids import ID_BYTES, PeerId
 from peerd.kad.contact import Address, Contact, unpack_contacts
 from peerd.logs import short
 from peerd.node.core import Core
+from peerd.node.handshakes import TRIES_MAX as HELLOS_MAX
 from peerd.node.members import Source
 from peerd.node.nearest import search
 from peerd.wire import limits
@@ -27,9 +28,15 @@ CANDIDATES_MAX = 1024
 HANDSHAKES_MAX = 32
 # An address that did not answer is left alone for this long, unless somebody waits for it.
 REFUSAL_S = 2.0
+# One that has not answered for this long gets a single datagram, and no more than one in so many seconds, whoever
+# names it: the dead are not knocked up by hints, memory, bootstrap and others all at once.
+SILENT_S = 60.0
+SILENT_REFUSAL_S = 10.0
 PAGES_MAX = 32
-# Pages are asked of one peer at most this often, whatever its digest says.
+# Pages are asked at most this often, whatever digests say, and up to so much more rarely while nothing comes of it:
+# whom one has buried and another not yet is nothing to learn.
 EXCHANGE_PAUSE_S = 2.0
+EXCHANGE_PAUSE_MAX_S = 32.0
 # Our own place is looked up at most this often because somebody came: newcomers look for us themselves.
 REFRESH_PAUSE_S = 10.0
 
@@ -41,6 +48,15 @@ class Candidate:
     address: Address
     expected: PeerId | None
     source: Source
+    hellos_max: int = HELLOS_MAX
+
+
+@dataclass(slots=True)
+class _Silence:
+    """An address that did not answer: since when, and when it was last tried."""
+
+    since: float
+    tried_at: float
 
 
 class Joining:
@@ -51,32 +67,43 @@ class Joining:
         self._waiting: OrderedDict[Address, Candidate] = OrderedDict()
         self._under_way: set[Address] = set()
         self._sources: dict[Address, Source] = {}
-        self._tried: OrderedDict[Address, float] = OrderedDict()
+        self._silences: OrderedDict[Address, _Silence] = OrderedDict()
         self._ours: set[Address] = set()
         self._exchanging: set[PeerId] = set()
         self._exchange_at = float("-inf")
         self._refreshed_at = float("-inf")
-        self._exchanged_at: OrderedDict[PeerId, float] = OrderedDict()
+        self._compare_at = float("-inf")
+        self._compare_pause_s = EXCHANGE_PAUSE_S
         self.dropped_count = 0
 
     def source_of(self, address: Address) -> Source:
         """Return where an address that was just proven came from."""
         return self._sources.get(address, "overlay")
 
-    def offer(self, candidate: Candidate) -> None:
-        """Take a candidate; known living members, addresses just tried and whatever is too many are dropped."""
+    def offer(self, candidate: Candidate) -> bool:
+        """Take a candidate; known living members, addresses just tried and whatever is too many are dropped.
+
+        Return whether it is tried and was not before, as far as we remember.
+        """
         address, peer = candidate.address, candidate.expected
         if peer == self._core.peer or address in self._ours or address in self._under_way or address in self._waiting:
-            return
+            return False
         if peer is not None and self._core.members.contact(peer) is not None:
-            return
-        if self._tried.get(address, float("-inf")) > self._core.now() - REFUSAL_S:
-            return
+            return False
+        silence = self._silences.get(address)
+        now = self._core.now()
+        if silence is not None:
+            is_long = silence.since <= now - SILENT_S
+            if silence.tried_at > now - (SILENT_REFUSAL_S if is_long else REFUSAL_S):
+                return False
+            if is_long:
+                candidate = replace(candidate, hellos_max=1)
         if len(self._waiting) >= CANDIDATES_MAX:
             self.dropped_count += 1
-            return
+            return False
         self._waiting[address] = candidate
         self._start()
+        return silence is None
 
     def _start(self) -> None:
         while self._waiting and len(self._under_way) < HANDSHAKES_MAX:
@@ -91,8 +118,11 @@ class Joining:
         try:
             if peer is not None and self._core.members.contact(peer) is not None:
                 return  # it came to us while it waited here
-            await self._core.endpoint.connect(address, candidate.expected)
+            tried_at = self._core.now()
+            await self._core.endpoint.connect(address, candidate.expected, hellos_max=candidate.hellos_max)
+            self._silences.pop(address, None)
         except UnreachableError as error:
+            self._note_silence(address, tried_at)
             logger.debug(
                 "a candidate did not answer",
                 address=HostPort(*address).text,
@@ -102,10 +132,18 @@ class Joining:
         finally:
             self._under_way.discard(address)
             self._sources.pop(address, None)
-            self._tried[address] = self._core.now()
-            if len(self._tried) > CANDIDATES_MAX:
-                self._tried.popitem(last=False)
             self._start()
+
+    def _note_silence(self, address: Address, tried_at: float) -> None:
+        silence = self._silences.setdefault(address, _Silence(tried_at, tried_at))
+        silence.tried_at = tried_at if silence.since <= tried_at - SILENT_S else self._core.now()
+        self._silences.move_to_end(address)
+        if len(self._silences) > CANDIDATES_MAX:
+            self._silences.popitem(last=False)
+
+    def heard_from(self, address: Address) -> None:
+        """Somebody lives at this address."""
+        self._silences.pop(address, None)
 
     @property
     def has_own_address(self) -> bool:
@@ -140,45 +178,56 @@ class Joining:
         """A member's digest of the members came: where it differs from ours, ask whom it knows."""
         if digest == self._core.members.digest() or not self._core.members.complete:
             return
-        if self._exchanged_at.get(contact.peer, float("-inf")) > self._core.now() - EXCHANGE_PAUSE_S:
+        now = self._core.now()
+        if self._compare_at > now:
             return
-        self._core.tasks.spawn(self.exchange(contact), "exchange members")
+        self._compare_at = now + self._compare_pause_s
+        self._core.tasks.spawn(self._compare(contact), "exchange members")
 
-    async def exchange(self, contact: Contact) -> None:
-        """Ask a member for all members it knows, page by page, and try those that we do not know."""
+    async def _compare(self, contact: Contact) -> None:
+        fruitful = await self.exchange(contact)
+        self._compare_pause_s = EXCHANGE_PAUSE_S if fruitful else min(EXCHANGE_PAUSE_MAX_S, 2 * self._compare_pause_s)
+
+    def ask_back(self, contact: Contact) -> None:
+        """A newcomer knows somebody whom we do not."""
+        self._core.tasks.spawn(self.exchange(contact), "ask back")
+
+    async def exchange(self, contact: Contact) -> bool:
+        """Ask a member for those it knows and we do not, page by page, and try them; return whether there were any."""
         if contact.peer in self._exchanging:
-            return
+            return False
         self._exchanging.add(contact.peer)
-        self._exchanged_at[contact.peer] = self._core.now()
-        if len(self._exchanged_at) > CANDIDATES_MAX:
-            self._exchanged_at.popitem(last=False)
         try:
-            await self._pages(contact)
+            return await self._pages(contact)
         except (UnreachableError, WireError) as error:
             logger.debug("members were not exchanged", peer=short(contact.peer), reason=str(error))
         except PeerdError:
             pass
         finally:
             self._exchanging.discard(contact.peer)
+        return False
 
-    async def _pages(self, contact: Contact) -> None:
+    async def _pages(self, contact: Contact) -> bool:
         core = self._core
         after = bytes(ID_BYTES)
+        fruitful = False
         for number in range(PAGES_MAX):
             if not core.members.table.complete:
-                return
-            reply = await core.endpoint.ask(contact, Members, after, timeout_s=core.settings.request_timeout_s)
+                break
+            have = core.members.prefixes(after, limits.MEMBERS_HAVE_MAX)
+            reply = await core.endpoint.ask(contact, Members, after, have, timeout_s=core.settings.request_timeout_s)
             if not isinstance(reply, Nodes):
                 raise WireError("reply_kind")
             named = unpack_contacts(reply.contacts, limits.CONTACTS_MAX)
             if number == 0:
                 core.members.partial = not named
             if not named:
-                return
+                break
             contacts = [Contact.of(core.identity.network, peer, address) for peer, address in named]
             if contacts[-1].place <= after:
                 raise WireError("page_order")
             after = contacts[-1].place
             for found in contacts:
-                self.offer(Candidate(found.address, found.peer, "overlay"))
+                fruitful |= self.offer(Candidate(found.address, found.peer, "overlay"))
             await asyncio.sleep(0)
+        return fruitful

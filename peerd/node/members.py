@@ -1,10 +1,11 @@
 """Everybody this peer knows: in the routing table while they answer, remembered while they are silent.
 
-A member's state is only what this peer has seen for itself: alive while it answers, suspect after an unanswered
-request, dead after `suspect_timeout_s` of that, left when it said goodbye. Not here: sending anything (maintain, join).
+A member's state comes of what this peer has seen for itself: alive while it answers, suspect after an unanswered
+request, dead when that has lasted and nobody could show that it lives, left when it said goodbye (trust.membership has
+the rules; here are contacts, places and who is to be asked for what). Not here: sending anything (probing, joining).
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,33 +14,53 @@ from peerd.config import Settings
 from peerd.ids import NetworkId, NodeId, PeerId, distance, node_id
 from peerd.kad.contact import Address, Contact
 from peerd.kad.table import RoutingTable
+from peerd.trust.membership import Membership, Standing, State
 
-State = Literal["alive", "suspect", "dead", "left"]
 Source = Literal["mdns", "bootstrap", "coordinator", "overlay", "remembered"]
 
 # Members remembered beside those in the table; the longest unseen go first.
 KNOWN_MAX = 4096
 # A dead member is tried again this often (jittered by the caller): partitions heal within 15 s.
 DEAD_RETRY_S = 11.0
+# So many dead are tried at a time, and so many where nobody else is there.
+RETRIED_MAX = 2
+RETRIED_ALONE_MAX = 16
+# How long until it is looked again whether the dead that others try have become ours to try.
+OTHERS_RETRY_S = 3.0
+# Peers only remembered are tried by all who remember them, each so much more rarely.
+REMEMBERED_SHARE_MAX = 10
+# Of a member's place so much says which it is, among few: two alike are one in a hundred million.
+PLACE_PREFIX_BYTES = 4
 # How long a peer that said goodbye may still be handing over; until then it is asked for what nobody else has.
 LINGER_S = 15.0
 
 
 @dataclass(slots=True)
 class Member:
-    """One peer as we know it. `last_seen` and `suspected_at` are monotonic instants."""
+    """One peer as we know it. `last_seen` is a monotonic instant."""
 
     contact: Contact
-    state: State
     source: Source
     last_seen: float
     verified: bool
-    suspected_at: float = 0.0
+    standing: Standing
     retry_at: float = 0.0
-    leave_stamp: int = 0
-    left_at: float = 0.0
-    came_at: float = 0.0
-    """When it was last found to live after it was not (or not known)."""
+    farewell: bytes = b""
+    """Its newest leave notice, to be shown to whoever asks for it."""
+
+    @property
+    def state(self) -> State:
+        """Whether it is there."""
+        return self.standing.state
+
+    @property
+    def came_at(self) -> float:
+        """When it was last found to live after it was not (or not known)."""
+        return self.standing.came_at
+
+    @came_at.setter
+    def came_at(self, now: float) -> None:
+        self.standing.came_at = now
 
 
 class Members:
@@ -52,7 +73,8 @@ class Members:
         self.own_place: NodeId = node_id(network, own_peer)
         self.table = RoutingTable(self.own_place, members_max=settings.members_max)
         self.all: dict[PeerId, Member] = {}
-        self.doubted: dict[PeerId, None] = {}
+        self.detector = Membership(suspect_timeout_s=settings.suspect_timeout_s)
+        self.doubted: dict[PeerId, None] = self.detector.suspects
         self.silent: dict[PeerId, None] = {}
         """The dead: they may come back with what they hold."""
         self.partial = False
@@ -61,10 +83,12 @@ class Members:
         """Grows whenever somebody comes or goes for good; what was placed before may be placed wrong now."""
         self._network = network
         self._clock = clock
-        self._suspect_timeout_s = settings.suspect_timeout_s
         self._grace_s = settings.tombstone_grace_s
         self._changed = changed
         self._digest = 0
+        self._forgotten: dict[PeerId, bytes] = {}
+        self.company_since: float | None = None
+        """Since when somebody else is there, None while nobody is."""
 
     @property
     def complete(self) -> bool:
@@ -79,87 +103,136 @@ class Members:
         member = self.all.get(peer)
         if member is None:
             contact = Contact.of(self._network, peer, address)
-            member = self.all[peer] = Member(contact, "dead", source, now, verified=True)
+            member = self.all[peer] = Member(contact, source, now, verified=True, standing=self.detector.know(peer))
             self._bound_known()
         elif member.contact.address != address:
             member.contact = Contact(peer, member.contact.place, address)
         member.verified = True
-        came = member.state in ("dead", "left")
-        self._alive(member, now)
-        self.table.seen(member.contact, now)
-        if came:
-            member.came_at = now
-            self._turn(member)
+        came = self.detector.met(peer, now)
+        self._there(member, now, came=came)
         return came
 
     def heard(self, peer: PeerId) -> None:
-        """An authentic message came from `peer`."""
+        """`peer` answered us."""
         member = self.all.get(peer)
         if member is None or member.state == "left":
             return
         now = self._clock.monotonic()
-        came = member.state == "dead"
-        self._alive(member, now)
-        self.table.seen(member.contact, now)
-        if came:
-            member.came_at = now
-            self._turn(member)
+        self._there(member, now, came=self.detector.answered(peer, now))
+
+    def spoke(self, peer: PeerId) -> bool:
+        """`peer` lives, though it has not answered us; return whether to look again at once whether it does."""
+        member = self.all.get(peer)
+        if member is None:
+            return False
+        member.last_seen = max(member.last_seen, self._clock.monotonic())
+        return self.detector.lives(peer, self._clock.monotonic())
 
     def unanswered(self, peer: PeerId) -> None:
-        """A request to `peer` had no answer: it is suspected until it says something."""
-        member = self.all.get(peer)
-        if member is not None and member.state == "alive":
-            member.state = "suspect"
-            member.suspected_at = self._clock.monotonic()
-            self.doubted[peer] = None
+        """A request to `peer` had no answer: it is suspected until it answers."""
+        self.detector.unanswered(peer, self._clock.monotonic())
 
-    def left(self, peer: PeerId, stamp: int) -> bool:
+    def refuted(self, peer: PeerId, stamp: int) -> bool:
+        """`peer` signed that it lives; return whether that was not known."""
+        new = self.detector.refuted(peer, stamp, self._clock.monotonic())
+        if new and (member := self.all.get(peer)) is not None and member.state == "suspect":
+            member.last_seen = max(member.last_seen, self._clock.monotonic())
+        return new
+
+    def left(self, peer: PeerId, stamp: int, notice: bytes = b"") -> bool:
         """A signed notice says that `peer` goes; return whether it was there until now."""
         member = self.all.get(peer)
-        if member is None or stamp <= member.leave_stamp:
+        if member is None:
             return False
-        member.leave_stamp = stamp
-        if member.state == "left":
+        was_there = member.state in ("alive", "suspect")
+        if not self.detector.left(peer, stamp, self._clock.monotonic()):
             return False
-        member.left_at = self._clock.monotonic()
-        self._gone(member, "left")
+        member.farewell = notice
+        self._gone(member, was_there=was_there)
         return True
+
+    # Who will not come back.
+
+    def forget(self, peer: PeerId, notice: bytes) -> bool:
+        """Somebody says that `peer` will not come back; believed, and then returned as True, unless it is there."""
+        member = self.all.get(peer)
+        if peer == self.own_peer or (member is not None and member.state in ("alive", "suspect")):
+            return False
+        if peer in self._forgotten:
+            return False
+        if len(self._forgotten) >= KNOWN_MAX:
+            del self._forgotten[next(iter(self._forgotten))]
+        self._forgotten[peer] = notice
+        if member is not None:
+            self._turn()
+        return True
+
+    def unforget(self, peer: PeerId) -> bool:
+        """It is there again; return whether it was forgotten."""
+        return self._forgotten.pop(peer, None) is not None
+
+    def forgotten(self, peer: PeerId) -> bool:
+        """Return whether this peer is not expected to come back."""
+        return peer in self._forgotten
+
+    def forgotten_notices(self) -> list[bytes]:
+        """Return what says so, the newest last."""
+        return list(self._forgotten.values())
+
+    def known(self) -> list[PeerId]:
+        """Return every member not forgotten, whatever its state, ourselves left out."""
+        return [peer for peer in self.all if peer not in self._forgotten]
 
     def remember(self, peer: PeerId, address: Address, unseen_s: float) -> None:
         """Note a member from before our start; nothing is known of it until it answers."""
         if peer != self.own_peer and peer not in self.all:
             contact = Contact.of(self._network, peer, address)
             last_seen = self._clock.monotonic() - unseen_s
-            self.all[peer] = Member(contact, "dead", "remembered", last_seen, verified=False)
+            standing = self.detector.know(peer)
+            self.all[peer] = Member(contact, "remembered", last_seen, verified=False, standing=standing)
             self.silent[peer] = None
 
     # Time passes.
 
     def bury(self) -> list[Member]:
         """Return the members whose suspicion has lasted too long, now counted as dead."""
-        limit = self._clock.monotonic() - self._suspect_timeout_s
-        dead = [m for p in self.doubted if (m := self.all[p]).state == "suspect" and m.suspected_at <= limit]
+        dead = [self.all[peer] for peer in self.detector.bury(self._clock.monotonic())]
         for member in dead:
-            self._gone(member, "dead")
+            self._gone(member, was_there=True)
         return dead
 
     def to_retry(self) -> list[Member]:
-        """Return silent members that may be tried again now."""
+        """Return silent members that may be tried again now, those longest due first, and not many at a time.
+
+        Of all that are here one tries, so that a dead host is not hit the more the larger the network is: the nearest
+        of those that were here when it died.
+        """
         now = self._clock.monotonic()
-        due = [m for peer in self.silent if (m := self.all[peer]).retry_at <= now]
-        for member in due:
-            member.retry_at = now + DEAD_RETRY_S
+        waiting = [m for peer in self.silent if peer not in self._forgotten and (m := self.all[peer]).retry_at <= now]
+        due: list[Member] = []
+        alone = self.alive_count() == 0
+        for member in sorted(waiting, key=lambda each: each.retry_at):
+            if not self._is_ours_to_try(member):
+                member.retry_at = now + OTHERS_RETRY_S
+                continue
+            share = 1 if member.verified else min(REMEMBERED_SHARE_MAX, 1 + self.alive_count())
+            member.retry_at = now + DEAD_RETRY_S * share
+            due.append(member)
+            if len(due) == (RETRIED_ALONE_MAX if alone else RETRIED_MAX):
+                break
         return due
 
+    def _is_ours_to_try(self, member: Member) -> bool:
+        if not member.verified:
+            return True
+        place, died_at = member.contact.place, member.standing.died_at
+        own = distance(self.own_place, place)
+        return not any(
+            self.all[contact.peer].came_at <= died_at and distance(contact.place, place) < own
+            for contact in self.table.contacts()
+        )
+
     # Questions.
-
-    def forgotten(self, peer: PeerId) -> bool:
-        """Return whether this peer is not expected to come back."""
-        return False
-
-    def known(self) -> list[PeerId]:
-        """Return every member not forgotten, whatever its state, ourselves left out."""
-        return list(self.all)
 
     def contact(self, peer: PeerId) -> Contact | None:
         """Return the contact of a member that is not gone."""
@@ -169,7 +242,7 @@ class Members:
     def lingering(self, peer: PeerId) -> Contact | None:
         """Return the contact of a member that said goodbye a moment ago and may still hand over."""
         member = self.all.get(peer)
-        if member is None or member.state != "left" or member.left_at < self._clock.monotonic() - LINGER_S:
+        if member is None or member.state != "left" or member.standing.left_at < self._clock.monotonic() - LINGER_S:
             return None
         return member.contact
 
@@ -206,7 +279,7 @@ class Members:
             limit = self._clock.monotonic() - self._grace_s
             for peer in self.silent:
                 member = self.all[peer]
-                if member.last_seen > limit:
+                if member.last_seen > limit and peer not in self._forgotten:
                     places.append((distance(member.contact.place, key), peer))
         places.sort()
         return [peer for _, peer in places[:count]]
@@ -214,14 +287,28 @@ class Members:
     def is_expected(self, peer: PeerId) -> bool:
         """Return whether this member may still come back with what it holds."""
         member = self.all.get(peer)
-        if member is None or member.state == "left":
+        if member is None or member.state == "left" or peer in self._forgotten:
             return False
         return member.last_seen > self._clock.monotonic() - self._grace_s
 
-    def page(self, after: bytes, count: int) -> list[Contact]:
-        """Return members that answer, in order of place after `after`."""
+    def page(self, after: bytes, count: int, have: Container[bytes] = (), asker: PeerId | None = None) -> list[Contact]:
+        """Return members that answer, in order of place after `after`; not those whose place's beginning is in `have`.
+
+        Who asks is one of them.
+        """
         doubted = self.doubted
-        return [c for c in self.table.contacts() if c.place > after and c.peer not in doubted][:count]
+        found = (c for c in self.table.contacts() if c.place > after and (c.peer not in doubted or c.peer == asker))
+        return [c for c in found if c.place[:PLACE_PREFIX_BYTES] not in have][:count]
+
+    def prefixes(self, after: bytes, at_most: int) -> bytes:
+        """Return the beginnings of the places of all members beyond `after`, in order; none where they are too many."""
+        places = [c.place[:PLACE_PREFIX_BYTES] for c in self.table.contacts() if c.place > after]
+        return b"".join(places) if len(places) <= at_most else b""
+
+    def knows_all(self, have: bytes) -> bool:
+        """Return whether all whose places begin so are members here, or ourselves."""
+        known = {c.place[:PLACE_PREFIX_BYTES] for c in self.table.contacts()}
+        return places_of(have) <= known | {self.own_place[:PLACE_PREFIX_BYTES]}
 
     def digest(self) -> bytes:
         """Return 8 bytes that are equal where two peers know the same members, themselves included."""
@@ -229,35 +316,38 @@ class Members:
 
     def recent(self, count: int) -> list[Member]:
         """Return the proven members to remember across a restart, the last seen first."""
-        proven = [m for m in self.all.values() if m.verified and m.state != "left"]
+        proven = [m for p, m in self.all.items() if m.verified and m.state != "left" and p not in self._forgotten]
         return sorted(proven, key=lambda m: -m.last_seen)[:count]
 
     def alive(self) -> Iterable[Contact]:
         """Return all that are in the table."""
         return self.table.contacts()
 
-    def _alive(self, member: Member, now: float) -> None:
-        if member.state in ("dead", "left"):
-            self._digest ^= _mark(member.contact.place)
-        member.state = "alive"
+    def _there(self, member: Member, now: float, *, came: bool) -> None:
         member.last_seen = now
         self.silent.pop(member.contact.peer, None)
-        self.doubted.pop(member.contact.peer, None)
-
-    def _gone(self, member: Member, state: State) -> None:
-        if member.state in ("alive", "suspect"):
+        self.table.seen(member.contact, now)
+        if came:
             self._digest ^= _mark(member.contact.place)
-        member.state = state
-        if state == "dead":
-            self.silent[member.contact.peer] = None
-        else:
-            self.silent.pop(member.contact.peer, None)
-        member.retry_at = self._clock.monotonic() + DEAD_RETRY_S / 2
-        self.doubted.pop(member.contact.peer, None)
-        self.table.remove(member.contact.peer)
-        self._turn(member)
+            if self.company_since is None:
+                self.company_since = now
+            self._turn()
 
-    def _turn(self, member: Member) -> None:
+    def _gone(self, member: Member, *, was_there: bool) -> None:
+        peer = member.contact.peer
+        if was_there:
+            self._digest ^= _mark(member.contact.place)
+        if member.state == "dead":
+            self.silent[peer] = None
+        else:
+            self.silent.pop(peer, None)
+        member.retry_at = self._clock.monotonic() + DEAD_RETRY_S / 2
+        self.table.remove(peer)
+        if not len(self.table):
+            self.company_since = None
+        self._turn()
+
+    def _turn(self) -> None:
         self.epoch += 1
         self._changed()
 
@@ -267,9 +357,14 @@ class Members:
             oldest = min(others, key=lambda m: m.last_seen, default=None)
             if oldest is not None:
                 self._digest ^= _mark(oldest.contact.place) if oldest.state in ("alive", "suspect") else 0
-                self.doubted.pop(oldest.contact.peer, None)
+                self.detector.drop(oldest.contact.peer)
                 self.silent.pop(oldest.contact.peer, None)
                 del self.all[oldest.contact.peer]
+
+
+def places_of(have: bytes) -> set[bytes]:
+    """Return the beginnings of places that `prefixes` made one of."""
+    return {have[at : at + PLACE_PREFIX_BYTES] for at in range(0, len(have), PLACE_PREFIX_BYTES)}
 
 
 def _mark(place: bytes) -> int:

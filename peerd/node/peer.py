@@ -48,11 +48,13 @@ from peerd.node.tasks import Tasks
 from peerd.node.tombstones import Tombstones
 from peerd.node.watching import Watching
 from peerd.node.withdrawing import tell_newcomer
+from peerd.records.life import forgotten_notices
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.statement import Verifier
 from peerd.wire.messages import Leave
 
 REMEMBERED_ASKED_MAX = 256
+REMEMBERED_HELLOS_MAX = 3
 GOODBYE_TIMEOUT_S = 0.5
 
 # Work on the whole store is done once at a time, whoever asks for it.
@@ -97,7 +99,7 @@ class Peer:
     async def start(self) -> None:
         """Bind, begin to answer, and try the members remembered; raises UsageError where an address is taken."""
         core = self._core
-        responder = Responder(core)
+        responder = Responder(core, self._probing)
         core.endpoint = Endpoint(
             core.identity,
             self._environment,
@@ -105,6 +107,7 @@ class Peer:
             handler=responder.handle,
             proven=self._proven,
             heard=core.members.heard,
+            spoke=self._probing.spoke,
             unanswered=core.members.unanswered,
             digest=core.members.digest,
             sessions_max=core.settings.sessions_max,
@@ -362,6 +365,7 @@ class Peer:
     def _proven(self, peer: PeerId, address: Address, initiated: bool) -> None:
         core = self._core
         source = self._joining.source_of(address) if initiated else "overlay"
+        self._joining.heard_from(address)
         came = core.members.proven(peer, address, source)
         core.copies.forget(peer)  # it may have been started again, with another store
         member = core.members.all.get(peer)
@@ -374,7 +378,7 @@ class Peer:
         core.events.emit("peer", id=peer_id_text(peer), state="alive")
         contact = core.members.contact(peer)
         if contact is not None:
-            self._joining.met(contact)
+            self._probing.came(contact, initiated=initiated)
 
     def _is_cut(self, peer: PeerId) -> bool:
         member = self._core.members.all.get(peer)
@@ -384,11 +388,14 @@ class Peer:
         self._maintaining.members_changed()
 
     async def _offer_remembered(self) -> None:
+        for notice in await self._core.store.forgotten():
+            self._core.members.forget(PeerId(forgotten_notices.read(notice).peer), notice)
         now = self._core.store.now_s()
         for known in await self._core.store.remembered_peers(REMEMBERED_ASKED_MAX):
             address = (known.host, known.port)
             self._core.members.remember(known.peer, address, max(0.0, now - known.last_seen))
-            self.offer(known.peer, address, "remembered")
+            if not self._core.members.forgotten(known.peer):
+                self._joining.offer(Candidate(address, known.peer, "remembered", REMEMBERED_HELLOS_MAX))
 
     async def _offer_bootstrap(self) -> None:
         loop = asyncio.get_running_loop()

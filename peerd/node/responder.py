@@ -3,13 +3,12 @@
 Only members with a session come here. Contacts told to others are proven ones, nearest first, cut to fit the datagram.
 """
 
-import asyncio
 from collections.abc import Awaitable
 
 from loguru import logger
 
 from peerd.errors import NoRoomError, StoreError, WireError
-from peerd.ids import Key, PeerId, peer_id_text
+from peerd.ids import Key, PeerId
 from peerd.io.store.interface import MISS
 from peerd.kad.contact import Address, Contact, pack_contacts
 from peerd.logs import short
@@ -17,9 +16,9 @@ from peerd.node import holding
 from peerd.node.claims import end_claim
 from peerd.node.core import Core
 from peerd.node.holding import Outdone, Over, keep_record
-from peerd.node.members import LINGER_S
+from peerd.node.members import places_of
+from peerd.node.probing import Probing
 from peerd.records.floor import pack_version, unpack_floors
-from peerd.records.notice import leave_notices
 from peerd.records.provider import GONE, providers
 from peerd.records.record import Record, read_record
 from peerd.wire import limits, messages
@@ -30,7 +29,6 @@ from peerd.wire.messages import (
     Floors,
     Newer,
     Nodes,
-    Pong,
     Providers,
     Refused,
     Reply,
@@ -53,10 +51,11 @@ REFUSED_FLOOR = "floor"
 class Responder:
     """Answers requests out of the members and the store."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, probing: Probing) -> None:
         self._core = core
+        self._probing = probing
 
-    def handle(  # noqa: PLR0911  one line a request
+    def handle(  # noqa: PLR0911, PLR0912  one line a request
         self, peer: PeerId, address: Address, request: Request
     ) -> Reply | Awaitable[Reply]:
         """Return the reply, or an awaitable of it where the disk must be asked."""
@@ -64,7 +63,7 @@ class Responder:
             case messages.FindValue():
                 return self._find_value(peer, request)
             case messages.Ping():
-                return Pong(request.rid, self._core.members.digest())
+                return self._probing.on_ping(peer, request)
             case messages.FindNode():
                 return Nodes(request.rid, self._nearest(request.target, peer, _CONTACTS_ROOM_BYTES))
             case messages.Store():
@@ -74,10 +73,14 @@ class Responder:
             case messages.AddProvider():
                 return self._add_provider(request)
             case messages.Members():
-                # An empty first page, without even the asker, says that the network is too large to be paged.
-                members = self._core.members
-                page = members.page(request.after, limits.CONTACTS_MAX) if members.complete else []
-                return Nodes(request.rid, pack_contacts(page, _CONTACTS_ROOM_BYTES))
+                return self._members(peer, request)
+            case messages.Relay():
+                return self._probing.on_relay(request)
+            case messages.Vouch():
+                return self._probing.on_vouch(request)
+            case messages.Tell():
+                self._probing.gossip.hear(peer, request.news)
+                return Done(request.rid)
             case messages.Leave():
                 return self._leave(request)
             case messages.Release():
@@ -88,6 +91,15 @@ class Responder:
                 return self._find_floors(request)
             case messages.KeepFloors():
                 return self._keep_floors(peer, request)
+
+    def _members(self, peer: PeerId, request: messages.Members) -> Reply:
+        # An empty first page, without even the asker, says that the network is too large to be paged.
+        members = self._core.members
+        if not members.complete:
+            return Nodes(request.rid, b"")
+        self._probing.on_members(peer, request)
+        page = members.page(request.after, limits.CONTACTS_MAX, places_of(request.have), peer)
+        return Nodes(request.rid, pack_contacts(page, _CONTACTS_ROOM_BYTES))
 
     def _nearest(self, target: bytes, asker: PeerId, room: int) -> bytes:
         contacts = self._core.members.closest(target, limits.CONTACTS_MAX, (asker,))
@@ -191,24 +203,12 @@ class Responder:
         return Done(request.rid)
 
     def _leave(self, request: messages.Leave) -> Reply:
-        core = self._core
         try:
-            notice = leave_notices.verify(request.notice, core.verifier)
+            self._probing.gossip.on_left(request.notice, passed_on=False)
         except WireError as error:
-            core.counts.rejected[error.reason] += 1
+            self._core.counts.rejected[error.reason] += 1
             return Refused(request.rid, REFUSED_BAD)
-        if core.members.left(PeerId(notice.peer), notice.stamp):
-            core.events.emit("peer", id=peer_id_text(PeerId(notice.peer)), state="left")
-            core.tasks.spawn(self._forget_later(PeerId(notice.peer)), "forget who left")
         return Done(request.rid)
-
-    async def _forget_later(self, peer: PeerId) -> None:
-        """Drop the session of a peer that left once it can have handed over, unless it is back."""
-        await asyncio.sleep(LINGER_S)
-        member = self._core.members.all.get(peer)
-        if member is None or member.state == "left":
-            self._core.endpoint.drop_session(peer)
-            self._core.bulk.drop(peer)
 
     async def _compare(self, request: messages.Compare) -> Reply:
         try:

@@ -15,6 +15,14 @@ HELLO_BYTES = 80
 
 # Asks whether somebody is there, padded so that a challenge in answer is not longer.
 PING_PADDING_BYTES = 36
+VOUCH_PADDING_BYTES = 28
+
+# Items of news in one datagram, and the room for them: what a member can make us check and pass on at a time.
+NEWS_MAX = 8
+NEWS_MAX_BYTES = 320
+
+# Members that the asker of a page says it has, 4 bytes each, so that they are not told again.
+MEMBERS_HAVE_MAX = 256
 
 # A record and its signature. With envelope and reply fields it fits one datagram.
 RECORD_MAX_BYTES = 1024

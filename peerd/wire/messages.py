@@ -27,7 +27,12 @@ RecordBytes = Annotated[bytes, Meta(max_length=limits.RECORD_MAX_BYTES)]
 ReceiptBytes = Annotated[bytes, Meta(max_length=limits.RECEIPT_MAX_BYTES)]
 ProviderBytes = Annotated[bytes, Meta(max_length=limits.PROVIDER_MAX_BYTES)]
 NoticeBytes = Annotated[bytes, Meta(max_length=limits.NOTICE_MAX_BYTES)]
-PingPadding = Annotated[bytes, Meta(min_length=limits.PING_PADDING_BYTES, max_length=limits.PING_PADDING_BYTES)]
+PingPadding = Annotated[bytes, Meta(max_length=limits.PING_PADDING_BYTES)]
+VouchPadding = Annotated[bytes, Meta(min_length=limits.VOUCH_PADDING_BYTES, max_length=limits.VOUCH_PADDING_BYTES)]
+VouchNonce = Annotated[bytes, Meta(min_length=8, max_length=8)]
+NewsItem = Annotated[bytes, Meta(min_length=1, max_length=1 + limits.NOTICE_MAX_BYTES)]
+News = Annotated[tuple[NewsItem, ...], Meta(max_length=limits.NEWS_MAX)]
+Places = Annotated[bytes, Meta(max_length=4 * limits.MEMBERS_HAVE_MAX)]
 RefusalCode = Annotated[str, Meta(pattern=rf"\A[a-z_]{{1,{limits.REFUSAL_CODE_MAX}}}\Z")]
 PackedFloors = Annotated[bytes, Meta(min_length=FLOOR_BYTES, max_length=limits.FLOORS_MAX * FLOOR_BYTES)]
 FloorBytes = Annotated[bytes, Meta(max_length=48)]
@@ -35,10 +40,11 @@ LeftSeconds = Annotated[int, Meta(ge=1, le=limits.TTL_MAX_S)]
 
 
 class Ping(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=1):
-    """Are you there. Padded with zeros, so that a challenge to it is not longer."""
+    """Are you there. Padded with zeros where it has no news, so that a challenge to it is not longer."""
 
     rid: RequestId
     padding: PingPadding = bytes(limits.PING_PADDING_BYTES)
+    news: News = ()
 
 
 class FindNode(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=2):
@@ -78,10 +84,15 @@ class AddProvider(Struct, array_like=True, frozen=True, forbid_unknown_fields=Tr
 
 
 class Members(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=7):
-    """A page of the members you have proven, in order of place, after `after`."""
+    """A page of the members you have proven, in order of place, after `after`.
+
+    `have` are the first 4 bytes of the places beyond `after` of those that the asker knows to live, in their order:
+    they are left out.
+    """
 
     rid: RequestId
     after: Bytes32
+    have: Places = b""
 
 
 class Leave(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=8):
@@ -134,6 +145,29 @@ class KeepFloors(Struct, array_like=True, frozen=True, forbid_unknown_fields=Tru
     floors: PackedFloors
 
 
+class Relay(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=16):
+    """Does `target` answer you? Have it sign `nonce`, which the asker chose."""
+
+    rid: RequestId
+    target: Bytes32
+    nonce: VouchNonce
+
+
+class Vouch(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=17):
+    """Sign that you live, over this nonce. Padded with zeros, so that a challenge to it is not longer."""
+
+    rid: RequestId
+    nonce: VouchNonce
+    padding: VouchPadding = bytes(limits.VOUCH_PADDING_BYTES)
+
+
+class Tell(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=18):
+    """News that cannot wait for the next ping."""
+
+    rid: RequestId
+    news: News
+
+
 class Pong(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=64):
     """I am here.
 
@@ -143,6 +177,7 @@ class Pong(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag
 
     rid: RequestId
     members: Annotated[bytes, Meta(min_length=8, max_length=8)]
+    news: News = ()
 
 
 class Nodes(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=65):
@@ -207,6 +242,13 @@ class Done(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag
     rid: RequestId
 
 
+class Vouched(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=80):
+    """A signed statement of life over the nonce, or the target's leave notice; empty where it does not answer."""
+
+    rid: RequestId
+    statement: NoticeBytes
+
+
 class Refused(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=127):
     """We will not; `code` is one of the constants in PROTOCOL.md."""
 
@@ -224,11 +266,14 @@ Request = (
     | Members
     | Leave
     | Release
+    | Relay
+    | Vouch
+    | Tell
     | Compare
     | FindFloors
     | KeepFloors
 )
-Reply = Pong | Nodes | Value | Providers | Stored | Newer | Done | Compared | Floors | Refused
+Reply = Pong | Nodes | Value | Providers | Stored | Newer | Done | Vouched | Compared | Floors | Refused
 
 _codec: Codec[Request | Reply] = Codec(Request | Reply)
 
@@ -255,12 +300,16 @@ __all__ = [
     "Pong",
     "Providers",
     "Refused",
+    "Relay",
     "Release",
     "Reply",
     "Request",
     "Store",
     "Stored",
+    "Tell",
     "Value",
+    "Vouch",
+    "Vouched",
     "decode",
     "encode",
 ]

@@ -16,6 +16,7 @@ from peerd.io.tls import certificate_of
 from peerd.kad.contact import Contact, pack_contacts
 from peerd.records.claim import Claim, claims
 from peerd.records.floor import PackedFloor, pack_floors, pack_version
+from peerd.records.life import Forgotten, Life, forgotten_notices, lives
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.provider import CACHE, GONE, REPLICA, Provider, providers
 from peerd.records.receipt import OF_CONTENT, OF_RECORD, Receipt, receipts
@@ -209,12 +210,24 @@ def contacts() -> list[dict[str, Any]]:
     ]
 
 
+def news() -> tuple[bytes, ...]:
+    """One item of each kind that there is."""
+    return (
+        b"\x01" + contacts()[1]["bytes"],
+        b"\x02" + leave_notices.sign(ALICE, LeaveNotice(1, ALICE.peer, STAMP)),
+        b"\x03" + BOB.peer + STAMP.to_bytes(8, "big"),
+        b"\x04" + lives.sign(BOB, Life(1, BOB.peer, STAMP + 1, b"")),
+        b"\x05" + forgotten_notices.sign(ALICE, Forgotten(1, ALICE.peer, BOB.peer, STAMP)),
+    )
+
+
 def all_messages() -> list[dict[str, Any]]:
     """One of each message, and a second where it has two forms."""
     target, rid = seed("target"), 0x01020304
     record, packed = inline_record(ALICE), contacts()[3]["bytes"]
     provider = providers.sign(BOB, provider_body(REPLICA))
     notice = leave_notices.sign(ALICE, LeaveNotice(1, ALICE.peer, STAMP))
+    nonce = seed("vouch nonce")[:8]
     receipt = receipts.sign(BOB, receipt_body(OF_RECORD, record))
     floor = PackedFloor(record.key, record.version[:3])
     made = [
@@ -227,13 +240,21 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Store(rid, record.raw, 3600),
         messages.AddProvider(rid, provider),
         messages.Members(rid, bytes(32)),
+        messages.Members(rid, target, b"\x11\x22\x33\x44\x55\x66\x77\x88"),
         messages.Leave(rid, notice),
         messages.Release(rid, CONTENT, record.raw),
         messages.Release(rid, CONTENT, b""),
         messages.Compare(rid, record.key + record.version.digest[:16]),
         messages.FindFloors(rid, pack_floors([floor])),
         messages.KeepFloors(rid, pack_floors([floor, floor._replace(left_s=600)])),
+        messages.Relay(rid, BOB.peer, nonce),
+        messages.Vouch(rid, nonce),
+        messages.Tell(rid, news()),
+        messages.Ping(rid, b"", news()),
         messages.Pong(rid, b"\x11" * 8),
+        messages.Pong(rid, b"\x11" * 8, news()[:1]),
+        messages.Vouched(rid, lives.sign(BOB, Life(1, BOB.peer, STAMP, nonce))),
+        messages.Vouched(rid, b""),
         messages.Nodes(rid, packed),
         messages.Nodes(rid, b""),
         messages.Value(rid, record.raw, None, b""),
@@ -319,6 +340,9 @@ def statements() -> list[dict[str, Any]]:
         ("notice", ALICE, LeaveNotice(1, ALICE.peer, STAMP)),
         ("claim", ALICE, named_claim()),
         ("claim", ALICE, added_claim()),
+        ("life", BOB, Life(1, BOB.peer, STAMP, b"")),
+        ("life", BOB, Life(1, BOB.peer, STAMP, seed("vouch nonce")[:8])),
+        ("forgotten", ALICE, Forgotten(1, ALICE.peer, BOB.peer, STAMP)),
     ]
     return [_statement(kind, who, body) for kind, who, body in bodies]
 
@@ -327,9 +351,15 @@ def _statement(kind: str, who: Identity, body: Any) -> dict[str, Any]:
     if kind == "record":
         raw = make_record(who, body).raw
     else:
-        raw = {"receipt": receipts, "provider": providers, "notice": leave_notices, "claim": claims}[kind].sign(
-            who, body
-        )  # type: ignore[attr-defined]
+        kinds: dict[str, Any] = {
+            "receipt": receipts,
+            "provider": providers,
+            "notice": leave_notices,
+            "life": lives,
+            "forgotten": forgotten_notices,
+            "claim": claims,
+        }
+        raw = kinds[kind].sign(who, body)
     return {
         "kind": kind,
         "network": who.network,

@@ -34,6 +34,9 @@ PROVIDERS_MAX = 200_000
 PEERS_MAX = 1_024
 """Remembered peers; the longest unseen goes first."""
 
+FORGOTTEN_MAX = 1_024
+"""Peers of whom somebody said that they will not come back; the first noted goes first."""
+
 CLAIM_MAX_BYTES = 640
 """A claim is a signed statement of at most 512 bytes, after what it is found by; anything longer is not one."""
 
@@ -55,6 +58,7 @@ CLAIM_ROW_BYTES = 160
 ADDITION_ROW_BYTES = 64
 PROVIDER_ROW_BYTES = 160
 PEER_ROW_BYTES = 128
+FORGOTTEN_ROW_BYTES = 240
 
 _RESERVE_MIN_BYTES = 1024 * 1024
 _RESERVE_PART = 16

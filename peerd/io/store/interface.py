@@ -367,6 +367,12 @@ class Store(Protocol):
     async def remembered_peers(self, limit: int) -> list[RememberedPeer]:
         """Return peers to try again, the last seen first."""
 
+    async def note_forgotten(self, peer: PeerId, notice: bytes | None) -> None:
+        """Note that a peer will not come back and who says so, or with None that it did."""
+
+    async def forgotten(self) -> list[bytes]:
+        """Return the notices of those that will not come back, the first noted first."""
+
     async def usage(self) -> Usage:
         """Return what is used; from counters, no scan."""
 

@@ -32,6 +32,7 @@ class MemoryStore(MemoryFloors, MemoryContent):
         self._providers: dict[Key, dict[PeerId, tuple[float, bytes]]] = {}
         self._provider_ends: list[tuple[float, Key, PeerId]] = []
         self._peers: dict[PeerId, RememberedPeer] = {}
+        self._forgotten_peers: dict[PeerId, bytes] = {}
 
     async def put_provider(self, key: Key, peer: PeerId, statement: bytes, expires: float) -> None:
         """See `Store.put_provider`."""
@@ -88,6 +89,24 @@ class MemoryStore(MemoryFloors, MemoryContent):
         """See `Store.remembered_peers`."""
         self._check("remembered_peers")
         return list(self._peers.values())[:limit]
+
+    async def note_forgotten(self, peer: PeerId, notice: bytes | None) -> None:
+        """See `Store.note_forgotten`."""
+        await self._sync("note_forgotten")
+        if self._forgotten_peers.pop(peer, None) is not None:
+            self._metadata_bytes -= bounds.FORGOTTEN_ROW_BYTES
+        if notice is None:
+            return
+        self._charge(bounds.FORGOTTEN_ROW_BYTES, reserve=True)
+        self._forgotten_peers[peer] = notice
+        if len(self._forgotten_peers) > bounds.FORGOTTEN_MAX:
+            del self._forgotten_peers[next(iter(self._forgotten_peers))]
+            self._metadata_bytes -= bounds.FORGOTTEN_ROW_BYTES
+
+    async def forgotten(self) -> list[bytes]:
+        """See `Store.forgotten`."""
+        self._check("forgotten")
+        return list(self._forgotten_peers.values())
 
     async def usage(self) -> Usage:
         """See `Store.usage`."""

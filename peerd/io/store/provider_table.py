@@ -66,3 +66,21 @@ def remembered(database: sqlite3.Connection, limit: int) -> list[RememberedPeer]
         "SELECT peer, host, port, last_seen FROM peers ORDER BY last_seen DESC, peer LIMIT ?", (limit,)
     )
     return [RememberedPeer(*row) for row in found]
+
+
+def note_forgotten(database: sqlite3.Connection, room: Room, peer: PeerId, notice: bytes | None) -> None:
+    """See `Store.note_forgotten`."""
+    database.execute("DELETE FROM forgotten WHERE peer = ?", (peer,))
+    if notice is None:
+        return
+    with room.required(database, reserve=True):
+        database.execute("INSERT INTO forgotten (peer, notice) VALUES (?, ?)", (peer, notice))
+        database.execute(
+            "DELETE FROM forgotten WHERE id IN (SELECT id FROM forgotten ORDER BY id DESC LIMIT -1 OFFSET ?)",
+            (bounds.FORGOTTEN_MAX,),
+        )
+
+
+def forgotten(database: sqlite3.Connection) -> list[bytes]:
+    """See `Store.forgotten`."""
+    return [row[0] for row in database.execute("SELECT notice FROM forgotten ORDER BY id")]

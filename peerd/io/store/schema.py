@@ -151,12 +151,18 @@ UPDATE roots SET used_at = used_at - {_NOW}, added_at = added_at - {_NOW};
 UPDATE peers SET last_seen = last_seen - {_NOW};
 """  # noqa: S608  our own constants
 
+# Who will not come back, and the notice that says so.
+_FORGOTTEN = """
+CREATE TABLE forgotten (id INTEGER PRIMARY KEY AUTOINCREMENT, peer BLOB NOT NULL UNIQUE, notice BLOB NOT NULL);
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _TABLES + _TRIGGERS + _COUNTER_ROWS,
     _FLOORS
     + _cost_triggers("floors", str(bounds.FLOOR_ROW_BYTES))
     + _cost_triggers("holders", str(bounds.HOLDER_ROW_BYTES)),
     "ALTER TABLE records ADD COLUMN checksum INTEGER;",
+    _FORGOTTEN + _cost_triggers("forgotten", str(bounds.FORGOTTEN_ROW_BYTES)),
 )
 """Script n brings a store from version n to n + 1; a released one is never changed."""
 

@@ -77,6 +77,15 @@ class SqliteStore(SqliteRecords, SqliteFloors, SqliteBlocks, SqliteRoots):
         """See `Store.remembered_peers`."""
         return await self._read("reading peers", partial(provider_table.remembered, limit=limit))
 
+    async def note_forgotten(self, peer: PeerId, notice: bytes | None) -> None:
+        """See `Store.note_forgotten`."""
+        note = partial(provider_table.note_forgotten, room=self._room, peer=peer, notice=notice)
+        await self._write("noting who is forgotten", note)
+
+    async def forgotten(self) -> list[bytes]:
+        """See `Store.forgotten`."""
+        return await self._read("reading who is forgotten", provider_table.forgotten)
+
     async def usage(self) -> Usage:
         """See `Store.usage`."""
         return await self._read("reading counters", self._usage)

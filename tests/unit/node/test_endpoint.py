@@ -72,6 +72,7 @@ class End:
             handler=self._handle,
             proven=lambda peer, address, initiated: self.proven.append((peer, address, initiated)),
             heard=lambda peer: None,
+            spoke=lambda peer: None,
             unanswered=self.silent.append,
             digest=lambda: bytes(8),
             sessions_max=8,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from peerd.config import Settings
 from peerd.ids import NetworkId, PeerId, distance, node_id
 from peerd.node.members import DEAD_RETRY_S, Members
+from peerd.trust.membership import UNCONFIRMED_FACTOR
 
 NETWORK = NetworkId(bytes(32))
 GRACE_S = 3600.0
@@ -54,7 +55,8 @@ class Watched(Members):
 
     def lose(self, each: PeerId) -> None:
         self.unanswered(each)
-        self.clock.now += SUSPECT_S
+        self.clock.now += SUSPECT_S * UNCONFIRMED_FACTOR
+        self.detector.failed(each, self.clock.now, asked=True)
         self.bury()
 
 

@@ -246,10 +246,10 @@ def test_a_client_shakes_hands_pings_and_reads_a_value(alice: Client) -> None:
     finish = alice.finish(wire("challenge"), bob)
     assert finish == wire("finish")
     session, first = alice.accepted(finish, wire("accept"), bob)
-    assert first == [64, 0, b"\x11" * 8]
+    assert first == [64, 0, b"\x11" * 8, []]
 
-    assert session.seal([1, 1, bytes(36)]) == said(0)
-    assert session.open(said(1)) == [64, 1, b"\x11" * 8]
+    assert session.seal([1, 1, bytes(36), []]) == said(0)
+    assert session.open(said(1)) == [64, 1, b"\x11" * 8, []]
 
     key = name_key(NETWORK, "größer/⛵", None)
     assert session.seal([3, 2, key]) == said(2)
@@ -260,10 +260,10 @@ def test_a_client_shakes_hands_pings_and_reads_a_value(alice: Client) -> None:
 
 def test_a_client_answers_a_handshake_and_a_ping(bob: Client) -> None:
     assert bob.challenge(wire("hello"), wire("challenge")[43:59]) == wire("challenge")
-    session, accept = bob.accept(wire("finish"), [64, 0, b"\x11" * 8])
+    session, accept = bob.accept(wire("finish"), [64, 0, b"\x11" * 8, []])
     assert accept == wire("accept")
-    assert session.open(said(0)) == [1, 1, bytes(36)]
-    assert session.seal([64, 1, b"\x11" * 8]) == said(1)
+    assert session.open(said(0)) == [1, 1, bytes(36), []]
+    assert session.seal([64, 1, b"\x11" * 8, []]) == said(1)
 
 
 def test_a_client_answers_the_challenge_of_a_peer_that_forgot_the_session(alice: Client) -> None:
@@ -293,6 +293,8 @@ TAGS = {
     "provider": b"peerd/1 provider\0",
     "notice": b"peerd/1 leave\0",
     "claim": b"peerd/1 claim\0",
+    "life": b"peerd/1 life\0",
+    "forgotten": b"peerd/1 forgotten\0",
 }
 
 

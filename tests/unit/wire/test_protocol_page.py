@@ -8,6 +8,7 @@ import pytest
 
 from peerd.node import bulk
 from peerd.records.claim import Claim
+from peerd.records.life import Forgotten, Life
 from peerd.records.notice import LeaveNotice
 from peerd.records.provider import Provider
 from peerd.records.receipt import Receipt
@@ -59,6 +60,8 @@ def test_the_tables_of_messages_have_each_with_its_tag_and_its_fields_in_order()
         ("Provider records", Provider),
         ("Leave notices", LeaveNotice),
         ("Claims", Claim),
+        ("Statements of life", Life),
+        ("Notices of the forgotten", Forgotten),
     ],
 )
 def test_the_table_of_a_statement_has_its_fields_in_order(section: str, kind: type[msgspec.Struct]) -> None:
@@ -102,7 +105,9 @@ def test_the_lengths_of_datagrams_are_those_of_the_code() -> None:
 
 
 def test_a_challenge_is_never_longer_than_what_it_answers() -> None:
-    shortest_ping = envelope.SEALED_HEADER_BYTES + envelope.TAG_BYTES + len(encode(messages.Ping(0)))
+    sealed = envelope.SEALED_HEADER_BYTES + envelope.TAG_BYTES
+    shortest_ping = sealed + len(encode(messages.Ping(0)))
+    assert sealed + len(encode(messages.Vouch(0, bytes(8)))) >= envelope.CHALLENGE_BYTES
     assert limits.HELLO_BYTES >= envelope.CHALLENGE_BYTES
     assert shortest_ping >= envelope.CHALLENGE_BYTES
 

@@ -9,6 +9,7 @@ import pytest
 
 from peerd.kad.contact import unpack_contacts
 from peerd.records.claim import claims
+from peerd.records.life import forgotten_notices, lives
 from peerd.records.notice import leave_notices
 from peerd.records.provider import providers
 from peerd.records.receipt import receipts
@@ -87,7 +88,14 @@ def test_a_statement_is_verified_and_read_as_its_fields(case: dict[str, Any]) ->
         assert record.version.digest.hex() == case["digest"]
         body: Any = record.body
     else:
-        kinds: dict[str, Any] = {"receipt": receipts, "provider": providers, "notice": leave_notices, "claim": claims}
+        kinds: dict[str, Any] = {
+            "receipt": receipts,
+            "provider": providers,
+            "notice": leave_notices,
+            "life": lives,
+            "forgotten": forgotten_notices,
+            "claim": claims,
+        }
         body = kinds[case["kind"]].verify(raw, verifier)
     assert make.plain(msgspec.structs.asdict(body)) == case["fields"]
     assert case["body"] + case["signature"] == case["bytes"]

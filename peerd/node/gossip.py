@@ -1,0 +1,238 @@
+"""What members tell each other in passing, and what is made of it: who joined, left, is missed, lives, was forgotten.
+
+An item is a kind and what it says. What is signed is checked and passed on as it came; what is not is only a reason to
+look for oneself: a newcomer is worth one handshake, somebody's suspicion one probe. So that news ends, an item is
+passed on by those to whom it was new. Not here: which items are told when (trust.news), probing.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from loguru import logger
+
+from peerd.errors import StoreError, WireError
+from peerd.ids import PeerId, peer_id_text
+from peerd.kad.contact import Contact, pack_contacts, unpack_contacts
+from peerd.logs import short
+from peerd.node.asking import Asking
+from peerd.node.core import Core
+from peerd.node.joining import Candidate, Joining
+from peerd.records.life import Forgotten, Life, forgotten_notices, lives
+from peerd.records.notice import leave_notices
+from peerd.trust.news import News
+from peerd.wire import limits
+from peerd.wire.messages import Tell
+
+JOINED, LEFT, MISSED, LIVES, FORGOTTEN = 1, 2, 3, 4, 5
+
+_STAMP_BYTES = 8
+# Peers of which others said that they miss them.
+_MISSED_MAX = 256
+# Notices in one datagram.
+_PUSHED_AT_ONCE = 6
+_CONTACT_MAX_BYTES = 64
+# News of newcomers is told by those that were in company for so long: a newcomer does not tell old members of others.
+SETTLED_S = 3.0
+# A suspicion of this peer is answered by a new signature at most so often.
+REFUTED_EACH_S = 0.5
+
+
+class Gossip:
+    """The news that one peer tells and hears."""
+
+    def __init__(
+        self, core: Core, joining: Joining, *, missed: Callable[[PeerId], None], gone: Callable[[PeerId], None]
+    ) -> None:
+        self._core = core
+        self._joining = joining
+        self._news = News()
+        self._missed = missed
+        self._gone = gone
+        self._life: bytes | None = None
+        self._stamp = 0
+        self._refuted_at = float("-inf")
+        self._refuting = False
+        self._missed_by_others: OrderedDict[PeerId, None] = OrderedDict()
+
+    def take(self) -> tuple[bytes, ...]:
+        """Return what to tell whom we are speaking to."""
+        return tuple(self._news.take(limits.NEWS_MAX_BYTES, limits.NEWS_MAX, self._core.members.alive_count() + 1))
+
+    def about(self, peer: PeerId) -> tuple[bytes, ...]:
+        """Return what to tell a peer that does not answer: that it is missed, so that it says it lives."""
+        return (self._missed_item(peer),)
+
+    # Telling.
+
+    def tell_joined(self, contact: Contact) -> None:
+        """Somebody came; the others should look for it."""
+        since = self._core.members.company_since
+        packed = pack_contacts([contact], _CONTACT_MAX_BYTES)
+        if packed and since is not None and since < self._core.now() - SETTLED_S:
+            self._news.add((JOINED, contact.peer), bytes([JOINED]) + packed)
+
+    def tell_missed(self, peer: PeerId) -> None:
+        """Somebody does not answer us, nor those that we asked."""
+        self._news.add((MISSED, peer), self._missed_item(peer))
+
+    def tell_left(self, notice: bytes, peer: PeerId) -> None:
+        """Somebody said goodbye."""
+        self._news.add((LEFT, peer), bytes([LEFT]) + notice)
+
+    def tell_forgotten(self, notice: bytes, peer: PeerId) -> None:
+        """Somebody will not come back."""
+        self._news.add((FORGOTTEN, peer), bytes([FORGOTTEN]) + notice)
+
+    def tell_no_more(self, peer: PeerId) -> None:
+        """Nobody misses this peer any more, or nobody should."""
+        self._news.drop((MISSED, peer))
+
+    def _missed_item(self, peer: PeerId) -> bytes:
+        standing = self._core.members.detector.standings.get(peer)
+        stamp = standing.stamp if standing is not None else 0
+        return bytes([MISSED]) + peer + stamp.to_bytes(_STAMP_BYTES, "big")
+
+    async def life(self, nonce: bytes = b"") -> bytes:
+        """Return our signed word that we live, made now."""
+        core = self._core
+        if not self._stamp:
+            with suppress(StoreError):  # a disk that fails is no reason to be taken for dead
+                self._stamp = await core.next_stamp()
+        return lives.sign(core.identity, Life(format=1, peer=core.peer, stamp=self._stamp, nonce=nonce))
+
+    # Hearing.
+
+    def hear(self, teller: PeerId, items: Sequence[bytes]) -> None:
+        """Take in what a member tells; what makes no sense is counted and dropped."""
+        for item in items:
+            try:
+                self._hear(teller, item[0], item[1:])
+            except WireError as error:
+                self._core.counts.rejected[error.reason] += 1
+
+    def _hear(self, teller: PeerId, kind: int, body: bytes) -> None:
+        if kind == JOINED:
+            self._on_joined(body)
+        elif kind == LEFT:
+            self.on_left(body, passed_on=True)
+        elif kind == MISSED:
+            self._on_missed(teller, body)
+        elif kind == LIVES:
+            self._on_lives(body)
+        elif kind == FORGOTTEN:
+            self.on_forgotten(body)
+        else:
+            raise WireError("news_kind")
+
+    def _on_joined(self, body: bytes) -> None:
+        for peer, address in unpack_contacts(body, 1):
+            if self._core.members.complete:
+                self._joining.offer(Candidate(address, peer, "overlay"))
+
+    def on_left(self, notice: bytes, *, passed_on: bool) -> None:
+        """Take a leave notice, brought by its signer or by others. Raises WireError for an unacceptable one."""
+        core = self._core
+        said = leave_notices.verify(notice, core.verifier)
+        peer = PeerId(said.peer)
+        if not core.members.left(peer, said.stamp, notice):
+            return
+        self.tell_no_more(peer)
+        if passed_on:
+            self.tell_left(notice, peer)
+        core.events.emit("peer", id=peer_id_text(peer), state="left")
+        self._gone(peer)
+
+    def _on_missed(self, teller: PeerId, body: bytes) -> None:
+        core = self._core
+        if len(body) != len(teller) + _STAMP_BYTES:
+            raise WireError("news_size")
+        peer, stamp = PeerId(body[:-_STAMP_BYTES]), int.from_bytes(body[-_STAMP_BYTES:], "big")
+        if peer == core.peer:
+            self._refute(stamp)
+            return
+        member = core.members.all.get(peer)
+        if member is not None and member.state == "left" and member.farewell:
+            self.tell_left(member.farewell, peer)
+            return
+        self._missed_by_others[peer] = None
+        if len(self._missed_by_others) > _MISSED_MAX:
+            self._missed_by_others.popitem(last=False)
+        if core.members.detector.confirm(peer, teller):
+            self._missed(peer)
+
+    def _on_lives(self, statement: bytes) -> None:
+        core = self._core
+        said = lives.verify(statement, core.verifier)
+        peer = PeerId(said.peer)
+        missed = peer in core.members.doubted or self._missed_by_others.pop(peer, 0) is None
+        if peer != core.peer and core.members.refuted(peer, said.stamp):
+            self.tell_no_more(peer)
+            if missed:  # whoever never heard that it is missed need not know that it is not
+                self._news.add((LIVES, peer), bytes([LIVES]) + statement)
+
+    def on_forgotten(self, notice: bytes) -> bool:
+        """Take somebody's word that a peer will not come back; return whether it is new and believed."""
+        core = self._core
+        said: Forgotten = forgotten_notices.verify(notice, core.verifier)
+        peer = PeerId(said.peer)
+        if not core.members.forget(peer, notice):
+            return False
+        logger.info("a peer is forgotten", peer=short(peer), by=short(PeerId(said.signer)))
+        core.events.emit("forgotten", id=peer_id_text(peer))
+        core.tasks.spawn(core.store.note_forgotten(peer, notice), "note who is forgotten")
+        self.tell_forgotten(notice, peer)
+        return True
+
+    async def push_forgotten(self, notice: bytes) -> None:
+        """Tell all that are there at once, so that who asks a moment later finds it known; news tells the others."""
+        await self._push(list(self._core.members.alive()), [notice])
+
+    def tell_newcomer(self, contact: Contact) -> None:
+        """Tell somebody who was away who will not come back."""
+        notices = self._core.members.forgotten_notices()
+        if notices:
+            self._core.tasks.spawn(self._push([contact], notices), "tell who is forgotten")
+
+    async def _push(self, contacts: Sequence[Contact], notices: Sequence[bytes]) -> None:
+        core = self._core
+        items = [bytes([FORGOTTEN]) + notice for notice in notices]
+        for at in range(0, len(items), _PUSHED_AT_ONCE):
+            with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
+                for contact in contacts:
+                    asking.ask(contact, Tell, tuple(items[at : at + _PUSHED_AT_ONCE]), silent_after_s=0)
+                while await asking.next() is not None:
+                    pass
+
+    def came(self, peer: PeerId) -> None:
+        """A peer is there (again): nobody misses it, and it is not forgotten."""
+        self.tell_no_more(peer)
+        if self._core.members.unforget(peer):
+            self._news.drop((FORGOTTEN, peer))
+            self._core.tasks.spawn(self._core.store.note_forgotten(peer, None), "note who is back")
+
+    # We are missed.
+
+    def _refute(self, stamp: int) -> None:
+        """Say, signed and with a stamp above the suspicion's, that we live (SWIM 4.2)."""
+        core = self._core
+        if self._life is not None and stamp < self._stamp:
+            if (LIVES, core.peer) not in self._news:
+                self._news.add((LIVES, core.peer), bytes([LIVES]) + self._life)
+            return
+        if self._refuting or self._refuted_at > core.now() - REFUTED_EACH_S:
+            return
+        self._refuting = True
+        if not core.tasks.spawn(self._refute_later(stamp), "refute"):
+            self._refuting = False
+
+    async def _refute_later(self, stamp: int) -> None:
+        core = self._core
+        try:
+            if stamp >= self._stamp:
+                self._stamp = await core.next_stamp()
+            self._life = lives.sign(core.identity, Life(format=1, peer=core.peer, stamp=self._stamp, nonce=b""))
+            self._refuted_at = core.now()
+            self._news.add((LIVES, core.peer), bytes([LIVES]) + self._life)
+        finally:
+            self._refuting = False
