@@ -230,7 +230,8 @@ class Endpoint:
             self._arm(pending, LAG_GRACE_S)
             return
         peer = pending.contact.peer
-        if peer in self.sessions:
+        answered_at = self.sessions.answered_at(peer)
+        if answered_at is not None and answered_at <= pending.sent_at:  # nor anything else since
             self._unanswered(peer)
         if pending.future.done():  # the caller went away; that the peer is silent was still worth knowing
             self._pending.pop(pending.rid, None)
@@ -278,6 +279,8 @@ class Endpoint:
         now = session.heard_at = self._clock.monotonic()
         self.sessions.heard_in(session)
         message = messages.decode(plaintext)
+        if isinstance(message, Reply):
+            session.answered_at = now
         if session.peer in self.doubted:  # only an answer shows that it hears us too
             (self._heard if isinstance(message, Reply) else self._spoke)(session.peer)
         if address != session.address:
@@ -319,7 +322,7 @@ class Endpoint:
         session = established.session
         now = self._clock.monotonic()
         session.address = address
-        session.established_at = session.heard_at = now
+        session.established_at = session.heard_at = session.answered_at = now
         self.sessions.install(session, sending=initiated or session.peer not in self.sessions)
         logger.debug("session established", peer=short(session.peer), address=HostPort(*address).text)
         self._proven(session.peer, address, initiated)

@@ -31,6 +31,8 @@ OTHERS_RETRY_S = 3.0
 REMEMBERED_SHARE_MAX = 10
 # Of a member's place so much says which it is, among few: two alike are one in a hundred million.
 PLACE_PREFIX_BYTES = 4
+# Who did not answer for so long may have missed what was written meanwhile: copies are looked at as if it had come.
+MISSED_AFTER_S = 1.0
 # How long a peer that said goodbye may still be handing over; until then it is asked for what nobody else has.
 LINGER_S = 15.0
 
@@ -80,11 +82,13 @@ class Members:
         self.partial = False
         """A member said that the network is too large to be known whole: look-ups find who is near a key."""
         self.epoch = 0
-        """Grows whenever somebody comes or goes for good; what was placed before may be placed wrong now."""
+        """Grows whenever somebody comes, goes for good or was silent; what was placed before may be placed wrong."""
         self._network = network
         self._clock = clock
         self._grace_s = settings.tombstone_grace_s
         self._changed = changed
+        self.returned: Callable[[PeerId], None] = lambda peer: None
+        """Told of whoever answers again after it did not for a while, or is new: it may have missed something."""
         self._digest = 0
         self._forgotten: dict[PeerId, bytes] = {}
         self.company_since: float | None = None
@@ -108,8 +112,9 @@ class Members:
         elif member.contact.address != address:
             member.contact = Contact(peer, member.contact.place, address)
         member.verified = True
+        silent_s = self._silent_s(member, now)
         came = self.detector.met(peer, now)
-        self._there(member, now, came=came)
+        self._there(member, now, came=came, silent_s=silent_s)
         return came
 
     def heard(self, peer: PeerId) -> None:
@@ -118,7 +123,8 @@ class Members:
         if member is None or member.state == "left":
             return
         now = self._clock.monotonic()
-        self._there(member, now, came=self.detector.answered(peer, now))
+        silent_s = self._silent_s(member, now)
+        self._there(member, now, came=self.detector.answered(peer, now), silent_s=silent_s)
 
     def spoke(self, peer: PeerId) -> bool:
         """`peer` lives, though it has not answered us; return whether to look again at once whether it does."""
@@ -323,7 +329,11 @@ class Members:
         """Return all that are in the table."""
         return self.table.contacts()
 
-    def _there(self, member: Member, now: float, *, came: bool) -> None:
+    @staticmethod
+    def _silent_s(member: Member, now: float) -> float:
+        return now - member.standing.suspected_at if member.state == "suspect" else 0.0
+
+    def _there(self, member: Member, now: float, *, came: bool, silent_s: float) -> None:
         member.last_seen = now
         self.silent.pop(member.contact.peer, None)
         self.table.seen(member.contact, now)
@@ -331,6 +341,8 @@ class Members:
             self._digest ^= _mark(member.contact.place)
             if self.company_since is None:
                 self.company_since = now
+        if came or silent_s >= MISSED_AFTER_S:
+            self.returned(member.contact.peer)
             self._turn()
 
     def _gone(self, member: Member, *, was_there: bool) -> None:

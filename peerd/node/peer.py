@@ -84,6 +84,7 @@ class Peer:
             room=Room(store, intake),
         )
         self._core.tombstones = Tombstones(self._core)
+        members.returned = self._core.copies.forget
         self._joining = Joining(self._core)
         self._probing = Probing(self._core, self._joining)
         self._maintaining = Maintaining(self._core)

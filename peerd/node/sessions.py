@@ -45,6 +45,11 @@ class SessionTable:
         sessions = self._by_peer.get(peer)
         return max(session.heard_at for session in sessions) if sessions else None
 
+    def answered_at(self, peer: PeerId) -> float | None:
+        """Return when `peer` last answered us, or shook hands; None where there is no session."""
+        sessions = self._by_peer.get(peer)
+        return max(session.answered_at for session in sessions) if sessions else None
+
     def install(self, session: Session, *, sending: bool) -> None:
         """Add a session; with `sending` we send in it from now on, else once the other end was heard in it."""
         sessions = self._by_peer.setdefault(session.peer, [])

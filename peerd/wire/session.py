@@ -31,6 +31,7 @@ class Session:
         "_seen",
         "_send",
         "address",
+        "answered_at",
         "established_at",
         "heard_at",
         "local_id",
@@ -45,6 +46,7 @@ class Session:
         self.address: tuple[str, int] = ("", 0)
         self.established_at = 0.0
         self.heard_at = 0.0
+        self.answered_at = 0.0
         self._prefix = _PREFIX + remote_id
         self._send = AESGCM(send_key)
         self._receive = AESGCM(receive_key)
