@@ -176,7 +176,7 @@ def _seconds(name: str, value: str) -> float:
 def _check_operands(command: Command, given: list[str]) -> None:
     wanted = command.operands
     hint = f"usage: peer {command.name} {_usage(command)}".rstrip()
-    if len(given) > len(wanted):
+    if len(given) > len(wanted) and not (wanted and wanted[-1].many):
         raise usage(
             f"too many arguments for {command.name}: {safe(given[len(wanted)])}",
             hint,

@@ -39,13 +39,23 @@ class Option:
 
 
 class Operand:
-    """A positional argument; `complete` says what a shell offers for it: `key`, `path`, `choice` or nothing."""
+    """A positional argument; `complete` says what a shell offers for it: `key`, `path`, `choice` or nothing.
 
-    __slots__ = ("choices", "complete", "metavar", "required")
+    `many` takes all that follows.
+    """
+
+    __slots__ = ("choices", "complete", "many", "metavar", "required")
 
     def __init__(
-        self, metavar: str, *, required: bool = True, complete: str = "", choices: tuple[str, ...] = ()
+        self,
+        metavar: str,
+        *,
+        required: bool = True,
+        complete: str = "",
+        choices: tuple[str, ...] = (),
+        many: bool = False,
     ) -> None:
+        self.many = many
         self.metavar = metavar
         self.required = required
         self.complete = complete
@@ -232,6 +242,15 @@ _COMMANDS = (
         details="Reads everything once, which takes a while; what it finds is mended from other peers. Exit 8 where "
         "something could not be mended.",
     ),
+    Command(
+        "lock",
+        "lock:lock",
+        "Run a command while holding a fenced lock; unlocks when it ends.",
+        operands=(Operand("NAME"), Operand("-- CMD [ARGS]", many=True)),
+        details="Waits for the lock as long as --timeout says, else exits 5. Exits with the command's status. The "
+        "command finds in PEER_LOCK_FENCE a number that grows with each holder: what it writes to should refuse a "
+        "lower one. A lock that is lost sends it SIGTERM, and the exit status is 10.",
+    ),
     Command("paths", "node:paths", "Where the settings, the data, the token and the API's socket are."),
     Command("version", "node:version", "The versions of this program and of the daemon."),
     Command("lab", "lab:lab", "Several daemons on this machine, to try things: up, status, exec, kill …", raw=True),
@@ -260,7 +279,6 @@ NOT_IN_THIS_VERSION = frozenset(
         "export",
         "import",
         "forget",
-        "lock",
         "invite",
         "join",
         "members",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from peerd.api.errors import RangeError
 from peerd.errors import ConflictError, UsageError
+from peerd.node.results import ANY_VERSION, NO_VERSION
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\uffff]*"'
 _TAGS = re.compile(rf"\s*{_TAG}\s*(?:,\s*{_TAG}\s*)*")
@@ -34,16 +35,17 @@ def etag(version: str) -> str:
 def wanted_version(if_match: str | None, if_none_match: str | None, parameter: str | None) -> str | None:
     """Return the version that a write asks for: `if_version` of the headers or of the parameter, None for any.
 
-    `If-None-Match: *` is 'none', nothing may be there yet. Raises UsageError for conditions that contradict each other
-    or compare with more than one version, ConflictError for a weak tag, which equals no version.
+    `If-None-Match: *` is 'none', nothing may be there yet, `If-Match: *` any version that is there. Raises UsageError
+    for conditions that contradict each other or compare with more than one version, ConflictError for a weak tag, which
+    equals no version.
     """
     wanted = {parameter} if parameter is not None else set()
     if if_match is not None:
-        wanted.add(_single_tag(if_match))
+        wanted.add(ANY_VERSION if if_match.strip() == "*" else _single_tag(if_match))
     if if_none_match is not None:
         if if_none_match.strip() != "*":
             raise UsageError("If-None-Match on a write takes only '*'")
-        wanted.add("none")
+        wanted.add(NO_VERSION)
     if len(wanted) > 1:
         raise UsageError("the conditions on the version contradict each other")
     return wanted.pop() if wanted else None

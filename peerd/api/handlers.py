@@ -117,6 +117,25 @@ async def unpin(exchange: Exchange) -> web.StreamResponse:
     return json_response(await exchange.peer.unpin(exchange.argument))
 
 
+# Locks
+
+
+async def take_lock(exchange: Exchange) -> web.StreamResponse:
+    """Take a lock, waiting for it."""
+    timeout_s: float = exchange.query.get("timeout_s", PutOptions().timeout_s)
+    return json_response(await exchange.peer.lock(exchange.argument, timeout_s), 201)
+
+
+async def renew_lock(exchange: Exchange) -> web.StreamResponse:
+    """Hold a lock for another lease."""
+    return json_response(await exchange.peer.renew_lock(exchange.argument, _fence(exchange)))
+
+
+async def release_lock(exchange: Exchange) -> web.StreamResponse:
+    """Give a lock back."""
+    return json_response(await exchange.peer.unlock(exchange.argument, _fence(exchange)))
+
+
 # The daemon
 
 
@@ -249,6 +268,13 @@ def _check_numeric(address: str) -> None:
         ipaddress.ip_address(host)
     except ValueError:
         raise UsageError(f"the drop list takes numeric addresses, not {host!r}") from None
+
+
+def _fence(exchange: Exchange) -> int:
+    fence = exchange.query.get("fence")
+    if fence is None:
+        raise UsageError("the fence is missing", hint="add ?fence= and the number that taking the lock answered")
+    return int(fence)
 
 
 def _cid(exchange: Exchange) -> str:

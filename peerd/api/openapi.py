@@ -28,6 +28,7 @@ _PLACEHOLDERS = {
     "cid": "A content id.",
     "target": "A key or a content id, percent-encoded as a key is.",
     "peer": "A peer id.",
+    "name": "The name of a lock, 1 to 249 bytes of UTF-8; locks are apart from keys.",
 }
 _REQUEST_HEADERS = {
     "If-Match": "The quoted version that must be the present one.",

@@ -157,6 +157,13 @@ TIMEOUT = Param(
 TARGET = Param("target", "target", _text, {"type": "string", "minLength": 1}, "A key or a content id.")
 KEY = Param("key", "key", _text, {"type": "string", "minLength": 1}, "A key; all that this peer keeps where not given.")
 DIVERGENT = Param("divergent", "divergent", _flag, _FLAG, "Only the keys of which holders differ.")
+FENCE = Param(
+    "fence",
+    "fence",
+    _integer(1, INTEGER_MAX),
+    {"type": "integer", "minimum": 1},
+    "The fence that taking the lock answered; without it nothing is renewed or released.",
+)
 OFFSET = Param(
     "offset", "offset", _integer(0, INTEGER_MAX), {"type": "integer", "minimum": 0}, "First byte wanted of a file."
 )

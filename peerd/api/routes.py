@@ -213,6 +213,13 @@ def _either() -> Iterator[Route]:
     yield Route("DELETE", "/v1/pins/{target}", handlers.unpin, (200,), results.Pinned, errors=pin)
 
 
+def _locks() -> Iterator[Route]:
+    path, errors = "/v1/locks/{name}", (UsageError, TimedOutError, NoRoomError, StoreError)
+    yield Route("POST", path, handlers.take_lock, (201,), results.Lock, params=(params.TIMEOUT,), errors=errors)
+    for method, handle in (("PUT", handlers.renew_lock), ("DELETE", handlers.release_lock)):
+        yield Route(method, path, handle, (200,), results.Lock, params=(params.FENCE,), errors=(*errors, ConflictError))
+
+
 def _daemon() -> Iterator[Route]:
     yield Route("GET", "/v1/status", handlers.status, (200,), results.Status)
     yield Route("GET", "/v1/peers", handlers.peers, (200,), list[results.PeerInfo])
@@ -256,7 +263,7 @@ def _daemon() -> Iterator[Route]:
     yield Route("GET", "/", handlers.page, (200,), media="html")
 
 
-ROUTES: tuple[Route, ...] = (*_names(), *_content(), *_either(), *_daemon())
+ROUTES: tuple[Route, ...] = (*_names(), *_content(), *_either(), *_locks(), *_daemon())
 
 STRUCTS: tuple[Any, ...] = (Problem, answers.DropList)
 """Types of the description that no route answers."""

@@ -141,6 +141,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     repair_interval_s: Annotated[
         float, About("how often the copies of what this peer holds are counted and restored", least=0.1, most=DAY_S)
     ] = 60.0
+    lock_lease_s: Annotated[
+        float, About("how long a lock is held without being renewed; its holder lets go a little earlier", least=0.5)
+    ] = 15.0
     leave_timeout_s: Annotated[float, About("longest time for handing over when stopped", least=0, most=3600)] = 10.0
 
     # Work at a time

@@ -20,6 +20,7 @@ from peerd.node.endpoint import Endpoint
 from peerd.node.events import Events
 from peerd.node.keylocks import KeyLocks
 from peerd.node.members import Members
+from peerd.node.registers import Registers
 from peerd.node.tasks import Tasks
 from peerd.records.statement import Verifier
 
@@ -58,6 +59,7 @@ class Core:
     gossip: "Gossip" = field(init=False)
     intake: Intake
     room: Room
+    registers: Registers
     locks: KeyLocks = field(default_factory=KeyLocks)
     counts: Counts = field(default_factory=Counts)
     copies: Copies = field(default_factory=Copies)

@@ -43,7 +43,7 @@ LAG_GRACE_S = 0.01
 PENDING_MAX = 16384
 
 # Requests that are answered when something is on the other's disk.
-_DURABLE = frozenset({messages.Store, messages.AddProvider, messages.Release})
+_DURABLE = frozenset({messages.Store, messages.AddProvider, messages.Release, messages.Prepare, messages.Accept})
 
 Handler = Callable[[PeerId, Address, Request], Reply | Awaitable[Reply] | None]
 Proven = Callable[[PeerId, Address, bool], None]

@@ -17,6 +17,7 @@ from peerd.ids import peer_id_text
 from peerd.io.store.bounds import RootClass
 from peerd.io.store.interface import Root, RootKind
 from peerd.node import results
+from peerd.node.agreeing import read_strong
 from peerd.node.blocks import BlockWriter, link_whole
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.fetch import Fetcher
@@ -89,8 +90,6 @@ async def open_target(core: Core, target: str, options: GetOptions, *, own: bool
     Raises NotFoundError, TimedOutError, IntegrityError, UsageError.
     """
     started = core.now()
-    if options.consistency == "strong":
-        raise UsageError("strong consistency is not in this version", hint="use --consistency quorum, the default")
     found = target_of(core, target, own=own)
     if isinstance(found, Cid):
         return await _open_cid(core, found, options, started)
@@ -102,7 +101,12 @@ async def open_target(core: Core, target: str, options: GetOptions, *, own: bool
 
 
 async def _read_patiently(core: Core, name: Name, options: GetOptions, started: float) -> Reading:
-    """Read a name; where it is not known, again and again for as long as the user gave it."""
+    """Read a name; where it is not known, again and again for as long as the user gave it.
+
+    A strong read is refused at once where it is clear that there is no majority.
+    """
+    if options.consistency == "strong":
+        return await read_strong(core, name.key, timeout_s=options.timeout_s)
     while True:
         try:
             return await read(core, name.key, consistency=options.consistency, timeout_s=options.timeout_s)

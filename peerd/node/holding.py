@@ -102,7 +102,7 @@ async def keep_record(core: Core, record: Record, left_s: int | None) -> Kept | 
 
     One with a sequence far above what is here is kept only where the other holders have it. Raises WireError:
     `sequence_jump` for a version out of reach, `life` for one said to live longer than its writer gave it, or to end
-    where it gave no end. NoRoomError, StoreError.
+    where it gave no end, `strong` for a plain one of a key that has a register. NoRoomError, StoreError.
     """
     if left_s is not None and (record.body.ttl_s is None or left_s > record.body.ttl_s):
         raise WireError("life")
@@ -123,6 +123,8 @@ async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -
         if present is not None and present.version > record.version:
             return await _outdone(core, present, record)
         changed = present is None or present.version != record.version
+        if changed and not record.body.strong and await core.registers.is_strong(record.key):
+            raise WireError("strong")
         if changed:
             floor = None if core.store.peek_floor(record.key) is None else await core.store.floor(record.key)
             if floor is not None and floor.version >= record.version[:3]:
@@ -133,7 +135,7 @@ async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -
             row = row_of(core, record, left_s)
             if not await core.store.put_record(record.key, record.raw, row=row, only_if=raw):
                 raise StoreError("the record changed under its lock")
-            if present is not None and present.body.sequence == record.body.sequence:
+            if present is not None and present.body.sequence >= record.body.sequence:
                 await _note_conflict(core, record, present)
                 lost = present
             core.events.emit("record", name=record.body.name, version=record.version.text, deleted=record.deleted)
@@ -151,7 +153,9 @@ async def _whole_record(core: Core, key: Key) -> bytes | None:
 
 
 async def _outdone(core: Core, present: Record, record: Record) -> Outdone:
-    if present.body.sequence == record.body.sequence and present.version != record.version:
+    same = present.body.sequence == record.body.sequence and present.version != record.version
+    overruled = present.body.strong and not record.body.strong and present.body.sequence < record.body.sequence
+    if same or overruled:
         await _note_conflict(core, present, record)
     return Outdone(present)
 

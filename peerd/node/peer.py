@@ -35,11 +35,14 @@ from peerd.node.events import Event, Events
 from peerd.node.get import Opened, open_target
 from peerd.node.joining import Candidate, Joining
 from peerd.node.leaving import hand_over
+from peerd.node.locking import Locks
 from peerd.node.maintaining import Maintaining
 from peerd.node.members import Members, Source
 from peerd.node.placing import Holding
 from peerd.node.probing import Probing
 from peerd.node.put import add, put, remove
+from peerd.node.registers import Registers
+from peerd.node.reholding import Reholding
 from peerd.node.responder import Responder
 from peerd.node.results import Form, GetOptions, PutOptions
 from peerd.node.safety import Counting, may_fail, sentence
@@ -82,6 +85,7 @@ class Peer:
             events=Events(),
             intake=intake,
             room=Room(store, intake),
+            registers=Registers(store, environment.clock),
         )
         self._core.tombstones = Tombstones(self._core)
         members.returned = self._core.copies.forget
@@ -89,6 +93,8 @@ class Peer:
         self._probing = Probing(self._core, self._joining)
         self._maintaining = Maintaining(self._core)
         self._counting = Counting(self._core, self._maintaining.restoring.living, compare=self._members_changed)
+        self._reholding = Reholding(self._core)
+        self._locks = Locks(self._core)
         self._datagrams: Datagrams | None = None
         self._started_at = 0.0
         self._watching = Watching(self._core)
@@ -128,6 +134,7 @@ class Peer:
         self._started_at = core.now()
         self._probing.start(bootstrap=self._offer_bootstrap)
         self._maintaining.start()
+        self._tasks.spawn(self._reholding.run(), "holders of registers")
         await self._offer_remembered()
         await self._offer_bootstrap()
 
@@ -142,6 +149,7 @@ class Peer:
                 with suppress(PeerdError):  # a disk that fails is no reason to go without a word
                     await self._probing.remember()
                 await self._say_goodbye()
+                await self._reholding.leave()
                 await hand_over(self._core)
         except (PeerdError, TimeoutError) as error:
             logger.warning("not everything was handed over", reason=str(error) or "no time")
@@ -287,6 +295,18 @@ class Peer:
         """Return all members known."""
         return await showing.peers(self._core)
 
+    async def lock(self, name: str, timeout_s: float) -> results.Lock:
+        """Take a lock, waiting for it."""
+        return await self._locks.acquire(name, timeout_s)
+
+    async def renew_lock(self, name: str, fence: int) -> results.Lock:
+        """Hold a lock for another lease."""
+        return await self._locks.renew(name, fence)
+
+    async def unlock(self, name: str, fence: int) -> results.Lock:
+        """Give a lock back."""
+        return await self._locks.release(name, fence)
+
     async def pin(self, target: str) -> results.Pinned:
         """Get something and keep it here whatever happens."""
         opened = await open_target(self._core, target, GetOptions(pin=True))
@@ -387,6 +407,7 @@ class Peer:
 
     def _members_changed(self) -> None:
         self._maintaining.members_changed()
+        self._reholding.members_changed()
 
     async def _offer_remembered(self) -> None:
         for notice in await self._core.store.forgotten():

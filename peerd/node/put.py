@@ -23,7 +23,7 @@ from peerd.node.withdrawing import tell_release, withdraw
 from peerd.node.writing import Value, Written, draft_sequence, write
 from peerd.records.claim import content_of
 from peerd.records.record import DIRECTORY, FILE, INLINE, TOMBSTONE, Record
-from peerd.wire.limits import COPIES_MAX, TTL_MAX_S
+from peerd.wire.limits import COPIES_MAX, RECORD_MAX_BYTES, STRONG_RECORD_MAX_BYTES, TTL_MAX_S
 
 
 async def put(core: Core, text: str, body: AsyncIterator[bytes], form: Form, options: PutOptions) -> results.Put:
@@ -43,7 +43,7 @@ async def put(core: Core, text: str, body: AsyncIterator[bytes], form: Form, opt
 async def _put(core: Core, name: Name, body: AsyncIterator[bytes], form: Form, options: PutOptions) -> results.Put:
     started = core.now()
     ingested = await ingest(core, body, form)
-    if ingested.small is not None and len(ingested.small) <= _inline_room(name):
+    if ingested.small is not None and len(ingested.small) <= _inline_room(name, strong=_level(options) == "strong"):
         try:
             return await _put_inline(core, name, ingested, ingested.small, options=options, started=started)
         except WireError:  # with the signature it is a little too long after all
@@ -102,6 +102,7 @@ async def remove(core: Core, target: str, options: PutOptions) -> results.Put:
         ttl_s=None,
         timeout_s=options.timeout_s,
         only_existing=True,
+        if_version=options.if_version,
     )
     before = written.before
     assert before is not None, "only what exists is removed"
@@ -146,7 +147,7 @@ async def _put_inline(
 
 
 async def _put_content(core: Core, name: Name, ingested: Ingested, options: PutOptions, started: float) -> results.Put:
-    sequence = await draft_sequence(core, name.key, consistency=options.consistency, timeout_s=options.timeout_s)
+    sequence = await draft_sequence(core, name.key, consistency=_level(options), timeout_s=options.timeout_s)
     sequence += 1  # the version that is written is at least the next
     placed = await _place(core, ingested, name, sequence, options)
     kind = DIRECTORY if ingested.node.kind == "directory" else FILE
@@ -205,6 +206,7 @@ async def _write(core: Core, name: Name, value: Value, options: PutOptions) -> W
         require=options.require,
         ttl_s=options.ttl_s,
         timeout_s=options.timeout_s,
+        if_version=options.if_version,
     )
 
 
@@ -262,11 +264,6 @@ def _result(
 
 def check_options(options: PutOptions) -> None:
     """Raise UsageError for options that this version cannot honour or that make no sense."""
-    if options.consistency == "strong" or options.if_version is not None:
-        raise UsageError(
-            "strong consistency is not in this version (also --if-version and If-Match, which need it)",
-            hint="use --consistency quorum, the default",
-        )
     if options.ttl_s is not None and not 1 <= options.ttl_s <= TTL_MAX_S:
         raise UsageError(f"--ttl is 1 to {TTL_MAX_S} seconds")
     if options.require is not None and not 1 <= options.require <= RECORD_HOLDERS:
@@ -294,9 +291,21 @@ def _record_copies_wanted(core: Core) -> int:
     return min(RECORD_HOLDERS, core.members.alive_count() + 1)
 
 
-def _inline_room(name: Name) -> int:
+def _level(options: PutOptions) -> str:
+    """Return whose answers a write goes by; a condition on the version is `strong`."""
+    return "strong" if options.if_version is not None else options.consistency
+
+
+def _inline_room(name: Name, *, strong: bool = False) -> int:
     """Return how many bytes of value fit beside this name for sure, and perhaps a few more do."""
-    return 1024 - 64 - 2 * 34 - len(name.text.encode()) - (34 if name.owner is not None else 1) - 48
+    return (
+        (STRONG_RECORD_MAX_BYTES if strong else RECORD_MAX_BYTES)
+        - 64
+        - 2 * 34
+        - len(name.text.encode())
+        - (34 if name.owner is not None else 1)
+        - 48
+    )
 
 
 def _kind(ingested: Ingested) -> Kind:

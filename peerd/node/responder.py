@@ -12,7 +12,7 @@ from peerd.ids import Key, PeerId
 from peerd.io.store.interface import MISS
 from peerd.kad.contact import Address, Contact, pack_contacts
 from peerd.logs import short
-from peerd.node import holding
+from peerd.node import accepting, holding
 from peerd.node.claims import end_claim
 from peerd.node.core import Core
 from peerd.node.holding import Outdone, Over, keep_record
@@ -44,6 +44,7 @@ _CONTACTS_ROOM_BYTES = PLAINTEXT_MAX_BYTES - _REPLY_FIELDS_BYTES
 REFUSED_NO_ROOM = "no_room"
 REFUSED_STORE = "store"
 REFUSED_JUMP = "sequence_jump"
+REFUSED_STRONG = "strong"
 REFUSED_BAD = "bad"
 REFUSED_FLOOR = "floor"
 
@@ -85,6 +86,10 @@ class Responder:
                 return self._leave(request)
             case messages.Release():
                 return self._release(peer, request)
+            case messages.Prepare():
+                return self._agree(peer, request, accepting.prepare(self._core, peer, request))
+            case messages.Accept():
+                return self._agree(peer, request, accepting.accept(self._core, peer, request))
             case messages.Compare():
                 return self._compare(request)
             case messages.FindFloors():
@@ -143,7 +148,7 @@ class Responder:
             outcome = await keep_record(core, record, request.left_s)
         except WireError as error:
             core.counts.rejected[error.reason] += 1
-            return Refused(request.rid, REFUSED_JUMP if error.reason == REFUSED_JUMP else REFUSED_BAD)
+            return Refused(request.rid, error.reason if error.reason in (REFUSED_JUMP, REFUSED_STRONG) else REFUSED_BAD)
         except NoRoomError:
             return Refused(request.rid, REFUSED_NO_ROOM)
         except StoreError as error:
@@ -201,6 +206,18 @@ class Responder:
         except StoreError:
             return Refused(request.rid, REFUSED_STORE)
         return Done(request.rid)
+
+    async def _agree(self, peer: PeerId, request: Request, answer: Awaitable[Reply]) -> Reply:
+        try:
+            return await answer
+        except WireError as error:
+            self._core.counts.rejected[error.reason] += 1
+            return Refused(request.rid, REFUSED_BAD)
+        except NoRoomError:
+            return Refused(request.rid, REFUSED_NO_ROOM)
+        except StoreError as error:
+            logger.error("a register could not be stored", reason=str(error), peer=short(peer))
+            return Refused(request.rid, REFUSED_STORE)
 
     def _leave(self, request: messages.Leave) -> Reply:
         try:

@@ -9,6 +9,9 @@ Kind = Literal["file", "directory"]
 Source = Literal["local", "cache", "peer"]
 Form = Literal["file", "tar"]
 
+NO_VERSION, ANY_VERSION = "none", "*"
+"""What `if_version` may be beside the text of a version: there is nothing; there is something."""
+
 
 class PutOptions(Struct, frozen=True, kw_only=True):
     """How to write; `require` and `copies` count different peers, `ttl_s` is the life in seconds, None for ever."""
@@ -190,6 +193,14 @@ class Ping(Struct, frozen=True, kw_only=True):
     id: str
     address: str
     rtt_ms: float
+
+
+class Lock(Struct, frozen=True, kw_only=True):
+    """A lock that was taken, renewed or released; `fence` grows with each holder, `lease_s` is how long it is held."""
+
+    name: str
+    fence: int
+    lease_s: float
 
 
 class Hop(Struct, frozen=True, kw_only=True):

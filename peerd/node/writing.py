@@ -8,12 +8,13 @@ from peerd.errors import ConflictError, NoRoomError, RefusedError, StoreError, T
 from peerd.ids import Key, PeerId
 from peerd.kad.contact import Contact
 from peerd.node import holding
+from peerd.node.agreeing import Draft, read_strong, reserve_sequence, write_strong
 from peerd.node.asking import Answer, Asking
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.holding import Outdone, Over
 from peerd.node.nearest import Holders, holders_of
 from peerd.node.reading import need, read, record_of
-from peerd.records.record import NONCE_BYTES, Record, RecordBody, make_record
+from peerd.records.record import Record
 from peerd.trust.quorum import WriteQuorum, majority
 from peerd.wire.limits import SEQUENCE_MAX
 from peerd.wire.messages import Newer, Store, Stored
@@ -22,6 +23,10 @@ from peerd.wire.messages import Newer, Store, Stored
 ATTEMPTS_MAX = 5
 # Holders beyond the nearest eight that may take the share of silent ones.
 SPARES_MAX = 8
+
+
+class StrongKeyError(RefusedError):
+    """A holder refused a plain version of a key that has a register."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,67 +60,73 @@ async def write(
     ttl_s: int | None,
     timeout_s: float,
     only_existing: bool = False,
+    if_version: str | None = None,
 ) -> Written:
     """Write the next version of a key and return when a majority of its holders has it.
 
-    Raises TimedOutError (no majority by the deadline), NoRoomError, ConflictError (others wrote faster each time),
-    NotFoundError where `only_existing` and there is nothing.
+    `strong`, a condition, or a key that is strong already: through the key's register (agreeing).
+
+    Raises TimedOutError (no majority by the deadline), NoRoomError, ConflictError (others wrote faster each time, or
+    the condition does not hold), NotFoundError where `only_existing` and there is nothing.
     """
+    draft = Draft(key, name, owner, value.kind, value.value, value.size, ttl_s)
     async with core.locks.hold(b"write " + key):
-        before, known = await _newest(
-            core, key, name, consistency=consistency, timeout_s=timeout_s, existing=only_existing
+        if consistency != "strong" and if_version is None:
+            try:
+                return await _write_plainly(
+                    core,
+                    draft,
+                    consistency=consistency,
+                    require=require,
+                    timeout_s=timeout_s,
+                    only_existing=only_existing,
+                )
+            except StrongKeyError:
+                pass
+        chosen, holders = await write_strong(
+            core, draft, if_version=if_version, only_existing=only_existing, require=require, timeout_s=timeout_s
         )
-        for _ in range(ATTEMPTS_MAX):
-            sequence = await _reserve(core, key, min(known + 1, SEQUENCE_MAX))
-            record = make_record(
-                core.identity,
-                RecordBody(
-                    format=1,
-                    key=key,
-                    name=name,
-                    owner=owner,
-                    sequence=sequence,
-                    writer=core.peer,
-                    nonce=core.environment.entropy(NONCE_BYTES),
-                    kind=value.kind,
-                    value=value.value,
-                    size=value.size,
-                    copies=core.settings.copies,
-                    ttl_s=ttl_s,
-                ),
-            )
-            outcome = await store_record(
-                core, record, one=consistency == "one", require=require, ttl_s=ttl_s, timeout_s=timeout_s
-            )
-            if isinstance(outcome, Record):
-                known = outcome.body.sequence
-                continue
-            if outcome is None:
-                # A floor that the reading did not show: those who refused are asked for it.
-                found = await _newest(core, key, name, consistency="quorum", timeout_s=timeout_s, existing=False)
-                known = max(known, sequence, found[1])
-                continue
-            outcome.before = before
-            return outcome
+        return Written(chosen.record, holders, len(chosen.state.holders), chosen.before)
+
+
+async def _write_plainly(
+    core: Core, draft: Draft, *, consistency: str, require: int | None, timeout_s: float, only_existing: bool
+) -> Written:
+    """As `write`; raises StrongKeyError for a key that has a register."""
+    key = draft.key
+    before, known = await _newest(
+        core, key, draft.name, consistency=consistency, timeout_s=timeout_s, existing=only_existing
+    )
+    newest = before
+    for _ in range(ATTEMPTS_MAX):
+        if newest is not None and newest.body.strong:
+            raise StrongKeyError("strong")
+        sequence = await reserve_sequence(core, key, min(known + 1, SEQUENCE_MAX))
+        record = draft.version(core, sequence, strong=False)
+        outcome = await store_record(
+            core, record, one=consistency == "one", require=require, ttl_s=draft.ttl_s, timeout_s=timeout_s
+        )
+        if isinstance(outcome, Record):
+            newest, known = outcome, outcome.body.sequence
+            continue
+        if outcome is None:
+            # A floor that the reading did not show: those who refused are asked for it.
+            found = await _newest(core, key, draft.name, consistency="quorum", timeout_s=timeout_s, existing=False)
+            known = max(known, sequence, found[1])
+            continue
+        outcome.before = before
+        return outcome
     raise ConflictError("others write this key faster than this peer can", hint="try again")
 
 
 async def draft_sequence(core: Core, key: Key, *, consistency: str, timeout_s: float) -> int:
     """Return a sequence above all that the holders know, by which the content of a coming version is claimed."""
-    _, known = await _newest(core, key, "", consistency=consistency, timeout_s=timeout_s, existing=False)
-    return await _reserve(core, key, min(known + 1, SEQUENCE_MAX))
-
-
-async def _reserve(core: Core, key: Key, at_least: int) -> int:
-    """Return a sequence that this peer has not used; where its disk is full or fails, what the holders say must do.
-
-    Two versions of one writer with one sequence, if it comes to that, still differ in their nonces.
-    """
-    try:
-        return await core.store.reserve_sequence(key, at_least)
-    except (NoRoomError, StoreError) as error:
-        logger.warning("a sequence could not be noted", reason=str(error))
-        return at_least
+    if consistency == "strong":
+        newest = (await read_strong(core, key, timeout_s=timeout_s)).record
+        known = newest.body.sequence if newest is not None else 0
+    else:
+        _, known = await _newest(core, key, "", consistency=consistency, timeout_s=timeout_s, existing=False)
+    return await reserve_sequence(core, key, min(known + 1, SEQUENCE_MAX))
 
 
 async def _newest(
@@ -173,6 +184,7 @@ class _Write:
         self.refused_room = False
         self.refused_floor = 0
         self.refused_here: NoRoomError | StoreError | None = None
+        self.refused_strong = False
         self.replaced: set[PeerId] = set()
 
     async def run(self) -> "Written | Record | None":
@@ -181,13 +193,15 @@ class _Write:
                 self._ask(asking, contact)
             if self.holders.ours:
                 await self._keep_here()
-            while self.newer is None and not self._over():
+            while self.newer is None and not self.refused_strong and not self._over():
                 answer = await asking.next()
                 if answer is None:
                     break
                 self._take(asking, answer)
         if self.newer is not None:
             return self.newer
+        if self.refused_strong:
+            raise StrongKeyError("strong")
         if self.refused_floor and self.refused_floor >= len(self.quorum.receipts):
             return None
         if not self.quorum.acknowledged and not (self.one and self.quorum.receipts):
@@ -225,6 +239,11 @@ class _Write:
             self.refused_here = error
             self.quorum.on_left_out(self.core.peer)
             return
+        except WireError as error:
+            if error.reason != "strong":
+                raise
+            self.refused_strong = True
+            return
         if isinstance(outcome, Over):
             self.refused_floor += 1
             self.quorum.on_left_out(self.core.peer)
@@ -256,6 +275,7 @@ class _Write:
         if isinstance(answer.error, RefusedError):
             self.refused_room = self.refused_room or answer.error.reason == "no_room"
             self.refused_floor += answer.error.reason == "floor"
+            self.refused_strong = self.refused_strong or answer.error.reason == "strong"
         self.quorum.on_left_out(peer)
         self._replace(asking, peer)
 

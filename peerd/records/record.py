@@ -37,6 +37,8 @@ class RecordBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=Tru
     size: Annotated[int, Meta(ge=0, le=limits.CONTENT_MAX_BYTES)]
     copies: Annotated[int, Meta(ge=1, le=limits.COPIES_MAX)]
     ttl_s: Annotated[int, Meta(ge=1, le=limits.TTL_MAX_S)] | None
+    strong: bool = False
+    """Chosen by the key's register (trust.register); never written by a plain write."""
 
 
 _statements = Statements(
@@ -69,7 +71,7 @@ def make_record(identity: Identity, body: RecordBody) -> Record:
     Raises WireError (`statement_size`) where it is longer than a record may be; the caller stores content instead.
     """
     raw = _statements.sign(identity, body)
-    if len(raw) > limits.RECORD_MAX_BYTES:
+    if len(raw) > (limits.STRONG_RECORD_MAX_BYTES if body.strong else limits.RECORD_MAX_BYTES):
         raise WireError("statement_size")
     return _wrap(raw, body)
 
@@ -88,6 +90,8 @@ def verify_record(raw: bytes, network: NetworkId, verifier: Verifier) -> Record:
     """
     body = _statements.verify(raw, verifier)
     check_body(body, network)
+    if body.strong and len(raw) > limits.STRONG_RECORD_MAX_BYTES:
+        raise WireError("statement_size")
     return _wrap(raw, body)
 
 
@@ -117,4 +121,4 @@ def newest(records: list[Record]) -> Record | None:
 
 def _wrap(raw: bytes, body: RecordBody) -> Record:
     digest = hashlib.sha256(memoryview(raw)[:-SIGNATURE_BYTES]).digest()
-    return Record(raw, body, Version(body.sequence, body.writer, body.nonce, digest))
+    return Record(raw, body, Version(body.sequence, body.writer, body.nonce, digest, body.strong))

@@ -1,7 +1,8 @@
 """The order of a key's versions: sequence, then writer, then nonce (DESIGN.md 6). No clock decides.
 
-The last part is the digest of the record itself: it only matters where a writer signed one version twice, and then all
-replicas still agree which of the two they keep.
+The digest of the record itself only matters where a writer signed one version twice, and then all replicas still agree
+which of the two they keep. What a register has chosen is newer than any plain version: a plain write by somebody who
+could not know that the key is strong must not undo what was agreed.
 """
 
 import hashlib
@@ -15,6 +16,22 @@ class Version(NamedTuple):
     writer: bytes
     nonce: bytes
     digest: bytes
+    strong: bool = False
+
+    def _order(self) -> tuple[bool, int, bytes, bytes, bytes]:
+        return (self.strong, self.sequence, self.writer, self.nonce, self.digest)
+
+    def __lt__(self, other: tuple[object, ...]) -> bool:
+        return self._order() < Version(*other)._order()  # type: ignore[arg-type]
+
+    def __le__(self, other: tuple[object, ...]) -> bool:
+        return self._order() <= Version(*other)._order()  # type: ignore[arg-type]
+
+    def __gt__(self, other: tuple[object, ...]) -> bool:
+        return self._order() > Version(*other)._order()  # type: ignore[arg-type]
+
+    def __ge__(self, other: tuple[object, ...]) -> bool:
+        return self._order() >= Version(*other)._order()  # type: ignore[arg-type]
 
     @property
     def text(self) -> str:

@@ -27,6 +27,18 @@ MEMBERS_HAVE_MAX = 256
 # A record and its signature. With envelope and reply fields it fits one datagram.
 RECORD_MAX_BYTES = 1024
 
+# A record that a register has chosen: beside it a message carries two lists of holders and what was there before.
+STRONG_RECORD_MAX_BYTES = 512
+
+# Peer ids in one list of a register's holders.
+REGISTER_HOLDERS_MAX = 8
+
+# Marks of the versions before the present one, 6 bytes each: by them a writer learns what became of its write.
+REGISTER_PAST_MAX = 10
+
+# Number of a ballot: 30 bits of round and 32 of chance.
+BALLOT_MAX = 2**62
+
 # Name of a record, UTF-8 bytes.
 NAME_MAX_BYTES = 255
 

@@ -36,6 +36,12 @@ Places = Annotated[bytes, Meta(max_length=4 * limits.MEMBERS_HAVE_MAX)]
 RefusalCode = Annotated[str, Meta(pattern=rf"\A[a-z_]{{1,{limits.REFUSAL_CODE_MAX}}}\Z")]
 PackedFloors = Annotated[bytes, Meta(min_length=FLOOR_BYTES, max_length=limits.FLOORS_MAX * FLOOR_BYTES)]
 FloorBytes = Annotated[bytes, Meta(max_length=48)]
+StrongRecordBytes = Annotated[bytes, Meta(min_length=1, max_length=limits.STRONG_RECORD_MAX_BYTES)]
+PeerIds = Annotated[bytes, Meta(max_length=limits.REGISTER_HOLDERS_MAX * 32)]
+BallotCounter = Annotated[int, Meta(ge=0, le=limits.BALLOT_MAX)]
+Origin = Annotated[bytes, Meta(max_length=8)]
+Epoch = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
+Past = Annotated[bytes, Meta(max_length=limits.REGISTER_PAST_MAX * 6)]
 LeftSeconds = Annotated[int, Meta(ge=1, le=limits.TTL_MAX_S)]
 
 
@@ -168,6 +174,32 @@ class Tell(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag
     news: News
 
 
+class Prepare(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=24):
+    """Promise to take nothing older than the sender's ballot `counter`, and show what you accepted; 0 only asks.
+
+    `holders` are the peers that the sender expects to hold the key: who has no state promises only where they fit what
+    it knows.
+    """
+
+    rid: RequestId
+    key: Bytes32
+    counter: BallotCounter
+    holders: PeerIds
+
+
+class Accept(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=25):
+    """Accept this state of the register of the record's key, proposed by the sender with the ballot `counter`."""
+
+    rid: RequestId
+    counter: BallotCounter
+    record: StrongRecordBytes
+    origin: Origin
+    epoch: Epoch
+    holders: PeerIds
+    previous: PeerIds
+    past: Past
+
+
 class Pong(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=64):
     """I am here.
 
@@ -249,6 +281,33 @@ class Vouched(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, 
     statement: NoticeBytes
 
 
+class Promise(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=88):
+    """What this peer knows of a register: promised (`ok`) or not, the highest counter promised, the state accepted.
+
+    Without a state: `epoch` is 0, and where `ok`, `record` is the plain record here and `beneath` the sequence of the
+    floor here, below which no version may be; where not `ok`, `holders` are those that this peer expects.
+    """
+
+    rid: RequestId
+    ok: bool
+    counter: BallotCounter
+    accepted_counter: BallotCounter
+    accepted_peer: Annotated[bytes, Meta(max_length=32)]
+    record: RecordBytes
+    origin: Origin
+    epoch: Epoch
+    holders: PeerIds
+    previous: PeerIds
+    past: Past
+    beneath: Annotated[int, Meta(ge=0, le=limits.SEQUENCE_MAX)]
+
+
+class Accepted(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=89):
+    """The state is on this peer's disk."""
+
+    rid: RequestId
+
+
 class Refused(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=127):
     """We will not; `code` is one of the constants in PROTOCOL.md."""
 
@@ -269,11 +328,27 @@ Request = (
     | Relay
     | Vouch
     | Tell
+    | Prepare
+    | Accept
     | Compare
     | FindFloors
     | KeepFloors
 )
-Reply = Pong | Nodes | Value | Providers | Stored | Newer | Done | Vouched | Compared | Floors | Refused
+Reply = (
+    Pong
+    | Nodes
+    | Value
+    | Providers
+    | Stored
+    | Newer
+    | Done
+    | Vouched
+    | Promise
+    | Accepted
+    | Compared
+    | Floors
+    | Refused
+)
 
 _codec: Codec[Request | Reply] = Codec(Request | Reply)
 
@@ -282,6 +357,8 @@ decode = _codec.decode
 """Return the message; raises WireError."""
 
 __all__ = [
+    "Accept",
+    "Accepted",
     "AddProvider",
     "Compare",
     "Compared",
@@ -298,6 +375,8 @@ __all__ = [
     "Nodes",
     "Ping",
     "Pong",
+    "Prepare",
+    "Promise",
     "Providers",
     "Refused",
     "Relay",

@@ -225,6 +225,7 @@ def all_messages() -> list[dict[str, Any]]:
     """One of each message, and a second where it has two forms."""
     target, rid = seed("target"), 0x01020304
     record, packed = inline_record(ALICE), contacts()[3]["bytes"]
+    strong, holders = make_record(ALICE, record_body(ALICE, strong=True)), ALICE.peer + BOB.peer
     provider = providers.sign(BOB, provider_body(REPLICA))
     notice = leave_notices.sign(ALICE, LeaveNotice(1, ALICE.peer, STAMP))
     nonce = seed("vouch nonce")[:8]
@@ -251,6 +252,8 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Vouch(rid, nonce),
         messages.Tell(rid, news()),
         messages.Ping(rid, b"", news()),
+        messages.Prepare(rid, target, 2**40 + 7, holders),
+        messages.Accept(rid, 2**40 + 7, strong.raw, NONCE, 2, holders, holders[32:], NONCE[:6]),
         messages.Pong(rid, b"\x11" * 8),
         messages.Pong(rid, b"\x11" * 8, news()[:1]),
         messages.Vouched(rid, lives.sign(BOB, Life(1, BOB.peer, STAMP, nonce))),
@@ -268,6 +271,12 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Done(rid),
         messages.Compared(rid, b"\x01"),
         messages.Floors(rid, b"\x00\x01\x02\x03"),
+        messages.Promise(
+            rid, True, 2**40 + 7, 2**33, BOB.peer, strong.raw, NONCE, 2, holders, holders[32:], NONCE[:6], 0
+        ),
+        messages.Promise(rid, True, 2**40 + 7, 0, b"", record.raw, b"", 0, b"", b"", b"", 9),
+        messages.Promise(rid, False, 0, 0, b"", b"", b"", 0, holders, b"", b"", 0),
+        messages.Accepted(rid),
         messages.Refused(rid, "no_room"),
     ]
     return [
@@ -292,6 +301,7 @@ def record_body(who: Identity, **changes: Any) -> RecordBody:
         "size": 5,
         "copies": 3,
         "ttl_s": None,
+        "strong": False,
     }
     return RecordBody(**{**fields, **changes})
 
@@ -332,6 +342,7 @@ def statements() -> list[dict[str, Any]]:
         ("record", ALICE, record_body(ALICE, kind=FILE, value=CONTENT, size=2**40, copies=5, ttl_s=86400)),
         ("record", ALICE, record_body(ALICE, kind=DIRECTORY, value=FOLDER_CID, size=7, sequence=2**33)),
         ("record", ALICE, record_body(ALICE, owner=ALICE.peer)),
+        ("record", ALICE, record_body(ALICE, strong=True)),
         ("receipt", BOB, receipt_body(OF_RECORD, record)),
         ("receipt", BOB, receipt_body(OF_CONTENT, record)),
         ("provider", BOB, provider_body(REPLICA)),

@@ -219,6 +219,7 @@ def _records() -> list[Rejected]:
             "size": 1,
             "copies": 3,
             "ttl_s": None,
+            "strong": False,
         }
         assert list(sound) == list(RecordBody.__struct_fields__)
         fields = [*(sound | changes).values()]
@@ -227,7 +228,7 @@ def _records() -> list[Rejected]:
     good = record("", "")["bytes"]
     body, signature = good[:-64], good[-64:]
     return [
-        _case("record", "a bit of the value altered", "signature", flip(body, len(body) - 4) + signature),
+        _case("record", "a bit of the value altered", "signature", flip(body, len(body) - 5) + signature),
         _case("record", "a bit of the signature altered", "signature", flip(good, len(good) - 1)),
         _case(
             "record",
@@ -236,7 +237,7 @@ def _records() -> list[Rejected]:
             _sign_as(identity("mallory", PRIVATE), RECORD_TAG, _fields(body)),
         ),
         _case("record", "signed as a receipt", "signature", _sign_as(mallory, b"peerd/1 receipt\x00", _fields(body))),
-        _case("record", "the number 1 written in two bytes", "not_canonical", b"\x9c\xcc\x01" + body[2:] + signature),
+        _case("record", "the number 1 written in two bytes", "not_canonical", b"\x9d\xcc\x01" + body[2:] + signature),
         _case("record", "no body", "statement_size", signature),
         _case("record", "1,025 bytes", "statement_size", bytes(1025)),
         _case("record", "bytes between body and signature", "malformed", body + b"\x00" + signature),
@@ -257,6 +258,7 @@ def _records() -> list[Rejected]:
         record("no copies", "malformed", copies=0),
         record("65 copies", "malformed", copies=65),
         record("a life of 0 s", "malformed", ttl_s=0),
+        record("a strong one of more than 512 bytes", "statement_size", strong=True, value=bytes(400), size=400),
     ]
 
 

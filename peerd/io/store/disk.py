@@ -23,7 +23,7 @@ from loguru import logger
 from peerd.clock import Entropy
 from peerd.errors import LocalError, NoRoomError, StoreError
 from peerd.io.datadir import FILE_MODE, DirectoryLock, KnownStore, make_directory, sync_directory, sync_file
-from peerd.io.store import ballast, block_table, bounds, floor_table, record_table, schema
+from peerd.io.store import ballast, block_table, bounds, floor_table, record_table, register_table, schema
 from peerd.io.store.blockfiles import BlockFiles
 from peerd.io.store.faults import is_full, translated
 from peerd.io.store.health import StoreHealth
@@ -36,10 +36,11 @@ DATABASE_NAME = "store.db"
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What the loop knows of the database without asking it: which keys have records, and which have floors."""
+    """What the loop knows of the database without asking it: which keys have records, floors, registers."""
 
     keys: KeySet
     floors: KeySet
+    registers: KeySet
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,9 @@ def _open_held(
 
 
 def remember(database: sqlite3.Connection) -> Remembered:
-    """Read the keys of all records and floors."""
-    keys = KeySet(row[0] for row in record_table.keys(database))
-    return Remembered(keys, KeySet(row[0] for row in floor_table.keys(database)))
+    """Read the keys of all records, floors and registers."""
+    tables = (record_table, floor_table, register_table)
+    return Remembered(*(KeySet(row[0] for row in table.keys(database)) for table in tables))
 
 
 def settle(database: sqlite3.Connection, files: BlockFiles) -> None:

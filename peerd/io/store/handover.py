@@ -120,6 +120,7 @@ class Handover:
     def _remember(self, found: Remembered) -> None:
         self._hot = HotRecords(found.keys)
         self._floor_keys = found.floors
+        self._register_keys = found.registers
 
     def _on_recovered(self, found: Remembered, failures: int) -> None:
         """In the keeper's thread: all was read again."""

@@ -252,6 +252,21 @@ class Store(Protocol):
         Raises UsageError above SEQUENCE_MAX.
         """
 
+    def may_have_register(self, key: Key) -> bool:
+        """Say False only where nothing was put by `put_register` under `key`. No I/O."""
+
+    async def register(self, key: Key) -> bytes | None:
+        """Return what this peer keeps as an acceptor of the key's register."""
+
+    async def put_register(self, key: Key, state: bytes, *, only_if: bytes | None) -> bool:
+        """Put `state` where just `only_if` is there now (None: nothing); False where it is not.
+
+        May use the reserve beyond the quota. It stays for as long as the store does.
+        """
+
+    async def registers(self, after: Key | None, limit: int) -> list[tuple[Key, bytes]]:
+        """Return a page of what `put_register` put, in key order, those above `after`."""
+
     async def put_blocks(self, blocks: Sequence[Block]) -> None:
         """Keep blocks, all or none; the caller has checked that they are what their CIDs say.
 

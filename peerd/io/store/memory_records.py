@@ -19,6 +19,7 @@ class MemoryRecords(MemoryBase):
         self._by_cid: dict[bytes, dict[Key, None]] = {}
         self._history: dict[Key, list[HistoryRow]] = {}
         self._sequences: dict[Key, int] = {}
+        self._registers: dict[Key, bytes] = {}
 
     def peek_record(self, key: Key) -> bytes | None:
         """See `Store.peek_record`; memory always knows."""
@@ -148,3 +149,28 @@ class MemoryRecords(MemoryBase):
             self._charge(bounds.SEQUENCE_ROW_BYTES, reserve=True)
         self._sequences[key] = sequence
         return sequence
+
+    def may_have_register(self, key: Key) -> bool:
+        """See `Store.may_have_register`."""
+        return key in self._registers
+
+    async def register(self, key: Key) -> bytes | None:
+        """See `Store.register`."""
+        self._check("register")
+        return self._registers.get(key)
+
+    async def put_register(self, key: Key, state: bytes, *, only_if: bytes | None) -> bool:
+        """See `Store.put_register`."""
+        await self._sync("put_register")
+        before = self._registers.get(key)
+        if before != only_if:
+            return False
+        row = 0 if before is not None else bounds.REGISTER_ROW_BYTES
+        self._charge(row + len(state) - len(before or b""), reserve=True)
+        self._registers[key] = state
+        return True
+
+    async def registers(self, after: Key | None, limit: int) -> list[tuple[Key, bytes]]:
+        """See `Store.registers`."""
+        self._check("registers")
+        return [(key, self._registers[key]) for key in sorted(self._registers) if key > (after or b"")][:limit]

@@ -50,6 +50,7 @@ CREATE TABLE history (
     expires REAL, written_at REAL NOT NULL, conflict INTEGER NOT NULL,
     PRIMARY KEY (key, sequence, writer, nonce)
 ) WITHOUT ROWID;
+CREATE TABLE registers (key BLOB PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE sequences (key BLOB PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE blocks (
@@ -118,6 +119,7 @@ _TRIGGERS = (
     _BLOCK_TRIGGERS
     + _cost_triggers("records", f"length(ROW.record) + {bounds.RECORD_ROW_BYTES}", COUNTER_RECORDS)
     + _cost_triggers("history", str(bounds.HISTORY_ROW_BYTES))
+    + _cost_triggers("registers", f"length(ROW.state) + {bounds.REGISTER_ROW_BYTES}")
     + _cost_triggers("sequences", str(bounds.SEQUENCE_ROW_BYTES))
     + _cost_triggers("roots", str(bounds.ROOT_ROW_BYTES), COUNTER_ROOTS)
     + _cost_triggers("links", str(bounds.LINK_ROW_BYTES))

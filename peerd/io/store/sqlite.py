@@ -22,10 +22,11 @@ from peerd.io.store.keeper import CHECK_INTERVAL_S
 from peerd.io.store.sqlite_blocks import SqliteBlocks
 from peerd.io.store.sqlite_floors import SqliteFloors
 from peerd.io.store.sqlite_records import SqliteRecords
+from peerd.io.store.sqlite_registers import SqliteRegisters
 from peerd.io.store.sqlite_roots import SqliteRoots
 
 
-class SqliteStore(SqliteRecords, SqliteFloors, SqliteBlocks, SqliteRoots):
+class SqliteStore(SqliteRecords, SqliteFloors, SqliteRegisters, SqliteBlocks, SqliteRoots):
     """See `Store`."""
 
     @classmethod

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 
 from peerd.content.cid import DAG_PB, RAW, Cid, find_cid
-from peerd.errors import ConflictError, NotFoundError, PeerdError, UsageError
+from peerd.errors import ConflictError, NotFoundError, PeerdError, TimedOutError, UsageError
 from peerd.node import results
 from peerd.node.events import Event
 from peerd.node.results import GetOptions, PutOptions
@@ -61,6 +61,8 @@ class DoublePeer:
     id_text: str = ID
     names: dict[str, Stored] = field(default_factory=dict)
     content: dict[str, Stored] = field(default_factory=dict)
+    locks: dict[str, int] = field(default_factory=dict)
+    fence: int = 6
     pins: set[str] = field(default_factory=set)
     drop: list[str] = field(default_factory=list)
     put_calls: list[tuple[str | None, str, PutOptions]] = field(default_factory=list)
@@ -165,6 +167,24 @@ class DoublePeer:
         finally:
             self.bodies_open -= 1
 
+    async def lock(self, name: str, timeout_s: float) -> results.Lock:
+        self._raise()
+        if name in self.locks:
+            raise TimedOutError("the lock is held by another")
+        self.fence += 1
+        self.locks[name] = self.fence
+        return results.Lock(name=name, fence=self.fence, lease_s=15.0)
+
+    async def renew_lock(self, name: str, fence: int) -> results.Lock:
+        if self.locks.get(name) != fence:
+            raise ConflictError("the lock is lost")
+        return results.Lock(name=name, fence=fence, lease_s=15.0)
+
+    async def unlock(self, name: str, fence: int) -> results.Lock:
+        held = await self.renew_lock(name, fence)
+        del self.locks[name]
+        return held
+
     async def pin(self, target: str) -> results.Pinned:
         self._raise()
         self.pins.add(target)
@@ -264,7 +284,7 @@ class DoublePeer:
         self._raise()
         if options.if_version is not None:
             present = self.names[name].version if name in self.names else "none"
-            if options.if_version != present:
+            if options.if_version != ("*" if options.if_version == "*" and name in self.names else present):
                 raise ConflictError("the version is another")
 
     def _raise(self) -> None:

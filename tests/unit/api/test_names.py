@@ -183,7 +183,9 @@ async def test_if_match_and_if_none_match_are_conditions_on_the_version(api: Api
     assert api.peer.names["a"].data == b"one"
     assert await put({"If-Match": '"v1"'}) == 200
     assert await put({"If-None-Match": "*"}, "/v1/kv/new") == 201
-    for wrong in ({"If-Match": "*"}, {"If-Match": '"a", "b"'}, {"If-Match": "v1"}, {"If-None-Match": '"v1"'}):
+    assert await put({"If-Match": "*"}) == 200
+    assert await put({"If-Match": "*"}, "/v1/kv/absent") == 412
+    for wrong in ({"If-Match": '"a", "b"'}, {"If-Match": "v1"}, {"If-None-Match": '"v1"'}):
         assert await put(wrong) == 400
     assert await put({"If-Match": '"a"'}, "/v1/kv/a?if-version=b") == 400
 

@@ -19,6 +19,7 @@ PROMISED = {
     "/v1/ls": {"get"},
     "/v1/find": {"get"},
     "/v1/audit": {"get"},
+    "/v1/locks/{name}": {"post", "put", "delete"},
     "/v1/pins/{target}": {"post", "delete"},
     "/v1/status": {"get"},
     "/v1/peers": {"get"},

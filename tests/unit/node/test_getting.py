@@ -190,8 +190,6 @@ async def test_a_put_whose_body_breaks_leaves_the_old_version(world: World) -> N
 @pytest.mark.parametrize(
     "options",
     [
-        {"consistency": "strong"},
-        {"if_version": "none"},
         {"ttl_s": 0},
         {"require": 0},
         {"require": 9},

@@ -15,6 +15,7 @@ from peerd.node.copies import Copies
 from peerd.node.events import Events
 from peerd.node.holding import Kept, Over, Standing
 from peerd.node.keylocks import KeyLocks
+from peerd.node.registers import Registers
 from peerd.records.floor import OVER
 from peerd.records.record import INLINE, TOMBSTONE, Record, RecordBody, make_record
 from tests.unit.io.store.samples import QUOTA_BYTES, HandClock, entropy
@@ -50,6 +51,7 @@ def holder() -> Any:
         events=Events(),
         environment=SimpleNamespace(clock=clock),
         settings=SimpleNamespace(tombstone_grace_s=100.0),
+        registers=Registers(store, clock),
     )
 
 

@@ -278,7 +278,7 @@ def value_of(record: bytes, network: bytes, key: bytes) -> bytes:
     """Records: verify, and return the value."""
     body, signature = record[:-64], record[-64:]
     fields = read(body)
-    assert len(record) <= 1024 and len(fields) == 12 and fields[0] == 1
+    assert len(record) <= 1024 and len(fields) == 13 and fields[0] == 1
     assert fields[1] == key == name_key(network, fields[2], fields[3])
     assert fields[3] in (None, fields[5])
     assert signed_by(fields[5], b"peerd/1 record\0", network, body, signature)

@@ -122,11 +122,16 @@ def test_what_the_page_says_of_a_bulk_connection_is_what_it_does() -> None:
 
 def test_a_whole_record_fits_every_message_that_carries_one() -> None:
     record, cid, rid = bytes(limits.RECORD_MAX_BYTES), bytes(36), 0xFFFFFFFF
+    strong, peers = bytes(limits.STRONG_RECORD_MAX_BYTES), bytes(32 * limits.REGISTER_HOLDERS_MAX)
+    past, most = bytes(6 * limits.REGISTER_PAST_MAX), limits.BALLOT_MAX
     for message in (
         messages.Store(rid, record, limits.TTL_MAX_S),
         messages.Release(rid, cid, record),
         messages.Value(rid, record, limits.TTL_MAX_S, b""),
         messages.Newer(rid, record),
         messages.Compare(rid, bytes(limits.COMPARED_MAX * messages.COMPARED_BYTES)),
+        messages.Promise(rid, True, most, 0, b"", record, b"", 0, b"", b"", b"", limits.SEQUENCE_MAX),
+        messages.Promise(rid, True, most, most, bytes(32), strong, bytes(8), 2**32 - 1, peers, peers, past, 2**62),
+        messages.Accept(rid, most, strong, bytes(8), 2**32 - 1, peers, peers, past),
     ):
         assert len(encode(message)) <= envelope.PLAINTEXT_MAX_BYTES
