@@ -188,6 +188,8 @@ def _answers(core: Core, peer: PeerId) -> bool:
 
 
 def _is_gone(core: Core, peer: PeerId) -> bool:
-    """Whether a peer said goodbye and has not come back at once."""
+    """Whether a peer is forgotten, or said goodbye and has not come back at once."""
+    if core.members.forgotten(peer):
+        return True
     member = core.members.all.get(peer)
     return member is not None and member.state == "left" and core.members.lingering(peer) is None

@@ -184,6 +184,8 @@ class Tombstones:
             if raw is None:
                 continue
             record = read_record(raw)
+            if record.body.strong:
+                continue  # its register goes on from it
             waiting[key] = await self._waiting(record, silent)
             for contact in (c for peer in waiting[key].peers if (c := core.members.contact(peer)) is not None):
                 asked.setdefault(contact, []).append(PackedFloor(key, record.version[:3]))

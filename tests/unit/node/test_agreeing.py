@@ -6,12 +6,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace as with_settings
 
+from peerd.config import HostPort
 from peerd.errors import ConflictError, NotFoundError, TimedOutError
+from peerd.ids import PeerId
+from peerd.node import agreeing, holding
+from peerd.node.holding import Outdone
 from peerd.node.results import PutOptions
 from peerd.sim.host import Host
 from peerd.trust.register import State, decode_acceptor
 
-from .hosts import World, by_distance, eventually, get, joined, kept, key_of, opened, put
+from .hosts import World, by_distance, core, eventually, get, joined, kept, key_of, meshed, opened, put, version
 
 STRONG = {"consistency": "strong"}
 
@@ -164,3 +168,81 @@ async def test_a_delete_is_a_version_too(world: World) -> None:
         await get(hosts[2], "a", **STRONG)
     await put(hosts[2], "a", b"two", if_version="none")
     assert await get(hosts[0], "a") == b"two"
+
+
+async def test_the_tombstone_of_a_strong_key_stays_beyond_the_grace(world: World) -> None:
+    world._settings = with_settings(world._settings, tombstone_grace_s=20.0, repair_interval_s=5.0)
+    hosts = await joined(world, 3)
+    await put(hosts[0], "a", b"one", **STRONG)
+    await remove(hosts[1], "a", **STRONG)
+    await put(hosts[0], "b", b"one")
+    await remove(hosts[1], "b")
+    await eventually(lambda: gone(hosts, "b"), within_s=120)
+    records = [await kept(host, "a") for host in hosts]
+    assert all(record is not None and record.deleted for record in records)
+
+
+async def gone(hosts: list[Host], name: str) -> bool:
+    return not any([await kept(host, name) for host in hosts])
+
+
+async def test_a_plain_write_by_who_cannot_know_that_a_key_is_strong_loses_and_is_shown(world: World) -> None:
+    hosts = await joined(world, 3)
+    await put(hosts[0], "a", b"strong", **STRONG)
+    rival = version(hosts[1], "a", 50, b"plain")
+    outcome = await holding.keep_record(core(hosts[1]), rival, None)
+    assert isinstance(outcome, Outdone)
+    assert await get(hosts[2], "a") == b"strong"
+    assert hosts[1].peer is not None
+    assert rival.version.text in {each.version for each in (await hosts[1].peer.stat("a")).conflicts}
+
+
+async def test_a_chosen_version_whose_writer_died_before_storing_it_is_stored_by_a_holder(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = await joined(brisk(world), 3)
+    await put(hosts[0], "a", b"one", **STRONG)
+
+    async def dies(*arguments: object, **options: object) -> list[PeerId]:
+        raise TimedOutError("the writer died")
+
+    monkeypatch.setattr(agreeing, "store_chosen", dies)
+    with pytest.raises(TimedOutError):
+        await put(hosts[0], "a", b"two", **STRONG)
+    monkeypatch.undo()
+    assert await get(hosts[1], "a") == b"one"  # what is only accepted is no record
+
+    async def stored() -> bool:
+        return [await get(host, "a") for host in hosts] == [b"two"] * 3
+
+    await eventually(stored, within_s=60)
+
+
+async def test_two_overlays_that_wrote_the_same_strong_key_agree_when_they_meet(world: World) -> None:
+    brisk(world)
+    hosts = [world.add() for _ in range(6)]
+    sides = hosts[:3], hosts[3:]
+    for side in sides:
+        for host in side:
+            host.settings = with_settings(host.settings, bootstrap=(HostPort(*side[0].address),))
+    world.network.part([[host.interface for host in side] for side in sides])
+    for host in hosts:
+        await host.start()
+    for side in sides:
+        await meshed(side)
+    await put(sides[0][0], "a", b"left", **STRONG)
+    for value in (b"right one", b"right two"):
+        await put(sides[1][0], "a", value, **STRONG)
+    world.network.heal()
+    assert sides[0][0].peer is not None
+    sides[0][0].peer.offer(None, sides[1][0].address, "bootstrap")
+
+    async def agreed() -> bool:
+        states = [await state_of(host, "a") for host in hosts]
+        return all(one is not None and len(one.holders) == 6 and not one.previous for one in states)
+
+    await eventually(agreed, within_s=120)
+    assert [await get(host, "a", **STRONG) for host in hosts] == [b"right two"] * 6
+    assert [await get(host, "a") for host in hosts] == [b"right two"] * 6
+    await put(sides[0][1], "a", b"both", **STRONG)
+    assert [await get(host, "a", **STRONG) for host in hosts] == [b"both"] * 6
