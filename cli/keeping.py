@@ -1,17 +1,28 @@
-"""Commands about what this peer keeps as a whole: `gc`, `verify`."""
+"""Commands about what is kept, as a whole, and by whom: `gc`, `verify`, `forget`."""
 
 from __future__ import annotations
 
-from . import output
+from . import keys, output
 from .api import Client
 from .failure import Failure
-from .text import counted, size
+from .text import counted, safe, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from .parse import Invocation
+
+
+def forget(invocation: Invocation) -> None:
+    """No longer count a peer that will not come back."""
+    peer = keys.target(invocation.operands[0])
+    client = Client(invocation)
+    answer = client.raw_json("POST", f"/v1/forget/{keys.quote(peer)}")
+    if invocation.flag("json"):
+        output.write(answer + b"\n")
+    elif not invocation.flag("quiet"):
+        output.say(f"forgot {safe(client.understand(answer)['id'])}: it is counted no more")
 
 
 def gc(invocation: Invocation) -> None:

@@ -73,7 +73,7 @@ def peers(invocation: Invocation) -> None:
         [
             safe(peer["id"]),
             safe(peer["address"]),
-            safe(peer["state"]),
+            safe(peer["state"]) + (", forgotten" if peer.get("forgotten") else ""),
             milliseconds(peer["rtt_ms"]),
             f"{seconds(peer['last_seen_s'])} ago",
             safe(peer["source"]) + ("" if peer["verified"] else ", not verified"),

@@ -234,6 +234,15 @@ _COMMANDS = (
     Command(
         "ping", "node:ping", "Measure the round trip to a peer.", operands=(Operand("PEER"),), options=(_PING_COUNT,)
     ),
+    Command(
+        "forget",
+        "keeping:forget",
+        "A host that will not come back: no longer counted.",
+        operands=(Operand("PEER"),),
+        details="Silence alone never does that: until then its copies may come back, and what only it may have is "
+        "not known in time rather than not found. All others are told. Should it come back all the same, it is a "
+        "member again. Exit 2 where it is there.",
+    ),
     Command("gc", "keeping:gc", "Free what may go: caches, what nothing wants or has ended, what broken puts left."),
     Command(
         "verify",
@@ -278,7 +287,6 @@ NOT_IN_THIS_VERSION = frozenset(
         "doctor",
         "export",
         "import",
-        "forget",
         "invite",
         "join",
         "members",

@@ -149,6 +149,11 @@ async def peers(exchange: Exchange) -> web.StreamResponse:
     return json_response(await exchange.peer.peers())
 
 
+async def forget(exchange: Exchange) -> web.StreamResponse:
+    """No longer count a peer that will not come back."""
+    return json_response(await exchange.peer.forget(exchange.argument))
+
+
 async def collect(exchange: Exchange) -> web.StreamResponse:
     """Free what may go now."""
     return json_response(await exchange.peer.collect())

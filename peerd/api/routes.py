@@ -232,6 +232,8 @@ def _daemon() -> Iterator[Route]:
         params=(params.TIMEOUT,),
         errors=(*_ASK, UnreachableError),
     )
+    forget = (UsageError, NotFoundError, StoreError)
+    yield Route("POST", "/v1/forget/{peer}", handlers.forget, (200,), results.Forgotten, errors=forget)
     yield Route("POST", "/v1/gc", handlers.collect, (200,), results.Collected, errors=(StoreError,))
     yield Route("POST", "/v1/verify", handlers.verify, (200,), results.Verified, errors=(StoreError, NoRoomError))
     yield Route("GET", "/v1/id", handlers.identify, (200,), answers.Id)

@@ -13,8 +13,8 @@ from peerd.records.life import Forgotten, forgotten_notices
 _LETTERS_MIN = 4
 
 
-async def forget(core: Core, text: str) -> None:
-    """Forget the peer whose id is, or begins with, `text`, here and on all others that are there.
+async def forget(core: Core, text: str) -> PeerId:
+    """Forget the peer whose id is, or begins with, `text`, here and on all others that are there; return it.
 
     Raises UsageError (several begin so, it is this peer, or it is alive), NotFoundError.
     """
@@ -25,12 +25,13 @@ async def forget(core: Core, text: str) -> None:
             hint="stop it first; it may be forgotten once `peer peers` shows it as dead or left",
         )
     if core.members.forgotten(peer):
-        return
+        return peer
     stamp = await core.next_stamp()
     notice = forgotten_notices.sign(core.identity, Forgotten(format=1, signer=core.peer, peer=peer, stamp=stamp))
     await core.store.note_forgotten(peer, notice)
     core.gossip.on_forgotten(notice)
     await core.gossip.push_forgotten(notice)
+    return peer
 
 
 def _find(core: Core, text: str) -> PeerId:

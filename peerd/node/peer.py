@@ -32,6 +32,7 @@ from peerd.node.collecting import collect
 from peerd.node.core import Core
 from peerd.node.endpoint import Endpoint
 from peerd.node.events import Event, Events
+from peerd.node.forgetting import forget
 from peerd.node.get import Opened, open_target
 from peerd.node.joining import Candidate, Joining
 from peerd.node.leaving import hand_over
@@ -272,6 +273,10 @@ class Peer:
     def audit_pages(self, name: str | None) -> AsyncIterator[Sequence[results.AuditedKey]]:
         """Yield what an audit finds, some keys at a time."""
         return auditing.audit_pages(self._core, name)
+
+    async def forget(self, peer: str) -> results.Forgotten:
+        """No longer count a peer that will not come back, given by its id or the beginning of it."""
+        return results.Forgotten(id=peer_id_text(await forget(self._core, peer)), forgotten=True)
 
     async def collect(self) -> results.Collected:
         """Free what may go now."""

@@ -176,7 +176,10 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 class PeerInfo(Struct, frozen=True, kw_only=True):
-    """One member as this peer sees it; `rtt_ms` is None before the first measurement."""
+    """One member as this peer sees it; `rtt_ms` is None before the first measurement.
+
+    One that is `forgotten` is not counted any more; it is a member again when it comes back.
+    """
 
     id: str
     address: str
@@ -185,6 +188,7 @@ class PeerInfo(Struct, frozen=True, kw_only=True):
     last_seen_s: float
     verified: bool
     state: Literal["alive", "suspect", "dead", "left"]
+    forgotten: bool = False
 
 
 class Ping(Struct, frozen=True, kw_only=True):
@@ -224,6 +228,13 @@ class Pinned(Struct, frozen=True, kw_only=True):
     cid: str
     size: int
     pinned: bool
+
+
+class Forgotten(Struct, frozen=True, kw_only=True):
+    """A peer that is no longer counted, unless it comes back."""
+
+    id: str
+    forgotten: bool
 
 
 class Collected(Struct, frozen=True, kw_only=True):

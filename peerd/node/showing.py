@@ -322,6 +322,7 @@ async def peers(core: Core) -> list[results.PeerInfo]:
             last_seen_s=round(max(0.0, now - seen_at), 3),
             verified=member.verified,
             state=member.state,
+            forgotten=core.members.forgotten(peer),
         )
         shown.append(((order[member.state], place), info))
     return [info for _, info in sorted(shown, key=lambda item: item[0])]

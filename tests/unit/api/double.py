@@ -227,6 +227,10 @@ class DoublePeer:
             )
         ]
 
+    async def forget(self, peer_text: str) -> results.Forgotten:
+        self._raise()
+        return results.Forgotten(id=peer_text, forgotten=True)
+
     async def collect(self) -> results.Collected:
         self._raise()
         return results.Collected(freed_bytes=5, roots=1, blocks=2, records=3)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from peerd import __version__, errors
-from peerd.errors import PeerdError
+from peerd.errors import NotFoundError, PeerdError
 from peerd.node import results
 
 from .conftest import Api
@@ -213,6 +213,13 @@ async def test_both_addresses_serve_the_same(api: Api) -> None:
     clients: list[Client] = [api.unix, api.tcp]
 
     assert [(await each.ask("GET", "/v1/id")).json for each in clients] == [{"id": ID}] * 2
+
+
+async def test_a_peer_is_forgotten(api: Api) -> None:
+    answer = await api.unix.ask("POST", "/v1/forget/abcd", b"")
+    assert (answer.status, answer.json) == (200, {"id": "abcd", "forgotten": True})
+    api.peer.fail = NotFoundError("no such peer is known")
+    assert (await api.unix.ask("POST", "/v1/forget/abcd", b"")).status == 404
 
 
 async def test_garbage_is_collected_and_what_is_kept_verified(api: Api) -> None:

@@ -27,6 +27,7 @@ PROMISED = {
     "/v1/paths": {"get"},
     "/v1/version": {"get"},
     "/v1/ping/{peer}": {"post"},
+    "/v1/forget/{peer}": {"post"},
     "/v1/gc": {"post"},
     "/v1/verify": {"post"},
     "/v1/events": {"get"},

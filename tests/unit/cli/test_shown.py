@@ -80,6 +80,8 @@ def test_history_find_peers_and_pins(daemon: Daemon, peer: Peer) -> None:
     known = {"id": "a", "address": "1.2.3.4:5", "rtt_ms": None, "source": "mdns", "last_seen_s": 3.0, "verified": False}
     daemon.answers(as_json([{**known, "state": "alive"}]))
     assert peer("peers").out.decode() == "a  1.2.3.4:5  alive  -  3.0 s ago  mdns, not verified\n"
+    daemon.answers(as_json([{**known, "state": "dead", "forgotten": True}]))
+    assert "  dead, forgotten  " in peer("peers").out.decode()
     daemon.answers(as_json({"cid": "c", "size": 5, "pinned": True}, 201))
     assert peer("pin", "k").err == "pinned k (5 B)\n"
     assert peer("unpin", "k").err == "unpinned k (5 B)\n"
@@ -117,6 +119,14 @@ def test_audit_of_all_keys_shows_those_that_diverge(daemon: Daemon, peer: Peer) 
     assert (ended.status, ended.out, ended.err) == (0, b"", "all holders that answered have the same\n")
     assert peer("audit", "--json").json == {"keys": [], "divergent": 0}
     assert daemon.requests[-1].target == "/v1/audit"
+
+
+def test_forget(daemon: Daemon, peer: Peer) -> None:
+    daemon.answers(as_json({"id": "abcd", "forgotten": True}))
+    ended = peer("forget", "abcd")
+    assert (ended.status, ended.out, ended.err) == (0, b"", "forgot abcd: it is counted no more\n")
+    assert (daemon.requests[0].method, daemon.requests[0].target) == ("POST", "/v1/forget/abcd")
+    assert peer("forget", "abcd", "--json").json == {"id": "abcd", "forgotten": True}
 
 
 def test_gc_tells_what_was_freed(daemon: Daemon, peer: Peer) -> None:

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from peerd.content.cid import Cid
-from peerd.errors import TimedOutError
+from peerd.errors import TimedOutError, UsageError
 from peerd.ids import peer_id_text
 from peerd.node.holding import keep_record
 from peerd.node.results import GetOptions, Stat
 from peerd.sim.host import Host
 
-from .hosts import World, by_distance, core, get, joined, key_of, put, version
+from .hosts import World, by_distance, core, get, joined, key_of, put, until, version
 
 
 def ids(*hosts: Host) -> list[str]:
@@ -119,3 +119,24 @@ async def test_of_a_tie_both_versions_are_shown_and_the_loser_told_once(world: W
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
             await anext(events)
+
+
+async def test_who_was_forgotten_is_shown_so_and_may_come_back(world: World) -> None:
+    hosts = await joined(world, 3)
+    gone = peer_id_text(hosts[2].identity.peer)
+    assert hosts[0].peer is not None
+    with pytest.raises(UsageError):
+        await hosts[0].peer.forget(gone)
+    await hosts[2].crash(power=True)
+    await until(lambda: core(hosts[0]).members.all[hosts[2].identity.peer].state == "dead", within_s=60)
+    assert (await hosts[0].peer.forget(gone[:6])).id == gone
+
+    async def shown() -> dict[str, tuple[str, bool]]:
+        assert hosts[0].peer is not None
+        return {each.id: (each.state, each.forgotten) for each in await hosts[0].peer.peers()}
+
+    assert (await shown())[gone] == ("dead", True)
+    assert (await shown())[peer_id_text(hosts[1].identity.peer)] == ("alive", False)
+    await hosts[2].start()
+    await until(lambda: core(hosts[0]).members.alive_count() == 2, within_s=60)
+    assert (await shown())[gone] == ("alive", False)
