@@ -47,6 +47,9 @@ def stat(invocation: Invocation) -> None:
     lines = [[title, safe(str(result[field]))] for title, field in _STAT_LINES if result.get(field) is not None]
     lines.insert(-1 if "writer" in result else len(lines), ["size", exact_size(result["size"])])
     lines.append(["copies", f"{result['copies']} of {result['copies_wanted']} wanted"])
+    agreed = result.get("agreed")
+    if agreed:
+        lines.append(["agreed", f"by a majority of {len(agreed['holders'])} holders, list {agreed['epoch']}"])
     output.text(columns(lines))
     _show_holders("holders", result["holders"])
     for title in ("missing", "silent"):

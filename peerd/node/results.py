@@ -88,11 +88,19 @@ class HistoryEntry(Struct, frozen=True, kw_only=True):
     conflict: bool = False
 
 
+class Agreed(Struct, frozen=True, kw_only=True):
+    """The holders whose majority decides of a key that is written `strong`, and the number of that list."""
+
+    epoch: int
+    holders: list[str]
+
+
 class Stat(Struct, frozen=True, kw_only=True):
     """All that is known of a name or a content id.
 
     `copies` are promised copies of this version; `holders` also have caches and older versions. `missing` should have a
     copy and said that they have none, `silent` did not answer (peer ids). `record_holders` have the name's record.
+    `agreed` is told where this peer is one of a strong key's holders.
     """
 
     key: str | UnsetType = UNSET
@@ -107,6 +115,7 @@ class Stat(Struct, frozen=True, kw_only=True):
     missing: list[str] = []
     silent: list[str] = []
     record_holders: list[Holder] = []
+    agreed: Agreed | None = None
     conflicts: list[HistoryEntry]
 
 

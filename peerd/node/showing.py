@@ -71,7 +71,18 @@ async def stat(core: Core, target: str) -> results.Stat:
         missing=missing,
         silent=of_record.silent,
         record_holders=of_record.holders,
+        agreed=await _agreed(core, found),
         conflicts=[e for e, conflict in await _versions(core, found) if conflict],
+    )
+
+
+async def _agreed(core: Core, name: Name) -> results.Agreed | None:
+    """Return who has to agree on a key, as this peer knows it; None where it is no strong one, or not ours to know."""
+    _, acceptor = await core.registers.load(name.key)
+    if acceptor.state is None:
+        return None
+    return results.Agreed(
+        epoch=acceptor.state.epoch, holders=sorted(peer_id_text(peer) for peer in acceptor.state.peers)
     )
 
 

@@ -46,12 +46,13 @@ def test_stat_with_holders_and_conflicts(daemon: Daemon, peer: Peer) -> None:
     told = {
         "key": "k", "cid": "c", "kind": "file", "size": 5, "version": "v1", "writer": "w", "copies": 1,
         "copies_wanted": 3, "holders": [{"id": "h", "address": "1.2.3.4:5", "kind": "replica", "version": None}],
-        "missing": ["m"], "silent": ["s"],
+        "missing": ["m"], "silent": ["s"], "agreed": {"epoch": 2, "holders": ["a", "b", "c"]},
         "record_holders": [{"id": "r", "address": "1.2.3.4:6", "kind": "replica", "version": "v0"}],
         "conflicts": [VERSION],
     }  # fmt: skip
     daemon.answers(as_json(told))
     out = peer("stat", "k").out.decode()
+    assert "\nagreed   by a majority of 3 holders, list 2\n" in out
     assert "\nmissing\nm\n\nsilent\ns\n\nholders of its record\nID  " in out
     for part in ("size     5 B\n", "1 of 3 wanted", "1.2.3.4:5", "lost a tie"):
         assert part in out

@@ -140,3 +140,12 @@ async def test_who_was_forgotten_is_shown_so_and_may_come_back(world: World) -> 
     await hosts[2].start()
     await until(lambda: core(hosts[0]).members.alive_count() == 2, within_s=60)
     assert (await shown())[gone] == ("alive", False)
+
+
+async def test_of_a_strong_key_those_who_agree_on_it_are_shown(world: World) -> None:
+    hosts = await joined(world, 3)
+    await put(hosts[0], "plain", b"value")
+    await put(hosts[0], "strong", b"value", consistency="strong")
+    assert (await stat(hosts[1], "plain")).agreed is None
+    told = (await stat(hosts[1], "strong")).agreed
+    assert told is not None and told.holders == ids(*hosts)
