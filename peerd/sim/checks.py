@@ -23,7 +23,7 @@ READ_RECORDS_MAX = 4096
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Held:
-    """What a store has under a key: a version, and whether it says that there is nothing."""
+    """What a store has under a key: a version, and whether it says that there is nothing (a tombstone, a floor)."""
 
     version: str
     sequence: int
@@ -105,9 +105,12 @@ class Checks:
         key = self._key(name)
         nearest = sorted(self._world.living, key=lambda host: distance(self._place(host), key))[:RECORD_HOLDERS]
         versions = {host.index: self.held(host, key) for host in nearest}
-        said = {held.version if held is not None else "nothing" for held in versions.values()}
-        old = any(held is None or held.sequence < newest.sequence for held in versions.values())
-        if len(said) > 1 or old:
+        # A tombstone, a floor and nothing say the same of a key that is deleted.
+        said = {"over" if held is None or held.deleted else held.version for held in versions.values()}
+        old = any(
+            not held.deleted and held.sequence < newest.sequence for held in versions.values() if held is not None
+        )
+        if len(said) > 1 or old or (said == {"over"} and not name.may_be_deleted(newest)):
             shown = ", ".join(f"{index}: {held.version if held else 'nothing'}" for index, held in versions.items())
             self._tell(f"the holders of {name.name} differ, acknowledged was {newest.version}: {shown}")
 

@@ -28,6 +28,9 @@ DAY_S, YEAR_S = 86_400.0, 31_557_600.0
 CLOCK_STEPS = -DAY_S, 10 * YEAR_S, 3600.0, -3600.0, 0.0
 DRIFTS = 0.1, -0.1, 0.0
 
+# Tombstones that go within the run, and those that do not.
+GRACES_S = 4.0, 3600.0
+
 SETTINGS: dict[str, Any] = {
     "probe_interval_s": 0.5,
     "suspect_timeout_s": 2.0,
@@ -35,7 +38,6 @@ SETTINGS: dict[str, Any] = {
     "lonely_interval_s": 1.0,
     "leave_timeout_s": 3.0,
     "unclaimed_grace_s": 4.0,
-    "tombstone_grace_s": 60.0,
 }
 
 
@@ -68,7 +70,7 @@ def mixed(seed: int) -> Scenario:
         settle_s=SETTLE_S,
         signed=False,
         faults=_faults(rng),
-        settings=SETTINGS,
+        settings={**SETTINGS, "tombstone_grace_s": rng.choice(GRACES_S)},
         step=steps_made,
         expect=Expect(puts_ok=0, gets_ok=0, agree=True),
     )
