@@ -14,13 +14,17 @@ INSTALLED := $(VENV)/.installed
 BENCH_VENV := .venv-bench
 INSTALLED_BENCH := $(BENCH_VENV)/.installed
 
-# `make sim PEERS=1000 SEED=7`, `make soak SEEDS=50`, `make test TESTS=tests/unit/kad`, `make bench BENCH=--quick`
+# `make sim PEERS=1000 SEED=7`, `make sim SCENARIO=tests/sim/scenarios/churn.toml`, `make soak SEEDS=50`,
+# `make test TESTS=tests/unit/kad`, `make bench BENCH=--quick`
 PEERS ?= 1000
 SEED ?= 1
 SEEDS ?= 20
 SOAK_PEERS ?= 200
+SCENARIO ?=
+MIXED_SEEDS ?= 10000
 KILLS ?= 1000
 CUTS ?= 100
+MINUTES ?= 60
 TESTS ?= tests
 WORKERS ?= 2
 
@@ -63,14 +67,16 @@ test: lint  ## check, and the tests with real sockets, processes and network nam
 bench: $(INSTALLED_BENCH)  ## beside the kademlia package, libtorrent and OpenDHT
 	@$(BENCH_VENV)/bin/python -m tests.bench $(BENCH)
 
-sim: $(INSTALLED)  ## PEERS simulated peers from SEED
-	@$(BIN)/peerd sim --peers $(PEERS) --seed $(SEED)
+sim: $(INSTALLED)  ## PEERS simulated peers from SEED, or a SCENARIO
+	@$(BIN)/peerd sim $(if $(SCENARIO),--scenario $(SCENARIO),--peers $(PEERS)) --seed $(SEED)
 
-soak: $(INSTALLED)  ## the simulator over SEEDS seeds from SEED on, then KILLS kills and CUTS power cuts of a daemon
-	@for ((seed = $(SEED); seed < $(SEED) + $(SEEDS); seed++)); do \
-		$(BIN)/peerd sim --peers $(SOAK_PEERS) --seed $$seed || { echo "make: seed $$seed fails" >&2; exit 1; }; done
+soak: $(INSTALLED)  ## SEEDS and MIXED_SEEDS simulated; KILLS, power CUTS and MINUTES of mixed faults of daemons
+	@$(BIN)/peerd sim --peers $(SOAK_PEERS) --seed $(SEED) --seeds $(SEEDS)
+	@$(BIN)/peerd sim --mixed --seed $(SEED) --seeds $(MIXED_SEEDS)
+	@for scenario in tests/sim/scenarios/*.toml; do $(BIN)/peerd sim --scenario $$scenario --seed $(SEED); done
 	@$(BIN)/python -m tests.soak kill --rounds $(KILLS)
 	@$(BIN)/python -m tests.soak power --cuts $(CUTS)
+	@$(BIN)/python -m tests.soak mixed --minutes $(MINUTES)
 
 format: $(INSTALLED)  ## write the code in the project's form
 	@$(BIN)/ruff format --quiet .

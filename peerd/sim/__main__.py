@@ -49,19 +49,24 @@ def command(
     first = seed if seed is not None else played.seed if played.seed is not None else 1
     show(log_level)
     for each in range(first, first + seeds):
-        code = _run(mixed_faults(each) if mixed else played, each, as_json=as_json)
+        code = _run(mixed_faults(each) if mixed else played, each, as_json=as_json, short=seeds > 1)
         if code:
             return code
     return 0
 
 
-def _run(played: Scenario, seed: int, *, as_json: bool) -> int:
+def _run(played: Scenario, seed: int, *, as_json: bool, short: bool) -> int:
     try:
         report = play(played, seed)
     except (DeadlockError, LivelockError) as error:
         click.echo(error, err=True)
         return EXIT_BROKEN
-    click.echo(msgspec.json.encode(report).decode() if as_json else report.text())
+    if as_json:
+        click.echo(msgspec.json.encode(report))
+    elif short and report.good:
+        click.echo(f"seed {seed}: {report.virtual_s:.0f} s, all promises kept")
+    else:
+        click.echo(report.text())
     return 0 if report.good else EXIT_BROKEN
 
 

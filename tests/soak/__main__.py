@@ -1,10 +1,11 @@
-"""`python -m tests.soak kill --rounds 1000`, `python -m tests.soak power --cuts 100`; exit 1: a promise broke."""
+"""`python -m tests.soak kill --rounds 1000`, `… power --cuts 100`, `… mixed --minutes 60`; exit 1: a promise broke."""
 
 import argparse
 import random
 import sys
 
 from tests.soak.kill import kill_again_and_again
+from tests.soak.mixed import mix
 from tests.soak.power import cut_again_and_again
 
 
@@ -16,13 +17,17 @@ def main() -> int:
     kill.add_argument("--rounds", type=int, default=1000)
     power = programs.add_parser("power", help="cut the power of a daemon that is written to; needs root")
     power.add_argument("--cuts", type=int, default=100)
-    for each in (kill, power):
+    mixed = programs.add_parser("mixed", help="faults of every kind on hosts with users; needs root")
+    mixed.add_argument("--minutes", type=float, default=60.0)
+    for each in (kill, power, mixed):
         each.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     told = parser.parse_args()
     print(f"seed {told.seed}", flush=True)
     try:
         if told.program == "kill":
             print(kill_again_and_again(told.rounds, told.seed))
+        elif told.program == "mixed":
+            print(mix(60.0 * told.minutes, told.seed))
         else:
             print(cut_again_and_again(told.cuts, told.seed))
     except AssertionError as error:

@@ -34,6 +34,8 @@ def test_seeds_in_a_row_until_one_fails(capsys):
     assert main(["--peers", "2", "--seeds", "2", "--json"]) == 0
     reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [report["seed"] for report in reports] == [1, 2]
+    assert main(["--peers", "2", "--seeds", "2"]) == 0
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == ["seed 1", "seed 2"]
 
 
 def test_mixed_faults_leave_nothing_to_choose():
