@@ -115,8 +115,10 @@ class Checks:
             self._tell(f"the holders of {name.name} differ, acknowledged was {newest.version}: {shown}")
 
     async def _copies(self, name: Name, newest: Write) -> None:
-        """There are as many copies of content as were wanted, or as there are peers."""
-        if newest.content is None:
+        """There are as many copies of content as were wanted, or as there are peers; of what was not outdone."""
+        key = self._key(name)
+        held = [self.held(host, key) for host in self._world.living]
+        if newest.content is None or any(each is not None and each.version != newest.version for each in held):
             return
         have = []
         for host in self._world.living:
