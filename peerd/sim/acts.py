@@ -259,6 +259,7 @@ class Acts:
         self.world.network.heal()
 
     async def _change(self, changes: dict[str, float | None]) -> None:
+        self.requests.faults_change()
         self.world.set_faults(replace(self.world.faults, **changes))
 
     def mend(self) -> None:

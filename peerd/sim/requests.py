@@ -32,6 +32,8 @@ MEET_S = 15.0
 
 # A latency that measured round trips do not lead one to expect.
 SLOW_MS = 50.0
+# How long measured round trips and what was sent again may still mislead after that.
+RECOVERED_S = 2.0
 
 
 @dataclass(slots=True)
@@ -62,6 +64,7 @@ class Requests:
         self.tallies = {kind: Tally() for kind in ("put", "get", "remove", "check", "strong")}
         self.violations: list[str] = []
         self._disturbed_until = 0.0
+        self._uncertain_until = 0.0
         self._world = world
         self._values = world.chance.rng("values")
 
@@ -73,6 +76,16 @@ class Requests:
     def disturbed(self) -> None:
         """Note that a cut ended, or somebody stood still: what was acknowledged before they met may be elsewhere."""
         self._disturbed_until = self._world.loop.time() + MEET_S
+
+    def steady(self) -> bool:
+        """Return whether the network neither loses messages nor is slower than measured round trips lead to expect."""
+        faults = self._world.network.faults
+        return not faults.loss and faults.latency_ms < SLOW_MS
+
+    def faults_change(self) -> None:
+        """Note that the network is about to become another: what was asked before may still suffer from the old one."""
+        if not self.steady():
+            self._uncertain_until = self._world.loop.time() + RECOVERED_S
 
     # The three requests.
 
@@ -189,9 +202,8 @@ class Requests:
         having = [h for h in self._world.answering if h.id_text in known.holders and not h.has_lost(known.ended_at)]
         if final:
             return known if having else None
-        network = self._world.network
-        disturbed = network.parted or self._disturbed_until >= known.ended_at
-        uncertain = network.faults.loss > 0 or network.faults.latency_ms >= SLOW_MS
+        disturbed = self._world.network.parted or self._disturbed_until >= known.ended_at
+        uncertain = not self.steady() or self._uncertain_until >= began_at
         wanted = min(RECORD_HOLDERS, len(self._world.living))
         return None if disturbed or uncertain or 2 * len(having) <= wanted else known
 
