@@ -34,7 +34,7 @@ async def prepare(core: Core, peer: PeerId, request: Prepare) -> Promise:
     async with core.locks.hold(b"register " + key):
         raw, acceptor = await core.registers.load(key)
         if acceptor.state is None and not acceptor.lost:
-            view = core.members.expected_holders(key, RECORD_HOLDERS)
+            view = core.members.expected_holders(key, RECORD_HOLDERS, within_grace=False)
             if not _fits(core, key, named, view):
                 return _promise(request, Acceptor(acceptor.promised), ok=False, holders=pack_peers(view))
         if not request.counter:

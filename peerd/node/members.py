@@ -7,6 +7,7 @@ the rules; here are contacts, places and who is to be asked for what). Not here:
 
 from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from peerd.clock import Clock
@@ -277,12 +278,15 @@ class Members:
             return contacts[:-1], True
         return contacts, False
 
-    def expected_holders(self, key: bytes, count: int) -> list[PeerId]:
-        """Return the `count` nearest of all that may still have it: also the silent, for as long as the grace."""
+    def expected_holders(self, key: bytes, count: int, *, within_grace: bool = True) -> list[PeerId]:
+        """Return the `count` nearest of all that may still have it: also the silent, for as long as the grace.
+
+        Not only `within_grace`: until they are forgotten, however long they are silent.
+        """
         places = [(distance(contact.place, key), contact.peer) for contact in self.table.closest(key, count)]
         places.append((distance(self.own_place, key), self.own_peer))
         if self.silent:
-            limit = self._clock.monotonic() - self._grace_s
+            limit = self._clock.monotonic() - self._grace_s if within_grace else -inf
             for peer in self.silent:
                 member = self.all[peer]
                 if member.last_seen > limit and peer not in self._forgotten:

@@ -225,7 +225,7 @@ class Rounds:
         core = self.core
         if self._expected:
             return
-        known = core.members.expected_holders(self.key, RECORD_HOLDERS)
+        known = core.members.expected_holders(self.key, RECORD_HOLDERS, within_grace=False)
         if not core.members.complete:
             found = await search(core, self.key, FindNode)
             self._found = {contact.peer: contact for contact in found.contacts}

@@ -4,13 +4,10 @@ Not here: judging a single answer (requests), and histories of strong operations
 """
 
 import dataclasses
-from collections import OrderedDict
 
-from peerd.ids import Key, NodeId, distance, name_key, node_id
+from peerd.ids import Key, distance
 from peerd.node.claims import read_row
 from peerd.node.core import RECORD_HOLDERS
-from peerd.records.record import read_record
-from peerd.records.version import version_text
 from peerd.sim.host import Host
 from peerd.sim.ledger import Name, Write
 from peerd.sim.requests import Requests
@@ -18,16 +15,6 @@ from peerd.sim.world import World
 
 # How far beyond its quota a store may be, at the very most.
 QUOTA_SLACK = 1.05
-READ_RECORDS_MAX = 4096
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Held:
-    """What a store has under a key: a version, and whether it says that there is nothing (a tombstone, a floor)."""
-
-    version: str
-    sequence: int
-    deleted: bool
 
 
 class Checks:
@@ -36,9 +23,8 @@ class Checks:
     def __init__(self, world: World, requests: Requests) -> None:
         self._world = world
         self._requests = requests
+        self._stores = requests.stores
         self._told: set[str] = set()
-        self._read: OrderedDict[bytes, Held] = OrderedDict()
-        self._places: dict[int, NodeId] = {}
         self.looks = 0
 
     def _tell(self, wrong: str) -> None:
@@ -60,7 +46,7 @@ class Checks:
 
     def _is_held(self, name: Name, newest: Write) -> None:
         """Some living peer has what was acknowledged, or what came after it, unless all that said so are gone."""
-        key = self._key(name)
+        key = self._stores.key(name)
         holders = self._intact(newest)
         if any(self._has(host, key, newest.sequence) for host in holders):
             return
@@ -70,7 +56,7 @@ class Checks:
             self._tell(f"nobody holds {name.name} any more: the {kind} {newest.version} acknowledged by {where}")
 
     def _has(self, host: Host, key: Key, sequence: int) -> bool:
-        held = self.held(host, key)
+        held = self._stores.held(host, key)
         return held is not None and held.sequence >= sequence
 
     def _intact(self, write: Write) -> list[Host]:
@@ -102,9 +88,9 @@ class Checks:
 
     def _agree(self, name: Name, newest: Write) -> None:
         """All that should hold a key have the same version, and at least what was acknowledged."""
-        key = self._key(name)
-        nearest = sorted(self._world.living, key=lambda host: distance(self._place(host), key))[:RECORD_HOLDERS]
-        versions = {host.index: self.held(host, key) for host in nearest}
+        key = self._stores.key(name)
+        nearest = sorted(self._world.living, key=lambda host: distance(self._stores.place(host), key))[:RECORD_HOLDERS]
+        versions = {host.index: self._stores.held(host, key) for host in nearest}
         # A tombstone, a floor and nothing say the same of a key that is deleted.
         said = {"over" if held is None or held.deleted else held.version for held in versions.values()}
         old = any(
@@ -116,8 +102,8 @@ class Checks:
 
     async def _copies(self, name: Name, newest: Write) -> None:
         """There are as many copies of content as were wanted, or as there are peers; of what was not outdone."""
-        key = self._key(name)
-        held = [self.held(host, key) for host in self._world.living]
+        key = self._stores.key(name)
+        held = [self._stores.held(host, key) for host in self._world.living]
         if newest.content is None or any(each is not None and each.version != newest.version for each in held):
             return
         have = []
@@ -131,40 +117,13 @@ class Checks:
 
     async def _copies_end(self, host: Host) -> None:
         """No copy is kept for a version of a name that the same host knows to be deleted."""
-        held = {self._key(name): name for name in self._requests.ledger.names.values()}
+        held = {self._stores.key(name): name for name in self._requests.ledger.names.values()}
         for root in await host.store.roots(None, len(held) * 100 + 100):
             for claim in await host.store.claims(root.cid):
                 row = read_row(claim)
                 if row is None or row.claim.key not in held:
                     continue
                 key = Key(row.claim.key)
-                record = self.held(host, key)
+                record = self._stores.held(host, key)
                 if record is not None and record.deleted and row.claim.sequence < record.sequence:
                     self._tell(f"{host.name} keeps content for {held[key].name}, which was deleted")
-
-    # Looking.
-
-    def held(self, host: Host, key: Key) -> Held | None:
-        """Return what a host's store has under a key."""
-        raw = host.store.peek_record(key)
-        if raw is None:
-            floor = host.store.peek_floor(key)
-            return None if floor is None else Held(version_text(*floor.version), floor.sequence, deleted=True)
-        known = self._read.get(raw)
-        if known is None:
-            record = read_record(raw)
-            known = self._read[raw] = Held(record.version.text, record.body.sequence, record.deleted)
-            if len(self._read) > READ_RECORDS_MAX:
-                self._read.popitem(last=False)
-        return known
-
-    def _key(self, name: Name) -> Key:
-        if name.key is None:
-            name.key = name_key(self._world.overlay, name.name)
-        return name.key
-
-    def _place(self, host: Host) -> NodeId:
-        place = self._places.get(host.index)
-        if place is None:
-            place = self._places[host.index] = node_id(self._world.overlay, host.identity.peer)
-        return place

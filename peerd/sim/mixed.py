@@ -20,6 +20,7 @@ KEYS = 3, 10
 BUSY_S = 16.0, 40.0
 BEFALLEN = 2, 7
 REQUESTS_PER_S = 2.0
+STRONG_PART = 0.3
 JOINED_S = 3.0
 # A dead peer is tried again every 11 s; then what it missed is given to it.
 SETTLE_S = 24.0
@@ -58,6 +59,8 @@ def mixed(seed: int) -> Scenario:
             ones=0.0,
         ),
     ]
+    if rng.random() < STRONG_PART:
+        steps_made += _strong(rng, busy_s)
     for _ in range(rng.randint(*BEFALLEN)):
         kind = rng.choice(KINDS)
         steps_made += kind(rng, rng.uniform(JOINED_S, until_s - 1), until_s, peers)
@@ -74,6 +77,14 @@ def mixed(seed: int) -> Scenario:
         step=steps_made,
         expect=Expect(puts_ok=0, gets_ok=0, agree=True),
     )
+
+
+def _strong(rng: Random, busy_s: float) -> list[AnyStep]:
+    """Registers and a counter, beside the other names; one that was made strong stays so."""
+    return [
+        steps.Strong(at_s=JOINED_S, over_s=busy_s, count=int(busy_s), keys=rng.randint(1, 2)),
+        steps.Count(at_s=JOINED_S + rng.uniform(0, busy_s / 2), over_s=busy_s / 2, writers=rng.randint(4, 20)),
+    ]
 
 
 def _faults(rng: Random) -> Faults:

@@ -17,6 +17,7 @@ from peerd.sim.host import Host
 from peerd.sim.ledger import Ledger, Name, Write, wrong_absence, wrong_value
 from peerd.sim.logs import raised_at
 from peerd.sim.loop import where
+from peerd.sim.stores import Stores
 from peerd.sim.world import World
 
 R = TypeVar("R")
@@ -61,6 +62,7 @@ class Requests:
 
     def __init__(self, world: World) -> None:
         self.ledger = Ledger()
+        self.stores = Stores(world)
         self.tallies = {kind: Tally() for kind in ("put", "get", "remove", "check", "strong")}
         self.violations: list[str] = []
         self._disturbed_until = 0.0
@@ -181,10 +183,13 @@ class Requests:
     def acknowledge(self, name: Name, value: bytes | None, result: Put, content: bytes | None) -> None:
         """Note that a write was acknowledged."""
         assert isinstance(result.version, str), "what has a name has a version"
-        now = self._world.loop.time()
-        write = Write(_sequence(result.version), value, now, tuple(result.holders), result.version, content)
+        now, sequence = self._world.loop.time(), _sequence(result.version)
+        holders = result.holders
+        if content is not None:  # those named hold the blocks; who has the record shows in the stores alone
+            holders = [host.id_text for host in self.stores.having(name, sequence)]
+        write = Write(sequence, value, now, tuple(holders), result.version, content)
         name.acknowledged.append(write)
-        if not result.holders:
+        if not holders:
             self.violate(f"{name.name} was acknowledged by nobody")
 
     def _known(self, name: Name, began_at: float, consistency: Consistency, *, final: bool) -> Write | None:

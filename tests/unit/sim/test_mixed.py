@@ -16,7 +16,7 @@ def test_every_kind_of_fault_comes_up_and_all_of_it_ends():
     scenarios = [mixed(seed) for seed in range(200)]
     happened = {type(step).__name__ for scenario in scenarios for step in scenario.step}
     faults = {"Crash", "Leave", "Pause", "Partition", "Cut", "Change", "Sick", "Clock", "Backup", "Restore"}
-    assert happened == {"Join", "Work", "Restart", "Heal", *faults}
+    assert happened == {"Join", "Work", "Strong", "Count", "Restart", "Heal", *faults}
     for scenario in scenarios:
         assert PEERS[0] <= scenario.peers <= PEERS[1]
         assert max(step.at_s for step in scenario.step) < JOINED_S + BUSY_S[1] + 5
