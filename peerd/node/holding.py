@@ -53,7 +53,7 @@ class Standing:
     def of(self, version: FloorVersion) -> int:
         """Return what this says of a version: NOTHING, BELOW, ABOVE or OVER (records.floor)."""
         if self.record is not None:
-            if self.record.version[:3] < version:
+            if self.record.version[:3] < version and not self.record.body.strong:
                 return BELOW
             return OVER if self.record.deleted else ABOVE
         if self.floor is None:
@@ -88,6 +88,8 @@ async def lay_floor(core: Core, key: Key, floor: Floor) -> bool:
         record = read_record(raw) if raw is not None else None
         if record is not None and record.version[:3] > floor.version:
             return False
+        if record is not None and record.body.strong and record.version[:3] != floor.version:
+            return False  # it outdoes all plain versions; its own life alone may end it
         await core.store.put_floor(key, floor)
         core.copies.drop(key)
     if record is not None and content_of(record) is not None:
@@ -127,7 +129,7 @@ async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -
             raise WireError("strong")
         if changed:
             floor = None if core.store.peek_floor(record.key) is None else await core.store.floor(record.key)
-            if floor is not None and floor.version >= record.version[:3]:
+            if floor is not None and not record.body.strong and floor.version >= record.version[:3]:
                 return Over(floor)
             base = present.body.sequence if present is not None else floor.sequence if floor is not None else 0
             if record.body.sequence > base + reach:

@@ -74,8 +74,11 @@ class ReadQuorum:
     def is_over(self, record: Record) -> bool:
         """Return whether as many holders have a floor at or above a version as have it or a newer one.
 
-        Honest floors are never wrong, only liars' are; a holder that shows an old version may have been away.
+        Honest floors are never wrong, only liars' are; a holder that shows an old version may have been away. A strong
+        record is never over: its key keeps its tombstone, and only plain versions leave floors.
         """
+        if record.body.strong:
+            return False
         floors = sum(1 for floor in self._floors.values() if floor >= record.version[:3])
         having = sum(1 for each in self._answers.values() if each is not None and each.version >= record.version)
         return floors > 0 and floors >= having

@@ -8,6 +8,7 @@ import pytest
 from peerd.errors import NotFoundError
 from peerd.io.store.interface import Floor
 from peerd.node import holding
+from peerd.node.forgetting import forget
 from peerd.node.results import PutOptions
 from peerd.records.floor import ABOVE, BELOW, NOTHING, OVER, PackedFloor, pack_floors
 from peerd.records.record import Record
@@ -26,6 +27,7 @@ from tests.unit.node.hosts import (
     kept,
     key_of,
     put,
+    until,
     version,
 )
 
@@ -91,7 +93,7 @@ async def test_a_tombstone_stays_while_a_holder_is_silent_and_goes_when_it_has_i
     assert await gone(away, "a")
 
 
-async def test_a_tombstone_does_not_wait_for_who_was_forgotten(small: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_tombstone_does_not_wait_for_who_was_forgotten(small: World) -> None:
     hosts = await joined(small, 4)
     await put(hosts[0], "a", b"1")
     await hosts[3].crash(power=True)
@@ -100,15 +102,12 @@ async def test_a_tombstone_does_not_wait_for_who_was_forgotten(small: World, mon
     await asyncio.sleep(3 * GRACE_S)
     assert not await floor_at(hosts[0], "a")
 
-    lost = hosts[3].identity.peer
-    for host in hosts[:3]:
-        members = core(host).members
-        monkeypatch.setattr(members, "forgotten", lambda peer: peer == lost)
+    await forget(core(hosts[0]), hosts[3].id_text)
 
     await eventually(lambda: all_floors(hosts[:3], "a"), within_s=2 * GRACE_S)
 
 
-async def come_back(world: World, hosts: list[Host], *, forgotten: bool) -> Host:
+async def come_back(world: World, hosts: list[Host]) -> Host:
     """A holder that missed a deletion, back when the tombstone has gone on all others."""
     await put(hosts[0], "a", b"old")
     away = hosts[-1]
@@ -116,9 +115,8 @@ async def come_back(world: World, hosts: list[Host], *, forgotten: bool) -> Host
     await away.crash(power=True)
     await asyncio.sleep(10)
     await remove(hosts[0], "a")
-    if forgotten:
-        for host in hosts[:-1]:
-            core(host).members.forgotten = lambda peer: peer == away.identity.peer  # type: ignore[method-assign]
+    await until(lambda: core(hosts[0]).members.contact(away.identity.peer) is None)
+    await forget(core(hosts[0]), away.id_text)
     await eventually(lambda: all_floors(hosts[:-1], "a"), within_s=5 * GRACE_S)
     await away.start()
     return away
@@ -126,7 +124,7 @@ async def come_back(world: World, hosts: list[Host], *, forgotten: bool) -> Host
 
 async def test_who_was_away_longer_than_the_tombstone_brings_nothing_back(small: World) -> None:
     hosts = await joined(small, 5)
-    away = await come_back(small, hosts, forgotten=True)
+    away = await come_back(small, hosts)
     await asyncio.sleep(3)
 
     for host in hosts:
@@ -178,7 +176,7 @@ async def test_what_is_written_after_a_deletion_is_above_its_floor(small: World)
 
 async def test_a_writer_that_was_away_and_knows_no_floor_writes_above_it(small: World) -> None:
     hosts = await joined(small, 5)
-    away = await come_back(small, hosts, forgotten=True)
+    away = await come_back(small, hosts)
     await asyncio.sleep(2)
 
     await put(away, "a", b"new", consistency="one")
@@ -359,3 +357,24 @@ async def test_a_writer_refused_for_a_floor_that_it_was_not_shown_goes_above_it(
     assert record is not None
     assert record.body.sequence == 71
     assert await get(hosts[3], "a") == b"new"
+
+
+async def test_the_tombstone_of_a_strong_key_stays_and_no_floor_ends_a_strong_record(small: World) -> None:
+    hosts = await joined(small, 4)
+    await put(hosts[0], "a", b"1", consistency="strong")
+    record = await kept(hosts[1], "a")
+    assert record is not None
+    assert not await holding.lay_floor(core(hosts[1]), record.key, Floor(99, bytes(32), bytes(8)))
+    for host in hosts[2:]:
+        await host.store.put_floor(record.key, Floor(99, bytes(32), bytes(8)))
+    assert await get(hosts[3], "a") == b"1"
+    assert isinstance(await holding.keep_record(core(hosts[3]), record, None), holding.Kept)
+
+    assert hosts[2].peer is not None
+    await hosts[2].peer.remove("a", PutOptions(consistency="strong"))
+    await asyncio.sleep(2)
+    began = [await host.store.tombstones(None, 9) for host in hosts]
+    await asyncio.sleep(5 * GRACE_S)
+
+    assert [await host.store.tombstones(None, 9) for host in hosts] == began
+    assert await gone(hosts[0], "a")
