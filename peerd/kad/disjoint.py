@@ -43,6 +43,8 @@ class _Claim:
     """
 
     owner: Lookup
+    hop: Hop
+    """Of the request under way, as the trace shows it."""
     state: State = State.WAITING
     tried: list[Address] = field(default_factory=list)
     followers: list[tuple[Lookup, Hop]] = field(default_factory=list)
@@ -123,6 +125,8 @@ class DisjointLookup:
         for path, _ in claim.followers:
             taken = path.on_success(peer, (), now) or taken
         claim.followers.clear()
+        if taken and claim.hop.answered_at is None:  # the path that asked was over, one that came later is not
+            claim.hop.answered_at, claim.hop.result = now, result
         return taken
 
     def on_failure(self, peer: PeerId, now: float, result: str = State.FAILED.value) -> bool:
@@ -217,8 +221,8 @@ class DisjointLookup:
         return step
 
     def _claim(self, path: Lookup, hop: Hop) -> None:
-        claim = self._claims.setdefault(hop.contact.peer, _Claim(path))
-        claim.owner = path
+        claim = self._claims.setdefault(hop.contact.peer, _Claim(path, hop))
+        claim.owner, claim.hop = path, hop
         claim.state = State.WAITING
         claim.tried.append(hop.contact.address)
         self.trace.append(hop)

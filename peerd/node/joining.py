@@ -141,6 +141,10 @@ class Joining:
         if len(self._silences) > CANDIDATES_MAX:
             self._silences.popitem(last=False)
 
+    def died(self, address: Address) -> None:
+        """Whoever lived at this address is dead; from now on it is silent, though we have not tried it anew."""
+        self._note_silence(address, self._core.now())
+
     def heard_from(self, address: Address) -> None:
         """Somebody lives at this address."""
         self._silences.pop(address, None)
