@@ -108,6 +108,7 @@ def test_a_healed_partition_is_found_within_fifteen_seconds() -> None:
         print(f"found after {took_s:.1f} s")
 
 
+@pytest.mark.timeout(240)
 def test_the_dead_get_one_datagram_in_ten_seconds_after_a_minute() -> None:
     with Net(4) as net, Daemons() as daemons:
         everybody = started(net, daemons)

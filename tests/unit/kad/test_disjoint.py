@@ -208,3 +208,21 @@ def test_whatever_happens_it_ends_asks_no_address_twice_and_keeps_to_its_cap(dat
     assert [hop.contact for hop in search.trace] == asked
     answered = {hop.contact.peer for hop in search.trace if hop.answered_at is not None}
     assert {c.peer for c in search.closest()} <= answered
+
+
+def test_an_answer_to_a_path_that_is_over_stands_in_the_trace_where_another_path_awaits_it():
+    seeds = [at(2**255 + number) for number in range(4)]
+    search = DisjointLookup(TARGET, seeds, deadline=9.0, paths=2, alpha=2, k=1)
+    first, second = ask_all(search)
+    nearer, bob, carol = at(1), at(8), at(9)
+    search.on_success(first.peer, [bob, carol], 0.1)
+    assert bob in ask_all(search, 0.1)
+    search.on_slow(bob.peer)
+    search.on_success(second.peer, [bob], 0.2)
+    assert carol in ask_all(search, 0.2)
+    search.on_success(carol.peer, [nearer], 0.3)
+    assert nearer in ask_all(search, 0.3)
+    search.on_success(nearer.peer, [], 0.4)
+    ask_all(search, 0.4)
+    assert search.on_success(bob.peer, [], 0.5)
+    assert [hop.answered_at for hop in search.trace if hop.contact == bob] == [0.5]
