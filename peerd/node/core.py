@@ -3,6 +3,7 @@
 A verb is a module with one public coroutine that is given a Core; the Peer (peer.py) makes and ends it.
 """
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -63,6 +64,8 @@ class Core:
     locks: KeyLocks = field(default_factory=KeyLocks)
     counts: Counts = field(default_factory=Counts)
     copies: Copies = field(default_factory=Copies)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the first attempts to meet others have ended: before that nobody can say what there is not."""
     own_address: str = ""
     """What this peer listens on, as people write it."""
     missing_since: dict[bytes, float] = field(default_factory=dict)

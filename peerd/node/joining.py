@@ -75,6 +75,9 @@ class Joining:
         self._compare_at = float("-inf")
         self._compare_pause_s = EXCHANGE_PAUSE_S
         self.dropped_count = 0
+        self.idle = asyncio.Event()
+        """Set while no address is tried or waits to be."""
+        self.idle.set()
 
     def source_of(self, address: Address) -> Source:
         """Return where an address that was just proven came from."""
@@ -102,6 +105,7 @@ class Joining:
             self.dropped_count += 1
             return False
         self._waiting[address] = candidate
+        self.idle.clear()
         self._start()
         return silence is None
 
@@ -133,6 +137,8 @@ class Joining:
             self._under_way.discard(address)
             self._sources.pop(address, None)
             self._start()
+            if not self._under_way and not self._waiting:
+                self.idle.set()
 
     def _note_silence(self, address: Address, tried_at: float) -> None:
         silence = self._silences.setdefault(address, _Silence(tried_at, tried_at))

@@ -64,6 +64,8 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
             return Reading(own, local=True, hops=0, have=[core.peer], trace=[])
         if not core.members.complete:
             return await _search_one(core, key, timeout_s)
+    if own is None and not for_write:
+        await core.settled.wait()
     holders = await holders_of(core, key)
     if not known:
         if not holders.contacts and not holders.doubtful:

@@ -295,3 +295,20 @@ async def test_a_reader_whose_disk_fails_still_reads_what_others_have(world: Wor
 
     hosts[2].store.fault = fail
     assert await get(hosts[2], "a") == b"new"
+
+
+async def test_a_peer_that_is_only_just_started_does_not_deny_what_others_have(world: World) -> None:
+    hosts = await joined(world, 3)
+    await put(hosts[0], "a", b"value")
+    newcomer = world.add()
+    await newcomer.start()
+    assert core(newcomer).members.alive_count() == 0, "it has met nobody yet"
+    assert await get(newcomer, "a") == b"value"
+
+
+async def test_a_peer_alone_denies_at_once(world: World) -> None:
+    alone = await world.join()
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(NotFoundError):
+        await get(alone, "a")
+    assert asyncio.get_running_loop().time() - began < 1
