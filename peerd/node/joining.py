@@ -39,6 +39,9 @@ EXCHANGE_PAUSE_S = 2.0
 EXCHANGE_PAUSE_MAX_S = 32.0
 # Our own place is looked up at most this often because somebody came: newcomers look for us themselves.
 REFRESH_PAUSE_S = 10.0
+# How long a peer that was just started looks for others before it says that something is not there.
+SETTLE_MAX_S = 3.0
+MDNS_ANSWERS_S = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,20 @@ class Joining:
     def heard_from(self, address: Address) -> None:
         """Somebody lives at this address."""
         self._silences.pop(address, None)
+
+    async def settle(self) -> None:
+        """Let it be known when those that are there have been met, as far as that is a matter of moments."""
+        core = self._core
+        try:
+            async with asyncio.timeout(SETTLE_MAX_S):
+                await self.idle.wait()
+                if core.settings.mdns and core.members.alive_count() == 0:
+                    await asyncio.sleep(MDNS_ANSWERS_S)
+                    await self.idle.wait()
+        except TimeoutError:
+            pass
+        finally:
+            core.settled.set()
 
     @property
     def has_own_address(self) -> bool:

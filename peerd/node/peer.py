@@ -60,9 +60,6 @@ from peerd.wire.messages import Leave
 REMEMBERED_ASKED_MAX = 256
 REMEMBERED_HELLOS_MAX = 3
 GOODBYE_TIMEOUT_S = 0.5
-# How long a peer that was just started looks for others before it says that something is not there.
-SETTLE_MAX_S = 3.0
-MDNS_ANSWERS_S = 1.2
 
 # Work on the whole store is done once at a time, whoever asks for it.
 COLLECTING, VERIFYING = b"collect", b"verify"
@@ -141,21 +138,7 @@ class Peer:
         self._tasks.spawn(self._reholding.run(), "holders of registers")
         await self._offer_remembered()
         await self._offer_bootstrap()
-        self._tasks.spawn(self._settle(), "settle")
-
-    async def _settle(self) -> None:
-        """Meet those that are there, as far as that is a matter of moments."""
-        core = self._core
-        try:
-            async with asyncio.timeout(SETTLE_MAX_S):
-                await self._joining.idle.wait()
-                if core.settings.mdns and core.members.alive_count() == 0:
-                    await asyncio.sleep(MDNS_ANSWERS_S)
-                    await self._joining.idle.wait()
-        except TimeoutError:
-            pass
-        finally:
-            core.settled.set()
+        self._tasks.spawn(self._joining.settle(), "settle")
 
     async def stop(self) -> None:
         """Say goodbye to all members, hand over what others should hold now, and end.
