@@ -9,12 +9,20 @@ from peerd.clock import Clock
 from peerd.content.block import Block
 from peerd.content.cid import CID_BYTES, Cid
 from peerd.errors import NoRoomError
+from peerd.ids import PeerId
+from peerd.io.store.bounds import limit_bytes
 from peerd.io.store.interface import Freed, Store
+from peerd.node.shares import Shares
 
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_BLOCKS_MAX = 512
 # Freed at a time when room is needed, so that not every batch has to ask.
 EVICT_BYTES = 32 * 1024 * 1024
+EVICT_PART = 16
+# Up to this part of the quota puts need not wait for each other.
+PLENTY_PART = 0.75
+# This part of it is kept for writers that use less than their share (INTERFACE.md).
+KEPT_PART = 0.1
 
 
 class BlockWriter:
@@ -85,6 +93,10 @@ class Room:
     def __init__(self, store: Store, intake: "Intake") -> None:
         self._store = store
         self._intake = intake
+        self._narrow = asyncio.Lock()
+        self._arriving_bytes = 0
+        self._promised_bytes = 0
+        self.shares = Shares(store)
         self._coming_in: Counter[bytes] = Counter()
 
     @contextmanager
@@ -104,13 +116,58 @@ class Room:
         return root in self._coming_in
 
     async def put_blocks(self, blocks: list[Block]) -> None:
-        """Put blocks; raises NoRoomError where letting cached copies go is not enough."""
+        """Put blocks; raises NoRoomError where letting cached copies go is not enough.
+
+        Where there is little room, one call after the other: no two find the same room free.
+        """
+        size = sum(len(block.data) for block in blocks)
+        self._arriving_bytes += size
+        try:
+            usage = await self._store.usage()
+            if usage.used_bytes + self._arriving_bytes < usage.quota_bytes * PLENTY_PART:
+                await self._store.put_blocks(blocks)
+                return
+            async with self._narrow:
+                await self._put_with_room(blocks, size, usage.quota_bytes)
+        finally:
+            self._arriving_bytes -= size
+
+    async def _put_with_room(self, blocks: list[Block], size: int, quota_bytes: int) -> None:
         try:
             await self._store.put_blocks(blocks)
         except NoRoomError:
-            if not await self.free(max(EVICT_BYTES, sum(len(block.data) for block in blocks))):
+            # Some more than is needed, so that not every batch has to ask; of a small quota not all caches at once.
+            if not await self.free(max(min(EVICT_BYTES, quota_bytes // EVICT_PART), size)):
                 raise
             await self._store.put_blocks(blocks)
+
+    async def require_share(self, writer: PeerId, size: int) -> None:
+        """Raise NoRoomError where `size` more bytes of promised copies for a writer have no place here.
+
+        Caches give way. A tenth of the quota is kept for writers that use less than their share of it.
+        """
+        usage = await self._store.usage()
+        promised = usage.used_bytes - usage.cache_bytes + size + self._promised_bytes
+        most = limit_bytes(usage.quota_bytes, reserve=False)
+        if promised <= most * (1 - KEPT_PART):
+            return
+        if promised > most:
+            raise NoRoomError("no room for that content within the quota")
+        if await self.shares.used(writer) + size > most // self.shares.count_with(writer):
+            raise NoRoomError("what is left of the quota is kept for writers that use less than their share")
+
+    @contextmanager
+    def promising(self, writer: PeerId, size: int) -> Iterator[None]:
+        """Surround the arrival of a copy that is to be promised, so that others do not count on the same room."""
+        self._promised_bytes += size
+        self.shares.charge(writer, size)
+        try:
+            yield
+        except BaseException:
+            self.shares.charge(writer, -size)
+            raise
+        finally:
+            self._promised_bytes -= size
 
     async def free(self, wanted_bytes: int) -> int:
         """Let cached copies go, the longest unused first; returns the bytes freed."""

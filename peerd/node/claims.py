@@ -64,6 +64,12 @@ def read_row(row: bytes) -> Held | None:
     return Held(statement, claims.read(statement), ends)
 
 
+def claimant_of(row: bytes) -> PeerId | None:
+    """Return whose claim a row is; None of a pin."""
+    held = read_row(row)
+    return PeerId(held.claim.claimant) if held is not None else None
+
+
 def make_claim(core: Core, root: Cid, *, key: Key | None, sequence: int, copies: int, name: str) -> Held:
     """Sign our claim on content: for a version of a name, or without a key because we add it."""
     claim = Claim(1, root.to_bytes(), core.peer, key, sequence, copies, name)

@@ -27,7 +27,7 @@ from peerd.logs import short
 from peerd.node import auditing, listing, results, showing
 from peerd.node.blocks import Intake, Room
 from peerd.node.bulk import BulkPool
-from peerd.node.claims import pin_root, unpin_root
+from peerd.node.claims import claimant_of, pin_root, unpin_root
 from peerd.node.collecting import collect
 from peerd.node.core import Core
 from peerd.node.endpoint import Endpoint
@@ -75,6 +75,8 @@ class Peer:
         self._tasks = Tasks()
         members = Members(identity.network, identity.peer, settings, environment.clock, changed=self._members_changed)
         intake = Intake(store, environment.clock)
+        room = Room(store, intake)
+        room.shares.claimant = claimant_of
         self._core = Core(
             settings=settings,
             identity=identity,
@@ -85,7 +87,7 @@ class Peer:
             verifier=Verifier(identity),
             events=Events(),
             intake=intake,
-            room=Room(store, intake),
+            room=room,
             registers=Registers(store, environment.clock),
         )
         self._core.tombstones = Tombstones(self._core)

@@ -16,7 +16,7 @@ from peerd.content.cid import Cid
 from peerd.content.read import DagWalk
 from peerd.errors import NoRoomError, PeerdError, StoreError, UnreachableError, WireError
 from peerd.ids import Key, PeerId
-from peerd.io.store.bounds import RootClass
+from peerd.io.store.bounds import RootClass, limit_bytes
 from peerd.io.store.interface import Root, RootKind
 from peerd.kad.contact import Contact
 from peerd.logs import short
@@ -93,8 +93,9 @@ async def place(core: Core, content: Content) -> Placed:
     wanted = min(content.copies, present)
     holders = await holders_of(core, content.root.digest, content.copies)
     placed = Placed([], wanted, no_room=False)
-    await keep_here(core, content, ours=holders.ours)
-    if holders.ours:
+    ours = holders.ours and (present == 1 or await _has_share(core, content))
+    await keep_here(core, content, ours=ours)
+    if ours:
         placed.holders.append(core.peer)
     candidates = [*holders.contacts, *holders.doubtful]
     known = {contact.peer for contact in candidates}
@@ -113,9 +114,21 @@ async def place(core: Core, content: Content) -> Placed:
             group.create_task(fill_share())
     # Who turned out to be gone meanwhile is not counted among those that should have it.
     placed.wanted = min(wanted, present - placed.unreachable_count)
-    if not holders.ours and len(placed.holders) >= wanted:
+    if not ours and len(placed.holders) >= wanted:
         await _let_go(core, content)
     return placed
+
+
+async def _has_share(core: Core, content: Content) -> bool:
+    """Say whether there is room to promise here what we put; where there is none another takes our share."""
+    root = await core.store.root(content.root.to_bytes())
+    if root is not None and root.class_ in ("replica", "pinned"):
+        return True
+    try:
+        await core.room.require_share(PeerId(content.claims[0].claim.claimant), 0)
+    except NoRoomError:
+        return False
+    return True
 
 
 async def _let_go(core: Core, content: Content) -> None:
@@ -307,18 +320,20 @@ class Holding:
 
     async def _copy(self, content: Content, connection: BulkConnection) -> None:
         core = self._core
+        writer = PeerId(content.claims[0].claim.claimant)
+        await core.room.require_share(writer, content.size)
         await self._make_room(content.size)
 
         async def others() -> list[Contact]:
             return await sources_of(core, content.root)
 
-        with core.room.coming_in(content.root):
+        with core.room.coming_in(content.root), core.room.promising(writer, content.size):
             async with Fetcher(core, others, connection=connection) as fetcher:
                 await copy_dag(core, content.root, fetcher)
 
     async def _make_room(self, size: int) -> None:
         usage = await self._core.store.usage()
-        over = usage.used_bytes + size - usage.quota_bytes
+        over = usage.used_bytes + size - limit_bytes(usage.quota_bytes, reserve=False)
         if over > 0 and await self._core.room.free(over) < over:
             raise NoRoomError("no room for that content within the quota")
 

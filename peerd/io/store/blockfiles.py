@@ -43,6 +43,8 @@ class BlockFiles:
         self._temporaries = directory / "tmp"
         self._rotten = directory / "rotten"
         self._numbers = itertools.count()
+        self.quota_bytes: int | None = None
+        """What the store may use of the disk, once that is known."""
 
     def prepare(self) -> None:
         """Make the directories that are missing, and have the disk hold their names."""
@@ -57,9 +59,10 @@ class BlockFiles:
             sync_directory(self._blocks)
 
     def disk_bytes(self) -> int:
-        """Return the size of the file system that the blocks are on."""
+        """Return the size of the file system that the blocks are on, or the quota where that is less."""
         disk = os.statvfs(self._blocks)
-        return disk.f_blocks * disk.f_frsize
+        size = disk.f_blocks * disk.f_frsize
+        return size if self.quota_bytes is None else min(size, self.quota_bytes)
 
     def require_free(self, wanted_bytes: int) -> None:
         """Raise NoRoomError where blocks would eat what the database needs to delete and to note.

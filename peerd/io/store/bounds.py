@@ -52,25 +52,48 @@ HOLDER_ROW_BYTES = 96
 HISTORY_ROW_BYTES = 300
 SEQUENCE_ROW_BYTES = 64
 REGISTER_ROW_BYTES = 120
-BLOCK_ROW_BYTES = 120
+BLOCK_ROW_BYTES = 200
 LINK_ROW_BYTES = 32
 ROOT_ROW_BYTES = 300
-CLAIM_ROW_BYTES = 160
+CLAIM_ROW_BYTES = 120
 ADDITION_ROW_BYTES = 64
 PROVIDER_ROW_BYTES = 160
 PEER_ROW_BYTES = 128
 FORGOTTEN_ROW_BYTES = 240
 
-_RESERVE_MIN_BYTES = 1024 * 1024
 _RESERVE_PART = 16
+# The store's empty directories and tables, as far as they are no large part of a small quota.
+_BASE_BYTES = 1_310_720
+_BASE_PART = 8
+_PAGE_BYTES = 4_096
 
 
 def reserve_bytes(quota_bytes: int) -> int:
-    """Return what tombstones, roots, links and claims may use beyond the quota.
+    """Return the part of the quota that only tombstones, roots, links and claims may use.
 
     A full store must still be able to note what is deleted, and to finish a write whose blocks were accepted.
     """
-    return max(_RESERVE_MIN_BYTES, quota_bytes // _RESERVE_PART)
+    return quota_bytes // _RESERVE_PART
+
+
+def limit_bytes(quota_bytes: int, *, reserve: bool) -> int:
+    """Return how much may be used, with the reserve or without."""
+    most = quota_bytes - min(_BASE_BYTES, quota_bytes // _BASE_PART)
+    return most if reserve else most - reserve_bytes(quota_bytes)
+
+
+def padding_bytes(size: int) -> int:
+    """Return what a block's file takes on the disk beyond its bytes."""
+    return -size % _PAGE_BYTES if size > INLINE_MAX_BYTES else 0
+
+
+PADDING_SQL = f"CASE WHEN ROW.size > {INLINE_MAX_BYTES} THEN (-ROW.size & {_PAGE_BYTES - 1}) ELSE 0 END"
+"""`padding_bytes` of a block's row, in SQL."""
+
+
+def claim_bytes(claim: bytes) -> int:
+    """Return what a claim costs: it stands in the table and in its index."""
+    return 2 * len(claim) + CLAIM_ROW_BYTES
 
 
 def check_sequence(sequence: int) -> None:

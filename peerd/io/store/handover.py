@@ -63,6 +63,8 @@ class Handover:
         self._run = disk.run
         self._place = Place(directory, disk.lock, disk.store_id, disk.run)
         self._files = disk.files
+        disk.files.quota_bytes = quota_bytes
+        schema.limit_log(disk.database, disk.files.disk_bytes())
         self._room = Room(quota_bytes)
         self._remember(disk.remembered)
         self._lifetime = Lifetime(clock, disk.lived)

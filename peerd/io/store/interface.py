@@ -182,7 +182,7 @@ class Store(Protocol):
         """Put `record` under `key` and note its version in the history.
 
         With `only_if`, only where the present record is just that (None: there is none); False where it is not. A
-        tombstone (`row.deleted`) may use the reserve beyond the quota: a full store can be emptied. A floor of the key
+        tombstone (`row.deleted`) may use the reserve of the quota: a full store can be emptied. A floor of the key
         goes, as the record is above it, and so does what was confirmed of an earlier tombstone.
         """
 
@@ -213,7 +213,7 @@ class Store(Protocol):
     async def put_floor(self, key: Key, floor: Floor) -> None:
         """Put a floor unless there is one that says as much, and drop the key's record, history and holders.
 
-        The caller has seen to it that the record is not above the floor. May use the reserve beyond the quota.
+        The caller has seen to it that the record is not above the floor. May use the reserve of the quota.
         """
 
     async def floors(self, after: Key | None, limit: int) -> list[tuple[Key, Floor]]:
@@ -231,7 +231,7 @@ class Store(Protocol):
     async def note_holders(self, key: Key, peers: Sequence[PeerId]) -> None:
         """Note who is known to have held a key whose record is a tombstone; at most HOLDERS_PER_KEY_MAX, then no more.
 
-        May use the reserve beyond the quota, as may `confirm_holder`.
+        May use the reserve of the quota, as may `confirm_holder`.
         """
 
     async def confirm_holder(self, peer: PeerId, keys: Sequence[Key]) -> None:

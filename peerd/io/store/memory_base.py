@@ -122,8 +122,7 @@ class MemoryBase:
         self._metadata_bytes += cost
 
     def _require_room(self, cost: int, *, reserve: bool) -> None:
-        limit = self.quota_bytes + (bounds.reserve_bytes(self.quota_bytes) if reserve else 0)
-        if cost > 0 and self._used() + cost > limit:
+        if cost > 0 and self._used() + cost > bounds.limit_bytes(self.quota_bytes, reserve=reserve):
             raise NoRoomError("the quota is used up", hint="raise --quota, or delete something")
 
     def _used(self) -> int:

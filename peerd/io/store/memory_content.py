@@ -58,7 +58,8 @@ class MemoryContent(MemoryBase):
                 here[raw] = known
                 continue
             new[raw] = bytes(block.data)
-            cost += len(block.data) + (bounds.BLOCK_ROW_BYTES if known is None else 0)
+            cost += len(block.data) + bounds.padding_bytes(len(block.data))
+            cost += bounds.BLOCK_ROW_BYTES if known is None else 0
         self._require_room(cost, reserve=False)
         for known in here.values():
             known.put_at = self._clock.monotonic()
@@ -66,6 +67,7 @@ class MemoryContent(MemoryBase):
             known = self._block_row(raw)
             known.data, known.put_at = data, self._clock.monotonic()
             self._class_bytes[known.rank] += len(data)
+            self._metadata_bytes += bounds.padding_bytes(len(data))
 
     def _block_row(self, raw: bytes) -> _Block:
         known = self._blocks.get(raw)
@@ -120,6 +122,7 @@ class MemoryContent(MemoryBase):
         freed = 0 if known.data is None else len(known.data)
         known.data = None
         self._class_bytes[known.rank] -= freed
+        self._metadata_bytes -= bounds.padding_bytes(freed)
         if not known.roots:
             del self._blocks[raw]
             self._metadata_bytes -= bounds.BLOCK_ROW_BYTES
@@ -253,7 +256,7 @@ class MemoryContent(MemoryBase):
         await self._sync("add_claim")
         if claim in self._claims.get(cid, ()):
             return
-        self._charge(bounds.CLAIM_ROW_BYTES + len(claim), reserve=True)
+        self._charge(bounds.claim_bytes(claim), reserve=True)
         self._claims.setdefault(cid, {})[claim] = None
 
     async def remove_claim(self, cid: bytes, claim: bytes) -> None:
@@ -263,7 +266,7 @@ class MemoryContent(MemoryBase):
         if claim not in kept:
             return
         del kept[claim]
-        self._metadata_bytes -= bounds.CLAIM_ROW_BYTES + len(claim)
+        self._metadata_bytes -= bounds.claim_bytes(claim)
         if not kept:
             del self._claims[cid]
 

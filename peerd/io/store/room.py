@@ -24,8 +24,12 @@ class Room:
         before = used_bytes(database)
         yield
         after = used_bytes(database)
-        limit = self.quota_bytes + (bounds.reserve_bytes(self.quota_bytes) if reserve else 0)
-        if before < after > limit:
+        if before < after > bounds.limit_bytes(self.quota_bytes, reserve=reserve):
+            raise NoRoomError("the quota is used up", hint="raise --quota, or delete something")
+
+    def require(self, database: sqlite3.Connection, wanted_bytes: int) -> None:
+        """Raise NoRoomError where that much more is too much; before it is written anywhere."""
+        if wanted_bytes and used_bytes(database) + wanted_bytes > bounds.limit_bytes(self.quota_bytes, reserve=False):
             raise NoRoomError("the quota is used up", hint="raise --quota, or delete something")
 
 

@@ -103,15 +103,20 @@ def _cost_triggers(table: str, cost: str, counter: int | None = None) -> str:
     return text
 
 
+def _block_cost(row: str) -> str:
+    return f"{bounds.BLOCK_ROW_BYTES} + {bounds.PADDING_SQL.replace('ROW', row)}"
+
+
 _BLOCK_TRIGGERS = f"""
 CREATE TRIGGER blocks_insert AFTER INSERT ON blocks BEGIN
-    {_add("NEW.rank", "NEW.size")} {_add(COUNTER_METADATA_BYTES, str(bounds.BLOCK_ROW_BYTES))}
+    {_add("NEW.rank", "NEW.size")} {_add(COUNTER_METADATA_BYTES, _block_cost("NEW"))}
 END;
 CREATE TRIGGER blocks_delete AFTER DELETE ON blocks BEGIN
-    {_add("OLD.rank", "-OLD.size")} {_add(COUNTER_METADATA_BYTES, str(-bounds.BLOCK_ROW_BYTES))}
+    {_add("OLD.rank", "-OLD.size")} {_add(COUNTER_METADATA_BYTES, f"-({_block_cost('OLD')})")}
 END;
 CREATE TRIGGER blocks_update AFTER UPDATE OF size, rank ON blocks BEGIN
     {_add("OLD.rank", "-OLD.size")} {_add("NEW.rank", "NEW.size")}
+    {_add(COUNTER_METADATA_BYTES, f"({_block_cost('NEW')}) - ({_block_cost('OLD')})")}
 END;
 """
 
@@ -123,7 +128,7 @@ _TRIGGERS = (
     + _cost_triggers("sequences", str(bounds.SEQUENCE_ROW_BYTES))
     + _cost_triggers("roots", str(bounds.ROOT_ROW_BYTES), COUNTER_ROOTS)
     + _cost_triggers("links", str(bounds.LINK_ROW_BYTES))
-    + _cost_triggers("claims", f"length(ROW.claim) + {bounds.CLAIM_ROW_BYTES}")
+    + _cost_triggers("claims", f"2 * length(ROW.claim) + {bounds.CLAIM_ROW_BYTES}")
     + _cost_triggers("additions", str(bounds.ADDITION_ROW_BYTES))
     + _cost_triggers("providers", f"length(ROW.statement) + {bounds.PROVIDER_ROW_BYTES}", COUNTER_PROVIDERS)
     + _cost_triggers("peers", str(bounds.PEER_ROW_BYTES))
@@ -247,8 +252,9 @@ def set_up(database: sqlite3.Connection) -> None:
 
 def limit_log(database: sqlite3.Connection, disk_bytes: int) -> None:
     """Have the write-ahead log folded in at 16 MiB, earlier on a disk where that would be more than a 64th."""
-    pages = min(LOG_MAX_BYTES, disk_bytes // _LOG_PART) // _PAGE_BYTES
-    database.execute(f"PRAGMA wal_autocheckpoint = {max(1, pages)}")
+    pages = max(1, min(LOG_MAX_BYTES, disk_bytes // _LOG_PART) // _PAGE_BYTES)
+    database.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+    database.execute(f"PRAGMA journal_size_limit = {pages * _PAGE_BYTES}")
 
 
 def begin_run(database: sqlite3.Connection, above: int = 0) -> int:

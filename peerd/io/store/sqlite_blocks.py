@@ -59,7 +59,9 @@ class SqliteBlocks(Handover):
 
     def _missing(self, database: sqlite3.Connection, wanted: dict[bytes, bytes], raws: Sequence[bytes]) -> list[bytes]:
         missing = block_table.missing(database, raws)
-        self._files.require_free(sum(len(wanted[raw]) for raw in missing))
+        size = sum(len(wanted[raw]) for raw in missing)
+        self._files.require_free(size)
+        self._room.require(database, size)
         return missing
 
     def _noting(self, wanted: dict[bytes, bytes], staged: Sequence[Staged]) -> "partial[list[bytes]]":

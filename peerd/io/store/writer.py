@@ -33,6 +33,8 @@ TRASH_SLICE = 1_024
 
 _LET_GO_CHECK_S = 0.5
 _FREE_PAGES_KEPT = 8_192
+_FREE_PART = 64
+_PAGE_BYTES = 4_096
 _VACUUM_PAGES = 256
 
 Outcome = tuple["Job", Any, BaseException | None]
@@ -272,7 +274,8 @@ class Writer:
 
     def _give_back_pages(self) -> None:
         """Let the file system have some of the pages that nothing fills."""
-        if self._database.execute("PRAGMA freelist_count").fetchone()[0] > _FREE_PAGES_KEPT:
+        kept = min(_FREE_PAGES_KEPT, self._files.disk_bytes() // _FREE_PART // _PAGE_BYTES)
+        if self._database.execute("PRAGMA freelist_count").fetchone()[0] > kept:
             # `execute` would stop after the first page: this pragma gives one up at each step.
             self._database.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
 

@@ -26,7 +26,7 @@ async def test_a_block_put_twice_counts_once(store: Store) -> None:
     await store.put_blocks([block(1, LARGE_BYTES), block(2)])
 
     assert await store.usage() == once
-    assert once.used_bytes == LARGE_BYTES + SMALL_BYTES + 2 * bounds.BLOCK_ROW_BYTES
+    assert once.used_bytes == LARGE_BYTES + SMALL_BYTES + 2 * bounds.BLOCK_ROW_BYTES + bounds.padding_bytes(LARGE_BYTES)
 
 
 async def test_the_same_bytes_under_two_codecs_are_two_blocks(store: Store) -> None:
@@ -53,7 +53,8 @@ async def test_deleted_blocks_are_gone_and_their_room_is_back(store: Store) -> N
 
 @pytest.mark.parametrize("size", [20_000, 1024 * 1024])
 async def test_over_quota_nothing_of_a_put_is_kept(store: Store, size: int) -> None:
-    fits = QUOTA_BYTES // (size + bounds.BLOCK_ROW_BYTES)
+    cost = size + bounds.padding_bytes(size) + bounds.BLOCK_ROW_BYTES
+    fits = bounds.limit_bytes(QUOTA_BYTES, reserve=False) // cost
     blocks = [block(at, size) for at in range(fits + 1)]
     with pytest.raises(NoRoomError):
         await store.put_blocks(blocks)

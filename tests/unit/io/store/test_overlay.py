@@ -79,7 +79,7 @@ async def test_everything_kept_is_counted_and_counted_off_again(store: Store) ->
         [
             1_000 + bounds.BLOCK_ROW_BYTES,
             bounds.ROOT_ROW_BYTES + bounds.LINK_ROW_BYTES,
-            bounds.CLAIM_ROW_BYTES + 5,
+            bounds.claim_bytes(b"added"),
             bounds.RECORD_ROW_BYTES + 5 + bounds.HISTORY_ROW_BYTES,
         ]
     )
@@ -93,9 +93,10 @@ async def test_everything_kept_is_counted_and_counted_off_again(store: Store) ->
 async def test_a_full_store_takes_tombstones_but_no_values(store: Store) -> None:
     size = 1024 * 1024
     await store.put_record(key(1), bytes(1_000), row=row(1))
-    for at in range(QUOTA_BYTES // size - 1):
+    limit = bounds.limit_bytes(QUOTA_BYTES, reserve=False)
+    for at in range(limit // size - 1):
         await store.put_blocks([block(at, size)])
-    room = QUOTA_BYTES - (await store.usage()).used_bytes
+    room = limit - (await store.usage()).used_bytes
     await store.put_record(key(2), bytes(room - bounds.RECORD_ROW_BYTES - bounds.HISTORY_ROW_BYTES), row=row(1))
 
     with pytest.raises(NoRoomError):

@@ -1,0 +1,149 @@
+"""Room: the quota holds whatever comes at once, caches go first, promises stay, a tenth is kept for who uses little."""
+
+import asyncio
+import random
+
+import pytest
+
+from peerd.content.block import raw_block
+from peerd.content.cid import Cid
+from peerd.content.read import DagWalk
+from peerd.errors import NoRoomError, PeerdError
+from peerd.io.store import bounds
+from peerd.io.store.interface import Root
+from peerd.io.store.memory import MemoryStore
+from peerd.node.collecting import collect
+from peerd.node.shares import Shares
+from peerd.sim.host import Host
+
+from .hosts import World, core, get, joined, put
+
+QUOTA_BYTES = 8 * 2**20
+SIZE = 500_000
+
+
+def data_of(number: int, size: int = SIZE) -> bytes:
+    return random.Random(number).randbytes(size)
+
+
+async def small(world: World, count: int) -> list[Host]:
+    """Hosts of which the first has little room."""
+    hosts = await joined(world, count)
+    hosts[0].store.quota_bytes = QUOTA_BYTES
+    return hosts
+
+
+async def used_part(host: Host) -> float:
+    usage = await host.store.usage()
+    return usage.used_bytes / usage.quota_bytes
+
+
+async def test_puts_at_once_never_use_more_than_the_quota_and_those_that_are_told_so_are_there(world: World) -> None:
+    (alone,) = await small(world, 1)
+    outcomes = await asyncio.gather(*(put(alone, str(n), data_of(n)) for n in range(30)), return_exceptions=True)
+    assert await used_part(alone) <= 1
+    refused = [one for one in outcomes if isinstance(one, NoRoomError)]
+    assert 0 < len(refused) < 30
+    assert all(isinstance(one, NoRoomError) for one in outcomes if isinstance(one, BaseException))
+    for number, outcome in enumerate(outcomes):
+        if not isinstance(outcome, BaseException):
+            assert await get(alone, str(number)) == data_of(number)
+
+
+async def test_a_full_holder_refuses_and_others_take_its_share(world: World) -> None:
+    hosts = await small(world, 6)
+    for number in range(40):
+        result = await put(hosts[1 + number % 5], str(number), data_of(number))
+        assert result.copies == 3
+    assert await used_part(hosts[0]) <= 1
+    kept = [root.class_ for root in await hosts[0].store.roots(None, 100)]
+    assert 8 <= len(kept) < 20
+
+
+async def test_cached_copies_give_way_to_promises_and_promises_to_nothing(world: World) -> None:
+    hosts = await small(world, 5)
+    for number in range(12):
+        await put(hosts[1], str(number), data_of(number))
+        await get(hosts[0], str(number))
+    for number in range(12, 40):
+        await put(hosts[2], str(number), data_of(number))
+    await asyncio.sleep(2)
+    assert await used_part(hosts[0]) <= 1
+    for root in await hosts[0].store.roots(None, 100):
+        if root.class_ == "replica":
+            assert await blocks_under(hosts[0], root.cid)
+
+
+async def blocks_under(host: Host, raw: bytes) -> list[Cid]:
+    walk, found = DagWalk(Cid.from_bytes(raw)), []
+    while not walk.done:
+        cid = walk.wants(1)[0]
+        data = await host.store.block(cid)
+        assert data is not None, "a promise without its bytes"
+        walk.give(cid, data)
+        found.append(cid)
+    return found
+
+
+async def test_the_last_tenth_is_kept_for_who_uses_less_than_its_share(world: World) -> None:
+    hosts = await small(world, 2)
+    greedy, modest = hosts[1], hosts[0]
+    for number in range(40):
+        try:
+            await put(greedy, str(number), data_of(number))
+        except PeerdError:
+            break
+    usage = await modest.store.usage()
+    most = bounds.limit_bytes(usage.quota_bytes, reserve=False)
+    assert 0.8 < usage.replica_bytes / most <= 0.9
+    with pytest.raises(NoRoomError):
+        await core(modest).room.require_share(greedy.identity.peer, SIZE)
+    await core(modest).room.require_share(modest.identity.peer, 100_000)
+
+
+async def test_overwriting_a_name_over_and_over_does_not_fill_the_disk(world: World) -> None:
+    hosts = await small(world, 2)
+    for number in range(100):
+        await put(hosts[0], "a", data_of(number, 200_000))
+    assert await used_part(hosts[0]) <= 1
+    assert await get(hosts[1], "a") == data_of(99, 200_000)
+    freed = await collect(core(hosts[0]))
+    assert freed.roots > 0
+    assert await used_part(hosts[0]) < 0.1
+
+
+async def test_cached_copies_keep_to_their_bound(world: World) -> None:
+    hosts = await joined(world, 5)
+    for number in range(8):
+        await put(hosts[1], str(number), data_of(number))
+    reader = hosts[0]
+    for number in range(8):
+        await get(reader, str(number))
+    await core(reader).room.bound_cache(600_000)
+    assert (await reader.store.usage()).cache_bytes <= 600_000
+
+
+async def test_writers_share_by_what_is_promised_to_each() -> None:
+    store = MemoryStore(QUOTA_BYTES, bytes, _Clock())
+    shares = Shares(store)
+    shares.claimant = lambda row: row  # type: ignore[assignment, return-value]
+    alice, bob = b"a" * 32, b"b" * 32
+    for number, (who, size) in enumerate([(alice, 100), (alice, 50), (bob, 10)]):
+        cid = raw_block(bytes([number])).cid.to_bytes()
+        await store.put_root(Root(cid, "file", size, 0, "replica", "", 3, True, 0.0, 0.0))
+        await store.add_claim(cid, who)
+    assert [await shares.used(who) for who in (alice, bob, b"c" * 32)] == [150, 10, 0]  # type: ignore[arg-type]
+    assert (shares.count_with(alice), shares.count_with(b"c" * 32)) == (2, 3)  # type: ignore[arg-type]
+    shares.charge(bob, 5)  # type: ignore[arg-type]
+    assert await shares.used(bob) == 15  # type: ignore[arg-type]
+
+
+class _Clock:
+    def monotonic(self) -> float:
+        return 1.0
+
+    def wall(self) -> float:
+        return 1.0
+
+    def boot(self) -> tuple[bytes, float]:
+        return b"boot", 1.0
