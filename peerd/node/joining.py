@@ -29,7 +29,9 @@ HANDSHAKES_MAX = 32
 # An address that did not answer is left alone for this long, unless somebody waits for it.
 REFUSAL_S = 2.0
 # One that has not answered for this long gets a single datagram, and no more than one in so many seconds, whoever
-# names it: the dead are not knocked up by hints, memory, bootstrap and others all at once.
+# names it: the dead are not knocked up by hints, memory, bootstrap and others all at once. Where somebody died that we
+# knew, whose turn it is of all members tries (`Members.to_retry`), and whoever hears from a member that it lives; hints
+# may be old, and who returns calls us.
 SILENT_S = 60.0
 SILENT_REFUSAL_S = 10.0
 PAGES_MAX = 32
@@ -52,6 +54,8 @@ class Candidate:
     expected: PeerId | None
     source: Source
     hellos_max: int = HELLOS_MAX
+    again: bool = False
+    """Whether it is our turn to try somebody dead."""
 
 
 @dataclass(slots=True)
@@ -60,6 +64,7 @@ class _Silence:
 
     since: float
     tried_at: float
+    died: bool = False
 
 
 class Joining:
@@ -100,6 +105,8 @@ class Joining:
         now = self._core.now()
         if silence is not None:
             is_long = silence.since <= now - SILENT_S
+            if is_long and (silence.died or self._is_dead(peer)) and self._is_old(candidate):
+                return False
             if silence.tried_at > now - (SILENT_REFUSAL_S if is_long else REFUSAL_S):
                 return False
             if is_long:
@@ -111,6 +118,15 @@ class Joining:
         self.idle.clear()
         self._start()
         return silence is None
+
+    def _is_dead(self, peer: PeerId | None) -> bool:
+        """Whether we saw this peer die; it may have had other addresses than the one that we knew."""
+        member = self._core.members.all.get(peer) if peer is not None else None
+        return member is not None and member.verified and member.state == "dead"
+
+    @staticmethod
+    def _is_old(candidate: Candidate) -> bool:
+        return not candidate.again and candidate.source != "overlay"
 
     def _start(self) -> None:
         while self._waiting and len(self._under_way) < HANDSHAKES_MAX:
@@ -153,6 +169,7 @@ class Joining:
     def died(self, address: Address) -> None:
         """Whoever lived at this address is dead; from now on it is silent, though we have not tried it anew."""
         self._note_silence(address, self._core.now())
+        self._silences[address].died = True
 
     def heard_from(self, address: Address) -> None:
         """Somebody lives at this address."""

@@ -323,7 +323,8 @@ class Probing:
     async def _retry(self) -> None:
         """Try silent members again, each at its own pace, with one datagram."""
         for member in self._core.members.to_retry():
-            self._joining.offer(Candidate(member.contact.address, member.contact.peer, member.source, hellos_max=1))
+            contact = member.contact
+            self._joining.offer(Candidate(contact.address, contact.peer, member.source, hellos_max=1, again=True))
 
     async def _be_found(self) -> None:
         """While nobody answers: try the configured peers again (names are looked up anew)."""
