@@ -159,6 +159,7 @@ class Acts:
     async def _start(self, host: Host) -> None:
         """Start a peer, again and again as a service manager does where its disk lets it not."""
         self.down.pop(host, None)
+        self.world.introduce(host)
         for _ in range(STARTS_MAX):
             try:
                 await host.start()

@@ -56,7 +56,7 @@ def mixed(seed: int) -> Scenario:
             keys=rng.randint(*KEYS),
             removes=rng.choice((0.05, 0.2)),
             contents=rng.choice((0.0, 0.0, 0.1)),
-            ones=0.0,
+            ones=0.1,
         ),
     ]
     if rng.random() < STRONG_PART:

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from msgspec import UNSET
+
 from peerd.content.cid import Cid
 from peerd.errors import NotFoundError, PeerdError
 from peerd.node.core import RECORD_HOLDERS
@@ -117,10 +119,10 @@ class Requests:
     async def get(self, host: Host, name: Name, consistency: Consistency, *, final: bool = False) -> None:
         """Read a name; what comes is held against the ledger. `final`: after all faults are over."""
         began_at = self._world.loop.time()
-        absent = False
+        absent = local = False
 
         async def read() -> tuple[bytes, str, int]:
-            nonlocal absent
+            nonlocal absent, local
             assert host.peer is not None, "only a running peer is asked"
             try:
                 opened = await host.peer.open(name.name, GetOptions(consistency=consistency))
@@ -129,15 +131,17 @@ class Requests:
                 raise
             value = b"".join([piece async for piece in opened.body()])
             assert isinstance(opened.info.version, str), "what has a name has a version"
+            local = opened.info.source == "local" and opened.info.stale_since_s is UNSET
             return value, opened.info.version, opened.info.hops
 
         kind = "check" if final else "get"
         result = await self.ask(host, kind, name.name, read())
         known = self._known(name, began_at, consistency, final=final)
+        returned = self._missed(host, name) if local else None
         if result is not None:
             value, version, hops = result
             self.tallies[kind].hops[hops] += 1
-            wrong = wrong_value(name, value, _sequence(version), known=known)
+            wrong = wrong_value(name, value, _sequence(version), known=known or returned)
         elif absent:
             wrong = wrong_absence(name, known=known)
         else:
@@ -211,6 +215,19 @@ class Requests:
         uncertain = not self.steady() or self._uncertain_until >= began_at
         wanted = min(RECORD_HOLDERS, len(self._world.living))
         return None if disturbed or uncertain or 2 * len(having) <= wanted else known
+
+    def _missed(self, host: Host, name: Name) -> Write | None:
+        """Return the newest write acknowledged before this peer was started last, while it was not cut off since.
+
+        What it has itself and does not mark as stale must not be older, also with `one`: it has come back and was told.
+        """
+        cut_off = self._world.network.parted or self._disturbed_until >= host.started_at or not self.steady()
+        missed = name.newest_before(host.started_at)
+        told = missed is not None and any(
+            each is not host and each.lives and each.id_text in missed.holders and not each.has_lost(missed.ended_at)
+            for each in self._world.answering
+        )
+        return missed if told and not cut_off else None
 
     def _where(self, name: Name) -> str:
         """Return on which hosts the name's newest write was acknowledged, and which of those are down."""

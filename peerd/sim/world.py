@@ -91,6 +91,12 @@ class World:
         self.by_id[host.id_text] = host
         return host
 
+    def introduce(self, host: Host) -> None:
+        """Configure others for a host that was there before them: who is started again knows where to ask."""
+        if not host.settings.bootstrap:
+            others = [HostPort(*each.address) for each in self.hosts[:BOOTSTRAP_HOSTS] if each is not host]
+            host.settings = replace(host.settings, bootstrap=tuple(others[:BOOTSTRAP_TOLD]))
+
     async def join(self) -> Host:
         """Add a host and start a peer on it."""
         host = self.add()
