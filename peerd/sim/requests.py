@@ -227,7 +227,8 @@ class Requests:
             each is not host and each.lives and each.id_text in missed.holders and not each.has_lost(missed.ended_at)
             for each in self._world.answering
         )
-        return missed if told and not cut_off else None
+        came_back = host.interface.boot > 1
+        return missed if came_back and told and not cut_off else None
 
     def _where(self, name: Name) -> str:
         """Return on which hosts the name's newest write was acknowledged, and which of those are down."""
