@@ -41,6 +41,8 @@ VOUCHES_PER_S = 64
 # Who came so short a time ago and asks for members is news.
 NEWCOMER_S = 5.0
 REMEMBER_INTERVAL_S = 30.0
+# Whoever is killed soon after it met somebody must not come back as one that never knew others.
+REMEMBER_NEW_S = 1.0
 
 REFUSED_UNKNOWN = "unknown"
 REFUSED_BUSY = "busy"
@@ -57,6 +59,8 @@ class Probing:
         self._probe_at = 0.0
         self._looked: OrderedDict[PeerId, float] = OrderedDict()
         self._looking = 0
+        self._remembered: set[PeerId] = set()
+        self._looked_at_epoch = -1
         self._relaying = 0
         self._vouched_in = 0
         self._vouched = 0
@@ -70,6 +74,7 @@ class Probing:
         self._every(settings.lonely_interval_s, self._be_found, "bootstrap")
         self._every(settings.refresh_interval_s, self._refresh, "refresh")
         self._every(REMEMBER_INTERVAL_S, self.remember, "remember")
+        self._every(REMEMBER_NEW_S, self._remember_new, "remember new")
 
     def _every(self, interval_s: float, work: Callable[[], Awaitable[None]], name: str) -> None:
         self._core.tasks.spawn(every(self._core.environment.rng, interval_s, work), name)
@@ -357,3 +362,13 @@ class Probing:
         ]
         if entries:
             await core.store.remember_peers(entries)
+        self._remembered = {entry[0] for entry in entries}
+
+    async def _remember_new(self) -> None:
+        """Write the members to disk soon where one is among them for the first time."""
+        members = self._core.members
+        if members.epoch != self._looked_at_epoch:
+            self._looked_at_epoch = members.epoch
+            recent = members.recent(self._core.settings.remembered_max)
+            if any(member.contact.peer not in self._remembered for member in recent):
+                await self.remember()

@@ -141,3 +141,13 @@ def test_a_store_that_is_put_back_has_what_it_had_and_another_id(run):
         return (await alice.store.usage()).records
 
     assert _world(run, act, peers=1) == 1
+
+
+def test_who_is_killed_just_after_it_met_others_knows_them_when_it_is_back(run):
+    async def act(world: World, hosts: list[Host]):
+        await asyncio.sleep(0.5)
+        await hosts[1].crash(power=False)
+        hosts[1].store.reopen()
+        return [remembered.peer for remembered in await hosts[1].store.remembered_peers(10)] == [hosts[0].identity.peer]
+
+    assert _world(run, act)
