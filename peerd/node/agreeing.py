@@ -4,6 +4,7 @@ A version is chosen by the register first, and only then stored on the holders a
 receipts: nothing that is not chosen can be read as a record, or rise again through repair.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from loguru import logger
@@ -298,6 +299,7 @@ async def store_chosen(core: Core, record: Record, state: State, *, require: int
         if contact is not None:
             contacts[peer] = contact
     have: dict[PeerId, None] = {}
+    signed: dict[PeerId, None] = {}
     waiting = set(contacts)
     with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
         for contact in contacts.values():
@@ -312,12 +314,22 @@ async def store_chosen(core: Core, record: Record, state: State, *, require: int
             waiting.discard(answer.contact.peer)
             if answer.reply is not None and _has_it(core, record, answer.contact.peer, answer.reply):
                 have[answer.contact.peer] = None
+                if isinstance(answer.reply, Stored):
+                    signed[answer.contact.peer] = None
+    _note_copies(core, record, state, signed, ours=holders.ours)
     if not state.has_quorum(have):
         raise TimedOutError(
             f"written, but only {len(have)} of the key's agreed holders acknowledged it in time",
             hint="`peer peers` shows who is silent",
         )
     return list(have)
+
+
+def _note_copies(core: Core, record: Record, state: State, signed: Collection[PeerId], *, ours: bool) -> None:
+    """Note who has it; where this peer holds it too, it gives it to those that lack it (repairing)."""
+    core.copies.note(record.key, record.version.digest, signed)
+    if ours and any(peer not in signed for peer in state.holders if peer != core.peer):
+        core.missing_since.setdefault(record.key, core.now())
 
 
 async def _store_here(core: Core, record: Record, have: dict[PeerId, None]) -> None:
