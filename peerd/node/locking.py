@@ -70,6 +70,7 @@ class Locks:
     async def acquire(self, name: str, timeout_s: float) -> results.Lock:
         """Take the lock, waiting for it; raises TimedOutError where it was not had in time, UsageError."""
         core, key = self._core, self._key(name)
+        self._held = {text: held for text, held in self._held.items() if held.until > core.now()}
         if len(self._held) >= LOCKS_MAX:
             raise UsageError(f"this peer holds {LOCKS_MAX} locks already")
         deadline = core.now() + timeout_s

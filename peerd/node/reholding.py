@@ -115,12 +115,17 @@ class Reholding:
         core, after = self._core, None
         while page := await core.store.registers(after, PAGE):
             states = [(key, decode_acceptor(raw, core.store.store_id).state) for key, raw in page]
-            mine = [key for key, state in states if state is not None and core.peer in state.holders]
+            mine = [key for key, state in states if state is not None and self._is_replaced(key, state)]
             for at in range(0, len(mine), LEAVING_AT_ONCE):
                 async with asyncio.TaskGroup() as group:
                     for key in mine[at : at + LEAVING_AT_ONCE]:
                         group.create_task(self._leave_one(key))
             after = page[-1][0]
+
+    def _is_replaced(self, key: Key, state: State) -> bool:
+        """Whether somebody can take our place in a list."""
+        own = self._core.peer
+        return own in state.holders and len(wanted_holders(self._core, key, state, (own,))) >= len(state.holders)
 
     async def _leave_one(self, key: Key) -> None:
         try:

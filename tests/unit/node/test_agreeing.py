@@ -246,3 +246,50 @@ async def test_two_overlays_that_wrote_the_same_strong_key_agree_when_they_meet(
     assert [await get(host, "a") for host in hosts] == [b"right two"] * 6
     await put(sides[0][1], "a", b"both", **STRONG)
     assert [await get(host, "a", **STRONG) for host in hosts] == [b"both"] * 6
+
+
+async def test_a_strong_value_with_a_life_ends_and_may_be_created_anew(world: World) -> None:
+    hosts = await joined(world, 3)
+    first = await put(hosts[0], "a", b"short", ttl_s=20, **STRONG)
+    with pytest.raises(ConflictError):
+        await put(hosts[1], "a", b"other", if_version="none")
+    await asyncio.sleep(40)
+    with pytest.raises(NotFoundError):
+        await get(hosts[1], "a", **STRONG)
+    second = await put(hosts[1], "a", b"new", if_version="none")
+    assert await get(hosts[2], "a", **STRONG) == b"new"
+    assert int(second.version.partition("-")[0]) > int(first.version.partition("-")[0])  # type: ignore[union-attr]
+
+
+async def test_who_leaves_has_another_take_its_place_in_the_list(world: World) -> None:
+    hosts = await joined(brisk(world), 9)
+    await put(hosts[0], "a", b"one", **STRONG)
+    near = by_distance(hosts, key_of(hosts[0], "a"))
+    await asyncio.sleep(10)  # all are there for good
+    await near[0].stop()
+    state = await state_of(near[1], "a")
+    assert state is not None
+    assert {host.identity.peer for host in near[1:]} == set(state.holders)
+
+
+async def test_a_store_that_came_back_from_a_copy_is_taken_into_the_list_anew(world: World) -> None:
+    hosts = await joined(brisk(world), 3)
+    await put(hosts[0], "a", b"one", **STRONG)
+    hosts[2].copy_store()
+    await put(hosts[0], "a", b"two", **STRONG)
+    before = await state_of(hosts[0], "a")
+    assert before is not None
+    await hosts[2].crash(power=True)
+    hosts[2].put_back()
+    await hosts[2].start()
+    assert decode_acceptor(await hosts[2].store.register(key_of(hosts[2], "a")), hosts[2].store.store_id).lost
+
+    async def anew() -> bool:
+        row = decode_acceptor(await hosts[2].store.register(key_of(hosts[2], "a")), hosts[2].store.store_id)
+        return not row.lost and row.state is not None and row.state.epoch > before.epoch
+
+    await eventually(anew, within_s=90)
+    state = await state_of(hosts[0], "a")
+    assert state is not None
+    assert len(state.holders) == 3
+    assert [await get(host, "a", **STRONG) for host in hosts] == [b"two"] * 3
