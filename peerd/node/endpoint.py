@@ -80,6 +80,11 @@ class Counts:
     """Bytes sent by kind of message: its name, or `Handshake`."""
 
 
+def _waits_for_disk(kind: Callable[..., Request], fields: tuple[Any, ...]) -> bool:
+    """Whether the answer comes when something is on the other's disk; a prepare of 0 only asks."""
+    return kind in _DURABLE and not (kind is messages.Prepare and fields[1] == 0)
+
+
 class Endpoint:
     """All sessions of this peer."""
 
@@ -169,7 +174,7 @@ class Endpoint:
             type(request).__name__,
             now + timeout_s,
             now,
-            kind in _DURABLE,
+            _waits_for_disk(kind, fields),
             tries_max,
             wait_min_s,
         )

@@ -107,7 +107,8 @@ class Rounds:
                 asked.update(new)
                 for contact in self._contacts(new):
                     question.waiting.add(contact.peer)
-                    asking.ask(contact, Prepare, *fields, silent_after_s=core.silent_after_s(contact, durable=True))
+                    silent_s = core.silent_after_s(contact, durable=counter > 0)
+                    asking.ask(contact, Prepare, *fields, silent_after_s=silent_s)
                 if core.peer in new:
                     await self._ask_here(question, Prepare(0, *fields))
                     continue
