@@ -96,8 +96,8 @@ async def read_strong(core: Core, key: Key, *, timeout_s: float) -> Reading:
     _mend_here(core, record, state)
     if record.body.ttl_s is not None:
         plain = await reading.read(core, key, consistency="quorum", timeout_s=timeout_s)
-        if plain.record is None:  # its life is over, as its holders count
-            return plain
+        if plain.record is None or plain.record.version < record.version:  # its life is over, as its holders count
+            return Reading(None, local=False, hops=1, have=[], trace=[])
     return Reading(record, local=False, hops=1, have=sorted(have), trace=[])
 
 
@@ -112,7 +112,7 @@ async def _choose_again(rounds: Rounds) -> State | None:
 
 
 def _mend_here(core: Core, record: Record, state: State) -> None:
-    if core.peer in state.holders:
+    if core.peer in state.holders and record.body.ttl_s is None:  # how long it still lives its holders tell
         core.tasks.spawn(_keep_chosen(core, record), "keep what was chosen")
 
 
@@ -263,7 +263,7 @@ class _Writing:
     async def _is_over(self, record: Record) -> bool:
         """Whether the life of a record has ended, as its holders count."""
         plain = await reading.read(self._core, record.key, consistency="quorum", timeout_s=reading.READ_TIMEOUT_S)
-        return plain.record is None
+        return plain.record is None or plain.record.version < record.version
 
     def _unknown(self) -> TimedOutError:
         return TimedOutError(
@@ -287,9 +287,23 @@ async def reserve_sequence(core: Core, key: Key, at_least: int) -> int:
 # After the choice.
 
 
-async def store_chosen(core: Core, record: Record, state: State, *, require: int | None = None) -> list[PeerId]:
+async def store_chosen_again(core: Core, record: Record, state: State) -> None:
+    """Store what was chosen some time ago on its holders, with the life it has left. Raises TimedOutError."""
+    if record.body.ttl_s is not None:
+        own = await holding.own_record(core, record.key)
+        if own is None or own.version != record.version:
+            return  # who has it knows how long it lives
+        await store_chosen(core, record, state, life_s=await holding.left_s(core, own))
+        return
+    await store_chosen(core, record, state)
+
+
+async def store_chosen(
+    core: Core, record: Record, state: State, *, require: int | None = None, life_s: int | None = None
+) -> list[PeerId]:
     """Store a chosen version on its holders; return who signed for it, at least a majority of the listed ones.
 
+    `life_s` is what it has left of its life, where that is not all of it.
     Raises TimedOutError where those did not in time; the version is chosen all the same.
     """
     holders = await holders_of(core, record.key)
@@ -298,15 +312,16 @@ async def store_chosen(core: Core, record: Record, state: State, *, require: int
         contact = core.members.contact(peer) or core.members.lingering(peer)
         if contact is not None:
             contacts[peer] = contact
+    left_s = life_s or record.body.ttl_s
     have: dict[PeerId, None] = {}
     signed: dict[PeerId, None] = {}
     waiting = set(contacts)
     with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
         for contact in contacts.values():
             silent_s = core.silent_after_s(contact, durable=True)
-            asking.ask(contact, Store, record.raw, record.body.ttl_s, silent_after_s=silent_s)
+            asking.ask(contact, Store, record.raw, left_s, silent_after_s=silent_s)
         if holders.ours or core.peer in state.peers:
-            await _store_here(core, record, have)
+            await _store_here(core, record, left_s, have)
         while not (state.has_quorum(have) and (not waiting or len(have) >= max(RECORD_HOLDERS, require or 0))):
             answer = await asking.next()
             if answer is None:
@@ -332,9 +347,9 @@ def _note_copies(core: Core, record: Record, state: State, signed: Collection[Pe
         core.missing_since.setdefault(record.key, core.now())
 
 
-async def _store_here(core: Core, record: Record, have: dict[PeerId, None]) -> None:
+async def _store_here(core: Core, record: Record, left_s: int | None, have: dict[PeerId, None]) -> None:
     try:
-        outcome = await holding.keep_record(core, record, record.body.ttl_s)
+        outcome = await holding.keep_record(core, record, left_s)
     except (NoRoomError, StoreError, WireError) as error:
         logger.warning("this peer could not keep what it should hold", reason=str(error))
         return

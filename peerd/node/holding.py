@@ -129,7 +129,9 @@ async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -
             raise WireError("strong")
         if changed:
             floor = None if core.store.peek_floor(record.key) is None else await core.store.floor(record.key)
-            if floor is not None and not record.body.strong and floor.version >= record.version[:3]:
+            # Of a strong record only the end of its own life counts: it outdoes all plain versions.
+            ended = floor is not None and floor.version == record.version[:3]
+            if floor is not None and (ended or (not record.body.strong and floor.version >= record.version[:3])):
                 return Over(floor)
             base = present.body.sequence if present is not None else floor.sequence if floor is not None else 0
             if record.body.sequence > base + reach:

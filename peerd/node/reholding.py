@@ -12,7 +12,7 @@ from loguru import logger
 from peerd.errors import PeerdError
 from peerd.ids import Key, PeerId
 from peerd.node.accepting import nearest_first
-from peerd.node.agreeing import store_chosen
+from peerd.node.agreeing import store_chosen_again
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.proposing import Rounds
 from peerd.records.record import read_record
@@ -184,7 +184,7 @@ async def change_holders(
             else:
                 await rounds.pause()
     if chosen is not None:
-        await store_chosen(core, chosen.value, chosen)
+        await store_chosen_again(core, chosen.value, chosen)
     return chosen
 
 
