@@ -153,9 +153,7 @@ class Peer:
                 with suppress(PeerdError):  # a disk that fails is no reason to go without a word
                     await self._probing.remember()
                 await self._say_goodbye()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._core.settings.leave_timeout_s / 3):
-                        await self._reholding.leave()
+                await self._reholding.leave()
                 await hand_over(self._core)
         except (PeerdError, TimeoutError) as error:
             logger.warning("not everything was handed over", reason=str(error) or "no time")

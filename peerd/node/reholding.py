@@ -6,6 +6,7 @@ other (trust.register): without a majority of the old list nothing changes, so t
 
 import asyncio
 from collections.abc import Collection
+from contextlib import suppress
 
 from loguru import logger
 
@@ -111,7 +112,12 @@ class Reholding:
         return living.index(core.peer) if core.peer in living else len(living)
 
     async def leave(self) -> None:
-        """Before this peer goes: have others take its place in the lists, where there are others."""
+        """Before this peer goes: have others take its place in the lists, where there are others and time allows."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._core.settings.leave_timeout_s / 3):
+                await self._leave_all()
+
+    async def _leave_all(self) -> None:
         core, after = self._core, None
         while page := await core.store.registers(after, PAGE):
             states = [(key, decode_acceptor(raw, core.store.store_id).state) for key, raw in page]
