@@ -4,7 +4,7 @@ It is told unsigned, to be shown, counted and compared; nothing here is a promis
 """
 
 from peerd.errors import WireError
-from peerd.ids import Key
+from peerd.ids import Key, PeerId
 from peerd.io.store.interface import Root
 from peerd.node.core import Core
 from peerd.node.holding import standing
@@ -20,12 +20,14 @@ VALUE, TOMBSTONE, FLOOR = range(3)
 _KEPT = {"cache": frames.CACHED, "own": frames.PROMISED, "replica": frames.PROMISED, "pinned": frames.PINNED}
 
 
-async def answer(core: Core, kind: int, payload: bytes) -> bytes:
-    """Return the answer to a question of that kind.
+async def answer(core: Core, peer: PeerId, kind: int, payload: bytes) -> bytes:
+    """Return the answer to a peer's question of that kind.
 
-    Raises WireError for a payload that is no question, StoreError.
+    Raises WireError for a payload that is no question, RefusedError, StoreError.
     """
     match kind:
+        case frames.RECONCILE | frames.PULL | frames.OFFER | frames.GIVE:
+            return await core.reconciling.exchanging.answer(peer, kind, payload)
         case frames.VERSIONS:
             return encode(await _versions(core, payload))
         case frames.AUDIT:

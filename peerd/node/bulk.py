@@ -33,6 +33,7 @@ QUEUED_MAX = 64
 HOLDS_MAX = 8
 # Requests of ours under way at a time, by kind: below what the other end lets wait.
 ASKED_MAX = {frames.WANT: 32, frames.VERSIONS: 8, frames.AUDIT: 4, frames.ROOTS: 4, frames.HOLD: HOLDS_MAX}
+ASKED_MAX |= {frames.RECONCILE: 2, frames.PULL: 4, frames.OFFER: 2, frames.GIVE: 4}
 OPENING_TIMEOUT_S = 5.0
 IDLE_CLOSE_S = 60.0
 PROGRESS_INTERVAL_S = 1.0
@@ -52,8 +53,11 @@ class BulkHandler(Protocol):
     async def hold(self, connection: "BulkConnection", body: HoldBody) -> bytes:
         """Take the content, and return the signed receipt once all of it is on disk."""
 
-    async def answer(self, kind: int, payload: bytes) -> bytes:
-        """Return the answer to a short question (a kind of frames.ANSWER_OF but HOLD); raises WireError."""
+    async def answer(self, peer: PeerId, kind: int, payload: bytes) -> bytes:
+        """Return the answer to a short question of a peer (a kind of frames.ANSWER_OF but HOLD).
+
+        Raises WireError where it breaks the rules, RefusedError where it will not be answered.
+        """
 
 
 @dataclass(slots=True, eq=False)
@@ -240,9 +244,12 @@ class BulkConnection:
                 if kind == frames.WANT:
                     await self._serve_want(rid, payload)
                 else:
-                    await self._send(frames.ANSWER_OF[kind], rid, await self._handler.answer(kind, payload))
+                    answer = await self._handler.answer(self.peer, kind, payload)
+                    await self._send(frames.ANSWER_OF[kind], rid, answer)
             except StoreError:
                 await self._send(frames.FAILED, rid, b"store")
+            except RefusedError as error:
+                await self._send(frames.FAILED, rid, error.reason.encode())
             except (UnreachableError, WireError) as error:
                 logger.debug("a request could not be served", peer=short(self.peer), reason=str(error))
                 self._stream.close()

@@ -20,6 +20,7 @@ from peerd.node.copies import Copies
 from peerd.node.endpoint import Endpoint
 from peerd.node.events import Events
 from peerd.node.keylocks import KeyLocks
+from peerd.node.known import Known
 from peerd.node.members import Members
 from peerd.node.registers import Registers
 from peerd.node.tasks import Tasks
@@ -27,6 +28,8 @@ from peerd.records.statement import Verifier
 
 if TYPE_CHECKING:
     from peerd.node.gossip import Gossip
+    from peerd.node.reconciling import Reconciling
+    from peerd.node.returning import Returning
     from peerd.node.tombstones import Tombstones
 
 # A record is kept by so many of the peers nearest to its key (DESIGN.md 6).
@@ -56,6 +59,9 @@ class Core:
     events: Events
     endpoint: Endpoint = field(init=False)
     bulk: BulkPool = field(init=False)
+    known: Known = field(init=False)
+    reconciling: "Reconciling" = field(init=False)
+    returning: "Returning" = field(init=False)
     tombstones: "Tombstones" = field(init=False)
     gossip: "Gossip" = field(init=False)
     intake: Intake

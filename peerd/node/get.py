@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from loguru import logger
+from msgspec import structs
 
 from peerd.content.block import Block
 from peerd.content.cid import Cid
@@ -97,7 +98,10 @@ async def open_target(core: Core, target: str, options: GetOptions, *, own: bool
     record = need(reading, found.shown)
     core.counts.cache_hits += reading.local
     core.counts.cache_misses += not reading.local
-    return await _open_record(core, found, record, options, started, local=reading.local, hops=reading.hops)
+    opened = await _open_record(core, found, record, options, started, local=reading.local, hops=reading.hops)
+    if reading.stale_since_s is not None:
+        opened.info = structs.replace(opened.info, stale_since_s=reading.stale_since_s)
+    return opened
 
 
 async def _read_patiently(core: Core, name: Name, options: GetOptions, started: float) -> Reading:

@@ -52,6 +52,8 @@ async def _hand_over_root(core: Core, root: Root) -> None:
 async def _hand_over_records(core: Core, page: list[tuple[Key, bytes]]) -> None:
     with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
         for key, raw in page:
+            if not core.returning.confirmed(key):
+                continue  # we are hardly back, and it may be old or deleted
             record = read_record(raw)
             life_s = await left_s(core, record)
             have = core.copies.of(key, record.version.digest) or ()

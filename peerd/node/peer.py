@@ -9,7 +9,6 @@
 """
 
 import asyncio
-import ipaddress
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 
@@ -42,8 +41,10 @@ from peerd.node.members import Members, Source
 from peerd.node.placing import Holding
 from peerd.node.probing import Probing
 from peerd.node.put import add, put, remove
+from peerd.node.reconciling import Reconciling
 from peerd.node.registers import Registers
 from peerd.node.reholding import Reholding
+from peerd.node.resolving import resolve
 from peerd.node.responder import Responder
 from peerd.node.results import Form, GetOptions, PutOptions
 from peerd.node.safety import Counting, may_fail, sentence
@@ -90,6 +91,7 @@ class Peer:
             room=room,
             registers=Registers(store, environment.clock),
         )
+        self._core.reconciling = Reconciling(self._core)
         self._core.tombstones = Tombstones(self._core)
         members.returned = self._core.copies.forget
         self._joining = Joining(self._core)
@@ -125,6 +127,7 @@ class Peer:
         core.endpoint.doubted = core.members.doubted
         core.bulk = BulkPool(core.identity, self._environment, core.settings, self._tasks, Holding(core))
         core.bulk.cut = self._is_cut
+        await core.returning.begin()
         self._datagrams = await self._environment.transports.open_datagrams(core.endpoint.receive)
         core.endpoint.attach(self._datagrams)
         core.own_address = core.own_address or self.listen_text
@@ -138,6 +141,7 @@ class Peer:
         self._probing.start(bootstrap=self._offer_bootstrap)
         self._maintaining.start()
         self._tasks.spawn(self._reholding.run(), "holders of registers")
+        core.reconciling.start()
         await self._offer_remembered()
         await self._offer_bootstrap()
         self._tasks.spawn(self._joining.settle(), "settle")
@@ -405,6 +409,7 @@ class Peer:
             return
         logger.info("a peer is here", peer=short(peer), address=HostPort(*address).text, source=source)
         core.events.emit("peer", id=peer_id_text(peer), state="alive")
+        core.returning.came()
         contact = core.members.contact(peer)
         if contact is not None:
             self._probing.came(contact, initiated=initiated)
@@ -416,6 +421,7 @@ class Peer:
     def _members_changed(self) -> None:
         self._maintaining.members_changed()
         self._reholding.members_changed()
+        self._core.reconciling.changed()
 
     async def _offer_remembered(self) -> None:
         for notice in await self._core.store.forgotten():
@@ -430,21 +436,5 @@ class Peer:
     async def _offer_bootstrap(self) -> None:
         loop = asyncio.get_running_loop()
         for host, port in self._core.settings.bootstrap:
-            for address in await _resolve(loop, host, port):
+            for address in await resolve(loop, host, port):
                 self.offer(None, address, "bootstrap")
-
-
-async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Address]:
-    """Return the numeric addresses of a host name; none where it has none now."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        pass
-    else:
-        return [(host, port)]
-    try:
-        found = await loop.getaddrinfo(host, port)
-    except OSError as error:
-        logger.warning("a bootstrap name has no address now", host=host, reason=str(error))
-        return []
-    return list(dict.fromkeys((str(info[4][0]), int(info[4][1])) for info in found))

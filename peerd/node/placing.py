@@ -337,9 +337,9 @@ class Holding:
         if over > 0 and await self._core.room.free(over) < over:
             raise NoRoomError("no room for that content within the quota")
 
-    async def answer(self, kind: int, payload: bytes) -> bytes:
-        """Return what this peer knows of keys and roots."""
-        return await answer(self._core, kind, payload)
+    async def answer(self, peer: PeerId, kind: int, payload: bytes) -> bytes:
+        """Return what this peer knows of keys and roots, or its part of a reconciliation."""
+        return await answer(self._core, peer, kind, payload)
 
 
 async def inline_value(core: Core, cid: bytes) -> bytes | None:

@@ -4,11 +4,12 @@ A quorum read has a majority hold the newest version before it returns (Attiya, 
 that were stale or empty. Not here: what a record names (get), writing new versions (writing).
 """
 
+import asyncio
 from dataclasses import dataclass, replace
 
 from loguru import logger
 
-from peerd.errors import NoRoomError, NotFoundError, StoreError, TimedOutError, WireError
+from peerd.errors import NoRoomError, NotFoundError, RefusedError, StoreError, TimedOutError, WireError
 from peerd.ids import Key, PeerId
 from peerd.kad.contact import Contact
 from peerd.kad.lookup import Hop
@@ -32,6 +33,9 @@ HEDGE_COUNT = 2
 LIVES_MIN = 3
 LIFE_SLACK_S = 5
 LIFE_SLACK_PART = 0.02
+# What a peer that is back answers for keys that are not confirmed yet, and how soon it is asked again.
+REFUSED_RETURNING = "returning"
+RETURNING_POLL_S = 0.15
 
 
 @dataclass(slots=True)
@@ -45,6 +49,9 @@ class Reading:
     trace: list[Hop]
     floor: int = 0
     """The highest sequence that a holder knows to be over: what is written next must be above it."""
+
+    stale_since_s: float | None = None
+    """For how long nobody has confirmed it, where nobody could be asked."""
 
     @property
     def sequence(self) -> int:
@@ -60,8 +67,11 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
     here, known = await holding.readable(core, key)
     own = here.record
     if consistency == "one":
-        if own is not None:
+        if own is not None and core.returning.confirmed(key):
             return Reading(own, local=True, hops=0, have=[core.peer], trace=[])
+        if own is not None and core.members.alive_count() == 0:
+            stale_s = core.returning.unconfirmed_s
+            return Reading(own, local=True, hops=0, have=[core.peer], trace=[], stale_since_s=stale_s)
         if not core.members.complete:
             return await _search_one(core, key, timeout_s)
     if own is None and not for_write:
@@ -106,21 +116,25 @@ class _Read:
         self.hops_by_peer: dict[PeerId, Hop] = {}
         self.pushed: dict[PeerId, Record] = {}
         self.expected: list[PeerId] | None = None
+        self.deadline = core.now() + self.timeout_s
+        self.returning: dict[PeerId, Contact] = {}
+        """Who is back and does not answer for this key yet."""
+        self.we_return = False
 
     async def run(self) -> Reading:
         if self.own is not None and self.own.body.ttl_s is not None:
             self.lives[self.core.peer] = await holding.left_s(self.core, self.own)
-        if self.holders.ours:
-            floor = self.here.floor
-            self.quorum.on_answer(self.core.peer, self.own, floor.version if floor is not None else None)
+        self._ask_here()
         to_ask = [*self.holders.contacts, *self.holders.doubtful]
         with Asking(self.core.endpoint, timeout_s=self.timeout_s) as asking:
             for contact in to_ask[: 1 if self.one else len(to_ask)]:
                 self._ask(asking, contact)
             rest = to_ask[1:] if self.one else []
             while not self._over():
-                answer = await asking.next(self._patience_s() if self._absent() else None)
+                answer = await asking.next(self._wait_s())
                 if answer is None:
+                    if await self._ask_again(asking):
+                        continue
                     break
                 self._take(answer)
                 if rest and self.quorum.newest is None:
@@ -159,6 +173,45 @@ class _Read:
         asked = [contact.peer for contact in self.holders.contacts]
         return [*asked, self.core.peer] if self.holders.ours else asked
 
+    def _ask_here(self) -> None:
+        if not self.holders.ours:
+            return
+        self.we_return = not self.core.returning.confirmed(self.key)
+        if self.we_return:
+            self.quorum.on_left_out(self.core.peer)
+        else:
+            self._answer_here()
+
+    def _answer_here(self) -> None:
+        floor = self.here.floor
+        self.quorum.on_answer(self.core.peer, self.own, floor.version if floor is not None else None)
+
+    def _some_return(self) -> bool:
+        """Whether some holders, we among them, are back and do not answer yet."""
+        return bool(self.returning) or self.we_return
+
+    def _wait_s(self) -> float | None:
+        """Return for how long the next answer is waited for before something else is done."""
+        if self._absent():
+            return self._patience_s()
+        return RETURNING_POLL_S if self._some_return() else None
+
+    async def _ask_again(self, asking: Asking) -> bool:
+        """Ask those once more that are back and will answer soon; return False where there is no use in it."""
+        if self._absent() or not self._some_return() or self.core.now() + RETURNING_POLL_S >= self.deadline:
+            return False
+        if not asking.open_count:
+            await asyncio.sleep(RETURNING_POLL_S)
+        if self.we_return and self.core.returning.confirmed(self.key):
+            self.we_return = False
+            self.here = await holding.standing(self.core, self.key)
+            self.own = self.here.record
+            self._answer_here()
+        contacts, self.returning = self.returning, {}
+        for contact in contacts.values():
+            self._ask(asking, contact)
+        return True
+
     def _ask(self, asking: Asking, contact: Contact) -> None:
         roundtrips = self.core.endpoint.roundtrips
         silent_s = roundtrips.hedge_s(contact.peer) if self.one else roundtrips.rto_s(contact.peer)
@@ -184,6 +237,9 @@ class _Read:
         if answer.reply is None:
             self.quorum.on_left_out(peer)
             hop.result = "failed"
+            if isinstance(answer.error, RefusedError) and answer.error.reason == REFUSED_RETURNING:
+                self.returning[peer] = answer.contact
+                hop.result = REFUSED_RETURNING
             return
         if isinstance(answer.reply, Stored):
             self._on_stored(peer, answer.reply)
@@ -250,6 +306,7 @@ class _Read:
             logger.warning("this peer could not keep what it should hold", reason=str(error))
             self.quorum.on_failed(self.core.peer)
             return
+        self.core.returning.wrote(self.key)
         if isinstance(outcome, Over):
             self.quorum.on_answer(self.core.peer, None, outcome.floor.version)
         else:
@@ -258,10 +315,11 @@ class _Read:
     def _result(self) -> Reading:
         newest = self.quorum.newest
         own = self.own
+        confirmed = self.core.returning.confirmed(self.key)
         over = self.quorum.over
         if own is not None and self.quorum.is_over(own):
             over, own = own, None
-        if own is not None and (newest is None or own.version > newest.version):
+        if own is not None and confirmed and (newest is None or own.version > newest.version):
             newest = own  # never older than what this peer has seen
         if over is not None and not self.one:
             self.core.tasks.spawn(self._spread_floor(over), "spread a floor")

@@ -156,6 +156,8 @@ class Repairing:
     def _due(self, key: Key, raw: bytes) -> Due | None:
         """Return what is to be done for a record, None where nothing is, or it is another's turn."""
         core = self._core
+        if not core.returning.confirmed(key):
+            return None  # we are back, and it may be old or deleted
         contacts, ours = self._holders(key)
         record = read_record(raw)
         have = core.copies.of(key, record.version.digest) or ()

@@ -14,10 +14,11 @@ from peerd.kad.contact import Address, Contact, pack_contacts
 from peerd.logs import short
 from peerd.node import accepting, holding
 from peerd.node.claims import end_claim
-from peerd.node.core import Core
+from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.holding import Outdone, Over, keep_record
 from peerd.node.members import places_of
 from peerd.node.probing import Probing
+from peerd.node.reading import REFUSED_RETURNING
 from peerd.records.floor import pack_version, unpack_floors
 from peerd.records.provider import GONE, providers
 from peerd.records.record import Record, read_record
@@ -47,6 +48,7 @@ REFUSED_JUMP = "sequence_jump"
 REFUSED_STRONG = "strong"
 REFUSED_BAD = "bad"
 REFUSED_FLOOR = "floor"
+REFUSED_DIFFERS = "differs"
 
 
 class Responder:
@@ -90,6 +92,8 @@ class Responder:
                 return self._agree(peer, request, accepting.prepare(self._core, peer, request))
             case messages.Accept():
                 return self._agree(peer, request, accepting.accept(self._core, peer, request))
+            case messages.Agree():
+                return self._same(peer, request)
             case messages.Compare():
                 return self._compare(request)
             case messages.FindFloors():
@@ -111,7 +115,12 @@ class Responder:
         return pack_contacts(contacts, room)
 
     def _find_value(self, peer: PeerId, request: messages.FindValue) -> Reply | Awaitable[Reply]:
-        raw = self._core.store.peek_record(Key(request.key))
+        core, key = self._core, Key(request.key)
+        raw = core.store.peek_record(key)
+        if core.returning.active and not core.returning.confirmed(key):
+            _, ours = core.members.nearest_with_us(key, RECORD_HOLDERS)
+            if ours or raw is not None:
+                return Refused(request.rid, REFUSED_RETURNING)
         if raw is MISS:
             return self._find_value_later(peer, request)
         if raw is None:
@@ -158,6 +167,7 @@ class Responder:
             return Newer(request.rid, outcome.newer.raw)
         if isinstance(outcome, Over):
             return Refused(request.rid, REFUSED_FLOOR)
+        core.returning.wrote(record.key)
         contact = core.members.contact(peer)
         if outcome.lost is not None and contact is not None:
             # The sender has the winner; that it had a rival is only known here.
@@ -226,6 +236,14 @@ class Responder:
             self._core.counts.rejected[error.reason] += 1
             return Refused(request.rid, REFUSED_BAD)
         return Done(request.rid)
+
+    def _same(self, peer: PeerId, request: messages.Agree) -> Reply:
+        try:
+            same = self._core.reconciling.asked_to_agree(peer, request.scope, request.fingerprint)
+        except WireError as error:
+            self._core.counts.rejected[error.reason] += 1
+            return Refused(request.rid, REFUSED_BAD)
+        return Done(request.rid) if same else Refused(request.rid, REFUSED_DIFFERS)
 
     async def _compare(self, request: messages.Compare) -> Reply:
         try:

@@ -19,15 +19,28 @@ HEADER_BYTES = _HEADER.size
 NONCE_BYTES = 32
 PROOF_BYTES = 32 + 64
 KEY_BYTES = 32
+ITEM_BYTES = KEY_BYTES + 24
+"""An item of reconciliation: a key and the mark of what is known of it (wire.reconcile)."""
 
 # Opening: the acceptor's nonce, the caller's proof, the acceptor's consent.
 NONCE, PROOF, READY = 1, 2, 3
 # Requests.
 WANT, HOLD, VERSIONS, AUDIT, ROOTS = 16, 17, 18, 24, 25
+RECONCILE, PULL, OFFER, GIVE = 20, 21, 22, 23
 # Answers.
 BLOCK, MISSING, HELD, PROGRESS, HISTORY, FAILED, AUDITED, KEPT = 32, 33, 34, 35, 36, 37, 44, 45
+RANGES, ENTRIES, WANTED, TAKEN = 40, 41, 42, 43
 
-ANSWER_OF = {HOLD: HELD, VERSIONS: HISTORY, AUDIT: AUDITED, ROOTS: KEPT}
+ANSWER_OF = {
+    HOLD: HELD,
+    VERSIONS: HISTORY,
+    AUDIT: AUDITED,
+    ROOTS: KEPT,
+    RECONCILE: RANGES,
+    PULL: ENTRIES,
+    OFFER: WANTED,
+    GIVE: TAKEN,
+}
 """What answers a request that has one answer; a WANT has one for each block."""
 
 REQUESTS = frozenset({WANT, *ANSWER_OF})
@@ -54,6 +67,14 @@ _PAYLOAD_BYTES = {
     FAILED: (1, limits.REFUSAL_CODE_MAX),
     AUDITED: (1, limits.AUDITED_MAX_BYTES),
     KEPT: (1, limits.AUDITED_PER_FRAME_MAX),
+    RECONCILE: (1, limits.RANGES_MAX_BYTES),
+    RANGES: (1, limits.RANGES_MAX_BYTES),
+    PULL: (KEY_BYTES, limits.ENTRIES_MAX * KEY_BYTES),
+    ENTRIES: (1, limits.ENTRIES_MAX_BYTES),
+    OFFER: (ITEM_BYTES, limits.ENTRIES_MAX * ITEM_BYTES),
+    WANTED: (1, limits.ENTRIES_MAX),
+    GIVE: (1, limits.ENTRIES_MAX_BYTES),
+    TAKEN: (1, limits.ENTRIES_MAX),
 }
 
 
@@ -142,7 +163,7 @@ def split_cids(payload: bytes) -> list[bytes]:
 
 
 def split_keys(payload: bytes) -> list[bytes]:
-    """Return the keys of an AUDIT; raises WireError where it is not a whole number of them."""
+    """Return the keys of an AUDIT or PULL; raises WireError where it is not a whole number of them."""
     if not payload or len(payload) % KEY_BYTES:
         raise WireError("audit")
     return [payload[at : at + KEY_BYTES] for at in range(0, len(payload), KEY_BYTES)]

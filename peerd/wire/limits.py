@@ -96,6 +96,15 @@ HISTORY_MAX_BYTES = 4096
 AUDITED_PER_FRAME_MAX = 512
 AUDITED_MAX_BYTES = 3 + AUDITED_PER_FRAME_MAX * 73
 
+# Reconciliation: ranges and bytes of one question or answer, which bound the work and memory that one frame asks for;
+# bounds of ranges in one datagram;
+# records that are named or carried by one frame, and their bytes.
+RANGES_MAX = 2048
+RANGES_MAX_BYTES = 128 * 1024
+SCOPE_MAX_BYTES = 1024
+ENTRIES_MAX = 64
+ENTRIES_MAX_BYTES = ENTRIES_MAX * (RECORD_MAX_BYTES + 16) + 8
+
 # A promise or an announcement lives at most so long without being renewed.
 RECEIPT_LIFE_MAX_S = 400 * 86400
 PROVIDER_LIFE_MAX_S = 2 * 86400

@@ -137,6 +137,17 @@ class Compare(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, 
         ]
 
 
+class Agree(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=33):
+    """Do you know of the keys in these ranges what I do: `Done`, or `Refused` where not.
+
+    `scope` are bounds, lower and upper in turn, each a byte of length and so many; `fingerprint` is that of them all.
+    """
+
+    rid: RequestId
+    scope: Annotated[bytes, Meta(max_length=limits.SCOPE_MAX_BYTES)]
+    fingerprint: Annotated[bytes, Meta(min_length=16, max_length=16)]
+
+
 class FindFloors(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=20):
     """What do you know of these versions: packed floors (records.floor), whose seconds left mean nothing here."""
 
@@ -333,6 +344,7 @@ Request = (
     | Compare
     | FindFloors
     | KeepFloors
+    | Agree
 )
 Reply = (
     Pong
@@ -360,6 +372,7 @@ __all__ = [
     "Accept",
     "Accepted",
     "AddProvider",
+    "Agree",
     "Compare",
     "Compared",
     "Done",

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from peerd.identity import SIGNATURE_BYTES, Identity
-from peerd.ids import name_key, network_digest, network_id, node_id, peer_id_text
+from peerd.ids import Key, name_key, network_digest, network_id, node_id, peer_id_text
 from peerd.io.tls import certificate_of
 from peerd.kad.contact import Contact, pack_contacts
 from peerd.records.claim import Claim, claims
@@ -21,7 +21,9 @@ from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.provider import CACHE, GONE, REPLICA, Provider, providers
 from peerd.records.receipt import OF_CONTENT, OF_RECORD, Receipt, receipts
 from peerd.records.record import DIRECTORY, FILE, INLINE, TOMBSTONE, Record, RecordBody, make_record
-from peerd.wire import envelope, frames, messages
+from peerd.swarm.itemset import ItemSet
+from peerd.swarm.ranges import answer
+from peerd.wire import envelope, frames, messages, reconcile
 from peerd.wire.codec import encode
 from peerd.wire.handshake import Initiator, Responder, mac_key
 from tests.vectors.cast import (
@@ -245,6 +247,7 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Leave(rid, notice),
         messages.Release(rid, CONTENT, record.raw),
         messages.Release(rid, CONTENT, b""),
+        messages.Agree(rid, b"\x01\x20\x02\x40\x01\x01\x80\x00", bytes(range(16))),
         messages.Compare(rid, record.key + record.version.digest[:16]),
         messages.FindFloors(rid, pack_floors([floor])),
         messages.KeepFloors(rid, pack_floors([floor, floor._replace(left_s=600)])),
@@ -388,6 +391,38 @@ def hold_fields(hold: frames.HoldBody) -> dict[str, Any]:
     return asdict(hold) | {"claims": [asdict(each) for each in hold.claims]}
 
 
+def _reconciliation() -> list[tuple[str, int, bytes, dict[str, Any]]]:
+    record = inline_record(ALICE)
+    item = record.key + reconcile.mark_of_value(record.body.sequence, record.version.digest)
+    known = seed("key") + reconcile.mark_of_deleted(2, ALICE.peer, NONCE)
+    items = ItemSet()
+    for each in (item, known):
+        items.put(each[:32], each[32:])
+    asked = [
+        reconcile.RangeBody(b"\x10", reconcile.SAME, b""),
+        reconcile.RangeBody(b"\x80", reconcile.ITEMS, b""),
+        reconcile.RangeBody(b"", reconcile.FINGERPRINT, bytes(16)),
+    ]
+    *_, answered = answer(items, asked)
+    told = answered.answer
+    floor = pack_floors([PackedFloor(Key(seed("key")), (2, ALICE.peer, NONCE), 60)])
+    entries = [
+        reconcile.EntryBody(reconcile.RECORD, record.raw, None),
+        reconcile.EntryBody(reconcile.FLOOR, floor, None),
+        reconcile.EntryBody(reconcile.NOTHING, b"", None),
+    ]
+    return [
+        ("RECONCILE", 7, encode(asked), {"ranges": [asdict(each) for each in asked]}),
+        ("RANGES", 7, encode(told), {"ranges": [asdict(each) for each in told]}),
+        ("PULL", 8, name_key(OPEN, NAME) + seed("key"), {"keys": [name_key(OPEN, NAME), seed("key")]}),
+        ("ENTRIES", 8, encode(entries), {"entries": [asdict(each) for each in entries]}),
+        ("OFFER", 9, item + known, {"items": [item, known]}),
+        ("WANTED", 9, bytes([reconcile.WISHED, reconcile.KNOWN]), {"wanted": [reconcile.WISHED, reconcile.KNOWN]}),
+        ("GIVE", 10, encode(entries[:1]), {"entries": [asdict(entries[0])]}),
+        ("TAKEN", 10, bytes([reconcile.ACCEPTED]), {"taken": [reconcile.ACCEPTED]}),
+    ]
+
+
 def all_frames() -> dict[str, Any]:
     """The opening of a bulk connection from alice to bob, and one of each frame."""
     nonce = seed("bulk nonce")
@@ -417,6 +452,7 @@ def all_frames() -> dict[str, Any]:
         ("ROOTS", 6, CONTENT + FOLDER_CID, {"cids": [CONTENT, FOLDER_CID]}),
         ("AUDITED", 5, encode(audited), {"audited": [asdict(each) if each else None for each in audited]}),
         ("KEPT", 6, bytes([frames.PROMISED, frames.ABSENT]), {"kept": [frames.PROMISED, frames.ABSENT]}),
+        *_reconciliation(),
         ("HISTORY", 4, encode(versions), {"versions": [asdict(each) for each in versions]}),
         ("FAILED", 3, b"no_room", {"code": "no_room"}),
     ]

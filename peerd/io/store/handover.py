@@ -16,6 +16,7 @@ from loguru import logger
 
 from peerd.clock import Clock
 from peerd.errors import StoreError
+from peerd.ids import Key
 from peerd.io.store import root_table, schema
 from peerd.io.store.blockfiles import Staged
 from peerd.io.store.disk import DATABASE_NAME, OpenDisk, Remembered
@@ -67,6 +68,7 @@ class Handover:
         schema.limit_log(disk.database, disk.files.disk_bytes())
         self._room = Room(quota_bytes)
         self._remember(disk.remembered)
+        self._watching: Callable[[Key], None] | None = None
         self._lifetime = Lifetime(clock, disk.lived)
         self._touched: dict[bytes, float] = {}
         self._slots = asyncio.Semaphore(WRITES_WAITING_MAX)
@@ -97,6 +99,15 @@ class Handover:
             self._write_time()
             self._closing = asyncio.get_running_loop().run_in_executor(None, self._stop)
         await asyncio.shield(self._closing)
+
+    def watch(self, changed: Callable[[Key], None]) -> None:
+        """See `Store.watch`."""
+        self._watching = changed
+
+    def _tell(self, key: Key) -> None:
+        """A key changed, on disk."""
+        if self._watching is not None:
+            self._watching(key)
 
     def now_s(self) -> float:
         """See `Store.now_s`."""

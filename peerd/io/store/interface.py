@@ -8,7 +8,7 @@ something NoRoomError (quota or disk full, nothing was changed). A cancelled cal
 """
 
 import enum
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -169,6 +169,9 @@ class Store(Protocol):
     @property
     def health(self) -> StoreHealth:
         """What is wrong with the disk; from a failed sync on changes raise StoreError, until all was read again."""
+
+    def watch(self, changed: Callable[[Key], None]) -> None:
+        """Call `changed(key)` after each change of what is kept under a key, once it is durable; replaces the last."""
 
     def peek_record(self, key: Key) -> bytes | Miss | None:
         """Return the record, None where there is none, MISS where that cannot be told without I/O."""

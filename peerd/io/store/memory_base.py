@@ -13,7 +13,7 @@ from peerd.io.store.lifetime import Lifetime, Lived
 
 # What belongs to the host and not to what it keeps.
 _NOT_KEPT = {
-    *("_clock", "_entropy", "_closed", "_crashes", "_restarted_at", "_lifetime"),
+    *("_clock", "_watching", "_entropy", "_closed", "_crashes", "_restarted_at", "_lifetime"),
     *("sync_delay", "sync_fault", "fault", "health"),
 }
 

@@ -41,6 +41,7 @@ class MemoryFloors(MemoryRecords):
         if present is None or floor.over(present):
             self._floors[key] = floor
         self._drop_row(key)
+        self._watching(key)
 
     def _floor_cost(self, key: Key) -> int:
         """Return what a key's floor takes more than its record gives back."""
@@ -67,6 +68,7 @@ class MemoryFloors(MemoryRecords):
         """See `Store.drop_floor`."""
         await self._sync("drop_floor")
         self._drop_floor(key)
+        self._watching(key)
 
     def _drop_floor(self, key: Key) -> None:
         if self._floors.pop(key, None) is not None:

@@ -1,6 +1,7 @@
 """The store's calls on records, in memory."""
 
 import bisect
+from collections.abc import Callable
 from typing import Any
 
 from peerd.ids import Key
@@ -20,6 +21,11 @@ class MemoryRecords(MemoryBase):
         self._history: dict[Key, list[HistoryRow]] = {}
         self._sequences: dict[Key, int] = {}
         self._registers: dict[Key, bytes] = {}
+        self._watching: Callable[[Key], None] = _nobody
+
+    def watch(self, changed: Callable[[Key], None]) -> None:
+        """See `Store.watch`."""
+        self._watching = changed
 
     def peek_record(self, key: Key) -> bytes | None:
         """See `Store.peek_record`; memory always knows."""
@@ -53,6 +59,7 @@ class MemoryRecords(MemoryBase):
         if row.cid is not None:
             self._by_cid.setdefault(row.cid, {})[key] = None
         self._note_version(key, HistoryRow(row, conflict=False))
+        self._watching(key)
         return True
 
     def _superseded_bytes(self, key: Key, *, deleted: bool) -> int:
@@ -119,6 +126,7 @@ class MemoryRecords(MemoryBase):
         self._metadata_bytes -= len(before[0]) + bounds.RECORD_ROW_BYTES
         del self._keys[bisect.bisect_left(self._keys, key)]
         self._unindex(key, before[1])
+        self._watching(key)
 
     def _unindex(self, key: Key, row: RecordRow) -> None:
         if row.cid is None:
@@ -174,3 +182,7 @@ class MemoryRecords(MemoryBase):
         """See `Store.registers`."""
         self._check("registers")
         return [(key, self._registers[key]) for key in sorted(self._registers) if key > (after or b"")][:limit]
+
+
+def _nobody(key: Key) -> None:
+    """Nobody watches."""

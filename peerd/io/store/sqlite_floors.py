@@ -32,6 +32,7 @@ class SqliteFloors(Handover):
                 self._floor_keys.add(key)
             if outcome.had_record:
                 self._hot.dropped(key)
+            self._tell(key)
 
         put = partial(floor_table.put, room=self._room, key=key, floor=floor)
         await self._write("writing a floor", put, applied=applied)
@@ -50,6 +51,7 @@ class SqliteFloors(Handover):
         def applied(existed: bool) -> None:
             if existed:
                 self._floor_keys.discard(key)
+                self._tell(key)
 
         await self._write("dropping a floor", partial(floor_table.drop, key=key), applied=applied)
 

@@ -38,6 +38,7 @@ class SqliteRecords(Handover):
         def applied(outcome: record_table.PutOutcome) -> None:
             if outcome.done:
                 self._hot.written(key, record, is_new=outcome.is_new)
+                self._tell(key)
             if outcome.had_floor:
                 self._floor_keys.discard(key)
 
@@ -74,6 +75,7 @@ class SqliteRecords(Handover):
         def applied(existed: bool) -> None:
             if existed:
                 self._hot.dropped(key)
+                self._tell(key)
 
         await self._write("dropping a record", partial(record_table.drop, key=key), applied=applied)
 

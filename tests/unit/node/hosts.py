@@ -127,7 +127,9 @@ async def kept(host: Host, name: str) -> Record | None:
 _nonces = numbers()
 
 
-def version(writer: Host, name: str, sequence: int, value: bytes = b"", *, ttl_s: int | None = None) -> Record:
+def version(
+    writer: Host, name: str, sequence: int, value: bytes = b"", *, ttl_s: int | None = None, kind: int = INLINE
+) -> Record:
     """A version that a host might write."""
     return make_record(
         writer.identity,
@@ -139,7 +141,7 @@ def version(writer: Host, name: str, sequence: int, value: bytes = b"", *, ttl_s
             sequence=sequence,
             writer=writer.identity.peer,
             nonce=next(_nonces).to_bytes(NONCE_BYTES, "big"),
-            kind=INLINE,
+            kind=kind,
             value=value,
             size=len(value),
             copies=3,

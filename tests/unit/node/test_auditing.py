@@ -8,7 +8,7 @@ import pytest
 
 from peerd.content.cid import Cid
 from peerd.errors import NotFoundError, UnreachableError, UsageError, WireError
-from peerd.ids import peer_id_text
+from peerd.ids import PeerId, peer_id_text
 from peerd.io.store.interface import Floor
 from peerd.node import auditing
 from peerd.node.answering import answer, known_of
@@ -95,9 +95,10 @@ async def test_all_keys_cost_one_question_for_each_holder_and_page(
     handler = core(hosts[1]).bulk._handler
     honest = handler.answer
 
-    async def counted(kind: int, payload: bytes) -> bytes:
-        asked.append(len(payload) // 32)
-        return await honest(kind, payload)
+    async def counted(peer: PeerId, kind: int, payload: bytes) -> bytes:
+        if kind == frames.AUDIT:
+            asked.append(len(payload) // 32)
+        return await honest(peer, kind, payload)
 
     handler.answer = counted  # type: ignore[method-assign]
     await forget(hosts[1], "k7")
@@ -169,9 +170,10 @@ async def test_an_answer_that_is_none_is_silence_and_counted(world: World, told:
     await put(hosts[0], "k", b"value")
     await asyncio.sleep(1)
 
-    async def lie(kind: int, payload: bytes) -> bytes:
-        return told
+    async def lie(peer: PeerId, kind: int, payload: bytes) -> bytes:
+        return told if kind == frames.AUDIT else await honest(peer, kind, payload)
 
+    honest = core(hosts[1]).bulk._handler.answer
     core(hosts[1]).bulk._handler.answer = lie  # type: ignore[method-assign]
     assert (await one(hosts[0], "k")).silent == ids(hosts[1])
     assert sum(core(hosts[0]).counts.rejected.values()) == 1
@@ -181,7 +183,7 @@ async def test_what_is_no_question_is_refused(world: World) -> None:
     alice = await world.join()
     for kind, payload in ((frames.AUDIT, bytes(33)), (frames.ROOTS, bytes(37)), (frames.WANT, bytes(36))):
         with pytest.raises(WireError):
-            await answer(core(alice), kind, payload)
+            await answer(core(alice), alice.identity.peer, kind, payload)
 
 
 async def test_an_answer_of_another_kind_than_was_asked_for_ends_the_connection(world: World) -> None:
@@ -203,9 +205,11 @@ async def test_roots_are_told_by_class(world: World) -> None:
     assert root is not None
 
     async def told() -> int:
-        return (await answer(core(bob), frames.ROOTS, cid + cid[:-1] + b"x"))[0]
+        return (await answer(core(bob), bob.identity.peer, frames.ROOTS, cid + cid[:-1] + b"x"))[0]
 
-    assert await answer(core(bob), frames.ROOTS, cid + cid[:-1] + b"x") == bytes([frames.PROMISED, frames.ABSENT])
+    assert await answer(core(bob), bob.identity.peer, frames.ROOTS, cid + cid[:-1] + b"x") == bytes(
+        [frames.PROMISED, frames.ABSENT]
+    )
     await bob.store.put_root(replace(root, class_="pinned"))
     assert await told() == frames.PINNED
     await bob.store.put_root(replace(root, class_="cache"))

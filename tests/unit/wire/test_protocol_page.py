@@ -13,7 +13,7 @@ from peerd.records.notice import LeaveNotice
 from peerd.records.provider import Provider
 from peerd.records.receipt import Receipt
 from peerd.records.record import RecordBody
-from peerd.wire import envelope, frames, limits, messages
+from peerd.wire import envelope, frames, limits, messages, reconcile
 from peerd.wire.codec import encode
 
 ROOT = Path(__file__).parents[3]
@@ -77,6 +77,12 @@ def test_the_tables_of_hold_history_and_audited_have_their_fields_in_order() -> 
         *frames.VersionBody.__struct_fields__,
         *frames.AuditedBody.__struct_fields__,
     ]
+
+
+def test_the_tables_of_reconciliation_have_their_fields_in_order() -> None:
+    told = [row[1].strip("`") for row in rows(SECTIONS["Reconciliation"]) if row[0].isdigit()]
+    kinds = (reconcile.RangeBody, reconcile.EntryBody)
+    assert told == [name for kind in kinds for name in kind.__struct_fields__]
 
 
 def test_the_table_of_frames_has_their_kinds_and_lengths() -> None:

@@ -15,7 +15,7 @@ from peerd.records.provider import providers
 from peerd.records.receipt import receipts
 from peerd.records.record import verify_record
 from peerd.records.statement import Verifier
-from peerd.wire import envelope, frames, messages
+from peerd.wire import envelope, frames, messages, reconcile
 from peerd.wire.codec import Codec
 from tests.unit.wire.judge import PARSERS, layout, refusal
 from tests.vectors import make
@@ -110,7 +110,17 @@ def test_a_frame_is_read_as_its_fields(case: dict[str, Any]) -> None:
     codecs: dict[str, Codec[Any]] = {"HOLD": frames.hold_codec, "HISTORY": frames.history_codec}
     if case["name"] in ("WANT", "ROOTS"):
         assert [cid.hex() for cid in frames.split_cids(payload)] == case["fields"]["cids"]
-    elif case["name"] == "AUDIT":
+    elif case["name"] in ("RECONCILE", "RANGES"):
+        ranges = [msgspec.structs.asdict(each) for each in reconcile.ranges_codec.decode_canonical(payload)]
+        assert make.plain({"ranges": ranges}) == case["fields"]
+    elif case["name"] in ("ENTRIES", "GIVE"):
+        entries = [msgspec.structs.asdict(each) for each in reconcile.entries_codec.decode_canonical(payload)]
+        assert make.plain({"entries": entries}) == case["fields"]
+    elif case["name"] == "OFFER":
+        assert [(key + mark).hex() for key, mark in reconcile.split_items(payload)] == case["fields"]["items"]
+    elif case["name"] in ("WANTED", "TAKEN"):
+        assert list(payload) == case["fields"][case["name"].lower()]
+    elif case["name"] in ("AUDIT", "PULL"):
         assert [key.hex() for key in frames.split_keys(payload)] == case["fields"]["keys"]
     elif case["name"] == "AUDITED":
         told = [

@@ -1,0 +1,72 @@
+"""Which parts of the key space two peers should both hold: no key has to be looked at to know it.
+
+Who is among the `count` nearest to a key depends on its first bits alone. So the space is walked down as a binary tree,
+with the places in groups that are equally near to all keys below the present prefix, until both peers are known to be
+in or out. The cost grows with the number of peers near the two, not with that of the keys.
+"""
+
+from collections.abc import Sequence
+
+from peerd.ids import ID_BYTES
+
+# Deeper than places differ; where chance made two alike for longer, both count as in.
+DEPTH_MAX = 40
+
+Range = tuple[bytes, bytes]
+"""Keys from the first on and below the second; b"" as the second is above all."""
+
+
+def regions(ours: int, theirs: int, places: Sequence[int], count: int) -> list[Range]:
+    """Return in order where two of `places` (as numbers of 256 bits) are both among the `count` nearest to a key."""
+    found: list[Range] = []
+    waiting: list[tuple[int, int, list[list[int]]]] = [(0, 0, [list(places)])]
+    while waiting:
+        prefix, depth, groups = waiting.pop()
+        theirs_in = _is_in(groups, theirs, count)
+        ours_in = _is_in(groups, ours, count) if theirs_in is not False else False
+        if ours_in is False:
+            continue
+        if (theirs_in is None or ours_in is None) and depth < DEPTH_MAX:
+            # The lower half is taken first, so that ranges come in order.
+            waiting.append((prefix * 2 + 1, depth + 1, _parted(groups, depth, 1, count)))
+            waiting.append((prefix * 2, depth + 1, _parted(groups, depth, 0, count)))
+            continue
+        _append(found, prefix, depth)
+    return found
+
+
+def _is_in(groups: list[list[int]], place: int, count: int) -> bool | None:
+    """Return whether a place is among the nearest to all keys of a prefix, None where it depends on more bits."""
+    nearer = 0
+    for group in groups:
+        if place in group:
+            return True if nearer + len(group) <= count else None
+        nearer += len(group)
+        if nearer >= count:
+            break
+    return False
+
+
+def _parted(groups: list[list[int]], depth: int, bit: int, count: int) -> list[list[int]]:
+    """Return the groups one bit further down, nearest first; those that cannot count any more are left out."""
+    shift = 8 * ID_BYTES - 1 - depth
+    parted: list[list[int]] = []
+    total = 0
+    for group in groups:
+        for half in (
+            [place for place in group if place >> shift & 1 == bit],
+            [place for place in group if place >> shift & 1 != bit],
+        ):
+            if half and total < count:
+                parted.append(half)
+                total += len(half)
+    return parted
+
+
+def _append(ranges: list[Range], prefix: int, depth: int) -> None:
+    shift = 8 * ID_BYTES - depth
+    low = (prefix << shift).to_bytes(ID_BYTES, "big")
+    high = (prefix + 1 << shift).to_bytes(ID_BYTES, "big") if prefix + 1 < 1 << depth else b""
+    if ranges and ranges[-1][1] == low:
+        low = ranges.pop()[0]
+    ranges.append((low, high))

@@ -1,0 +1,50 @@
+"""Where two peers should both hold keys, found without looking at keys: held to the definition, key by key."""
+
+import hashlib
+from random import Random
+
+import pytest
+
+from peerd.ids import distance
+from peerd.kad.regions import Range, regions
+
+
+def place(number: int, rng: Random) -> bytes:
+    return hashlib.sha256(b"%d %d" % (number, rng.getrandbits(64))).digest()
+
+
+def shared(own: bytes, other: bytes, places: list[bytes]) -> list[Range]:
+    numbers = [int.from_bytes(place, "big") for place in places]
+    return regions(int.from_bytes(own, "big"), int.from_bytes(other, "big"), numbers, 8)
+
+
+def holds(ranges: list[Range], key: bytes) -> bool:
+    return any(low <= key and (high == b"" or key < high) for low, high in ranges)
+
+
+@pytest.mark.parametrize("peers", [2, 3, 8, 9, 10, 17, 50, 200])
+def test_regions_are_where_both_are_among_the_nearest(peers: int, rng: Random) -> None:
+    places = [place(number, rng) for number in range(peers)]
+    own, other = places[0], places[1]
+    found = shared(own, other, places)
+    for number in range(2000):
+        key = place(number, rng)
+        nearest = sorted(places, key=lambda each: distance(each, key))[:8]
+        assert holds(found, key) == (own in nearest and other in nearest)
+
+
+def test_up_to_eight_peers_share_everything_in_one_range(rng: Random) -> None:
+    places = [place(number, rng) for number in range(8)]
+    assert shared(places[0], places[1], places) == [(bytes(32), b"")]
+
+
+def test_both_see_the_same_regions(rng: Random) -> None:
+    places = [place(number, rng) for number in range(40)]
+    for number in range(1, 40):
+        assert shared(places[0], places[number], places) == shared(places[number], places[0], places)
+
+
+def test_ranges_are_few(rng: Random) -> None:
+    places = [place(number, rng) for number in range(200)]
+    counts = [len(shared(places[0], other, places)) for other in places[1:]]
+    assert max(counts) <= 64
