@@ -1,22 +1,27 @@
-"""Content where it belongs: promised copies counted by their provider records, and restored by one of their holders.
+"""Content where it belongs: promised copies counted by asking for them, and restored by one of their holders.
 
-A root is looked at when those that should hold it, or those that do, have changed since it was counted last; else
-nothing is asked. The nearest of the living holders restores.
+A root is looked at when those that should hold it, or those that do, have changed or were started again since it was
+counted last; else nothing is asked. Provider records say whom to ask, those that are asked what they have: a store may
+have been put back to an old copy. The nearest of the living holders restores.
 """
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
 
 from loguru import logger
 
 from peerd.content.cid import Cid
 from peerd.errors import PeerdError
-from peerd.ids import PeerId, distance
+from peerd.ids import Key, PeerId, distance
 from peerd.io.store.interface import Root
 from peerd.kad.contact import Contact
+from peerd.node.auditing import kept_by
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.placing import content_of, place
-from peerd.node.providing import CACHE, REPLICA, announce, find_providers
+from peerd.node.providing import CACHE, REPLICA, announce
+from peerd.records.provider import providers
+from peerd.wire import frames
 
 PAGE = 128
 RESTORED_AT_ONCE = 8
@@ -31,6 +36,7 @@ class Seen:
     nearest: frozenset[PeerId]
     living: frozenset[PeerId]
     whole: bool
+    at: float
 
 
 class Restoring:
@@ -69,8 +75,10 @@ class Restoring:
         while roots := await self._core.store.roots(after, PAGE):
             await self._announce_to_newcomers(roots)
             due = [root for root in roots if root.complete and root.class_ != "cache" and self._is_due(root)]
+            living = await self._count(due)
             for at in range(0, len(due), RESTORED_AT_ONCE):
-                done = await asyncio.gather(*(self._safely(root, lacking) for root in due[at : at + RESTORED_AT_ONCE]))
+                part = due[at : at + RESTORED_AT_ONCE]
+                done = await asyncio.gather(*(self._safely(root, living[root.cid], lacking) for root in part))
                 restored += sum(done)
             after = roots[-1].cid
             await asyncio.sleep(0)
@@ -80,31 +88,65 @@ class Restoring:
         seen = self._seen.get(root.cid)
         if seen is None or not seen.whole or seen.nearest != self._nearest(root):
             return True
-        members = self._core.members
-        return any(peer != self._core.peer and members.contact(peer) is None for peer in seen.living)
+        return any(peer != self._core.peer and not self._stayed(peer, seen.at) for peer in seen.living)
+
+    def _stayed(self, peer: PeerId, since: float) -> bool:
+        """Return whether a peer is there and has been all the time since then."""
+        member = self._core.members.all.get(peer)
+        return member is not None and self._core.members.contact(peer) is not None and member.came_at <= since
 
     def _nearest(self, root: Root) -> frozenset[PeerId]:
         contacts, ours = self._core.members.nearest_with_us(Cid.from_bytes(root.cid).digest, max(root.copies, 1))
         peers = [contact.peer for contact in contacts]
         return frozenset([*peers, self._core.peer] if ours else peers)
 
-    async def _safely(self, root: Root, lacking: set[bytes]) -> bool:
+    async def _count(self, due: list[Root]) -> dict[bytes, set[PeerId]]:
+        """Ask those that should have these roots, or said so; return the others that have a promised copy of each."""
+        core = self._core
+        asked: dict[PeerId, list[bytes]] = defaultdict(list)
+        alleged: dict[bytes, set[PeerId]] = {}
+        for root in due:
+            alleged[root.cid] = await self._alleged(root)
+            for peer in (alleged[root.cid] | self._nearest(root)) - {core.peer}:
+                asked[peer].append(root.cid)
+        contacts = [contact for peer in asked if (contact := core.members.contact(peer)) is not None]
+        living: dict[bytes, set[PeerId]] = {root.cid: set() for root in due}
+        nearest = {root.cid: self._nearest(root) for root in due}
+        for at in range(0, len(contacts), RESTORED_AT_ONCE):
+            part = contacts[at : at + RESTORED_AT_ONCE]
+            told = await asyncio.gather(*(kept_by(core, [contact], asked[contact.peer]) for contact in part))
+            for contact, answer in zip(part, told, strict=True):
+                roots = asked[contact.peer]
+                for cid, kept in zip(roots, answer.get(contact.peer, bytes(len(roots))), strict=True):
+                    if kept == frames.PROMISED or (kept == frames.PINNED and contact.peer in nearest[cid]):
+                        living[cid].add(contact.peer)
+        return living
+
+    async def _alleged(self, root: Root) -> set[PeerId]:
+        """Return the peers that say in their announcements, as far as we were told, that they have a copy."""
+        seen = self._seen.get(root.cid)
+        peers = set(seen.living) if seen is not None else set()
+        key = Key(Cid.from_bytes(root.cid).digest)
+        for raw in await self._core.store.providers(key, self._core.store.now_s()):
+            statement = providers.read(raw)
+            if statement.root == root.cid and statement.kind == REPLICA:
+                peers.add(PeerId(statement.provider))
+        return peers
+
+    async def _safely(self, root: Root, others: set[PeerId], lacking: set[bytes]) -> bool:
         try:
-            return await self._restore(root, lacking)
+            return await self._restore(root, others, lacking)
         except PeerdError as error:
             lacking.add(root.cid)
             logger.warning("copies could not be restored", cid=Cid.from_bytes(root.cid).text, reason=str(error))
             return False
 
-    async def _restore(self, root: Root, lacking: set[bytes]) -> bool:
-        """Count the promised copies of some content; where some lack and it is our turn, place them."""
+    async def _restore(self, root: Root, others: set[PeerId], lacking: set[bytes]) -> bool:
+        """Where some of the promised copies lack and it is our turn, place them."""
         core = self._core
         cid = Cid.from_bytes(root.cid)
         content = await content_of(core, root)
-        found = await find_providers(core, cid)
-        living = {p for p, kind in found.providers.items() if kind == REPLICA and core.members.contact(p) is not None}
-        if root.class_ != "pinned" or content is not None:
-            living.add(core.peer)
+        living = others | ({core.peer} if root.class_ != "pinned" or content is not None else set())
         wanted = min(max(root.copies, 1), core.members.alive_count() + 1)
         nearest = self._nearest(root)
         whole = len(living) >= wanted
@@ -118,6 +160,8 @@ class Restoring:
                 lacking.add(root.cid)
             self._note(root, living, whole=False)
             return False
+        if not whole:
+            core.missing_since.setdefault(root.cid, core.now())
         placed = await place(core, content)
         self._note(root, living.union(placed.holders), whole=len(placed.holders) >= wanted)
         if len(placed.holders) < wanted:
@@ -130,7 +174,7 @@ class Restoring:
     def _note(self, root: Root, living: set[PeerId], *, whole: bool) -> None:
         if root.cid not in self._seen and len(self._seen) >= SEEN_MAX:
             self._seen.pop(next(iter(self._seen)))
-        self._seen[root.cid] = Seen(self._nearest(root), frozenset(living), whole)
+        self._seen[root.cid] = Seen(self._nearest(root), frozenset(living), whole, self._core.now())
 
     def _place_of(self, peer: PeerId) -> bytes:
         if peer == self._core.peer:

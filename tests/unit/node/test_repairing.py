@@ -8,7 +8,7 @@ from peerd.errors import NoRoomError
 from peerd.node.copies import Copies
 from peerd.sim.host import Host
 from peerd.wire.messages import Store
-from tests.unit.node.hosts import World, by_distance, core, eventually, get, joined, kept, key_of, put, until
+from tests.unit.node.hosts import World, by_distance, core, eventually, get, joined, kept, key_of, put
 
 NAMES = 24
 
@@ -89,19 +89,42 @@ async def test_who_joins_gets_each_record_once(world: World) -> None:
     assert heard.total() == 0, "nobody else lacked anything"
 
 
-async def test_content_is_restored_and_counted_missing_until_it_is(world: World) -> None:
+async def test_content_is_restored_to_its_number_of_copies(world: World) -> None:
     hosts = await joined(world, 6)
     cids = [(await put(hosts[0], f"file {n}", bytes([n]) * 5000)).cid for n in range(10)]
     holders = by_distance(hosts, Cid.parse(cids[0]).digest)[:3]
     for host in holders[:2]:
         await host.crash(power=True)
     left = [host for host in hosts if host.lives]
-    await until(lambda: any(core(host).missing_since for host in left), within_s=40)
-    await until(lambda: not any(core(host).missing_since for host in left), within_s=60)
-    for n, cid in enumerate(cids):
-        roots = [await host.store.root(Cid.parse(cid).to_bytes()) for host in left]
-        assert sum(root is not None and root.complete and root.class_ != "cache" for root in roots) >= 3
+
+    async def whole() -> bool:
+        counts = [await copies_of(left, cid) for cid in cids]
+        return min(counts) >= 3 and not any(core(host).missing_since for host in left)
+
+    await eventually(whole, within_s=40)
+    for n in range(10):
         assert await get(left[0], f"file {n}") == bytes([n]) * 5000
+
+
+async def test_content_that_a_store_put_back_to_an_old_copy_lacks_is_restored(world: World) -> None:
+    hosts = await joined(world, 5)
+    cid = (await put(hosts[0], "file", b"v" * 5000)).cid
+    holder = by_distance(hosts, Cid.parse(cid).digest)[0]
+    await holder.crash(power=True)
+    holder.store.reopen()
+    await holder.store.release_root(Cid.parse(cid).to_bytes())
+    await holder.start()
+
+    async def whole() -> bool:
+        return await copies_of(hosts, cid) >= 3
+
+    await eventually(whole, within_s=2 * hosts[0].settings.repair_interval_s)
+
+
+async def copies_of(hosts: list[Host], cid: str) -> int:
+    """How many of these have a promised copy of some content, whole."""
+    roots = [await host.store.root(Cid.parse(cid).to_bytes()) for host in hosts]
+    return sum(root is not None and root.complete and root.class_ != "cache" for root in roots)
 
 
 def test_copies_are_known_of_one_version_at_a_time() -> None:
