@@ -282,3 +282,10 @@ def test_every_package_has_its_reason_and_no_other_is_told() -> None:
     packages = set(re.findall(r"^([a-z][\w-]+)(?=[<>=])", wanted, re.MULTILINE))
     told = set(re.findall(r"^\| `([\w-]+)` \|", _page("DEPENDENCIES.md"), re.MULTILINE))
     assert told == packages
+
+
+def test_every_test_named_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", _page("GUARANTEES.md"))
+    assert len(named) > 30
+    for path, test in named:
+        assert re.search(rf"^(async )?def {test}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{test}"
