@@ -322,7 +322,10 @@ async def store_chosen(
             asking.ask(contact, Store, record.raw, left_s, silent_after_s=silent_s)
         if holders.ours or core.peer in state.peers:
             await _store_here(core, record, left_s, have)
-        while not (state.has_quorum(have) and (not waiting or len(have) >= max(RECORD_HOLDERS, require or 0))):
+        while not (
+            state.has_quorum(have, core.members.gone)
+            and (not waiting or len(have) >= max(RECORD_HOLDERS, require or 0))
+        ):
             answer = await asking.next()
             if answer is None:
                 break
@@ -332,7 +335,7 @@ async def store_chosen(
                 if isinstance(answer.reply, Stored):
                     signed[answer.contact.peer] = None
     _note_copies(core, record, state, signed, ours=holders.ours)
-    if not state.has_quorum(have):
+    if not state.has_quorum(have, core.members.gone):
         raise TimedOutError(
             f"written, but only {len(have)} of the key's agreed holders acknowledged it in time",
             hint="`peer peers` shows who is silent",

@@ -182,6 +182,11 @@ class Members:
         """Return whether this peer is not expected to come back."""
         return peer in self._forgotten
 
+    @property
+    def gone(self) -> Container[PeerId]:
+        """Who is forgotten."""
+        return self._forgotten.keys()
+
     def forgotten_notices(self) -> list[bytes]:
         """Return what says so, the newest last."""
         return list(self._forgotten.values())

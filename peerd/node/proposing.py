@@ -4,7 +4,7 @@ Here is who is asked, what silence means and when to begin again; what is writte
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 from peerd.errors import NoRoomError, RefusedError, StoreError, TimedOutError, WireError
 from peerd.ids import Key, PeerId
@@ -31,8 +31,8 @@ UNREACHED = "a majority of the key's agreed holders did not answer"
 class Question(Preparing):
     """A prepare, or a question that binds nobody, and what else the answers showed."""
 
-    def __init__(self, expected: Iterable[PeerId]) -> None:
-        super().__init__(expected)
+    def __init__(self, expected: Iterable[PeerId], gone: Container[PeerId]) -> None:
+        super().__init__(expected, gone)
         self.views: dict[PeerId, None] = {}
         """Whom others expect to hold the key."""
         self.plain: dict[PeerId, Record] = {}
@@ -98,7 +98,7 @@ class Rounds:
     async def _gather(self, counter: int, enough: Callable[[Question], bool]) -> Question:
         core = self.core
         await self._find_expected()
-        question = Question(self._expected)
+        question = Question(self._expected, core.members.gone)
         asked: set[PeerId] = set()
         fields = (self.key, counter, pack_peers(self._expected))
         with Asking(core.endpoint, timeout_s=self._ask_timeout_s()) as asking:
@@ -178,7 +178,7 @@ class Rounds:
         beyond a majority, for as long as they are not silent.
         """
         core = self.core
-        accepting_ = Accepting(base, state)
+        accepting_ = Accepting(base, state, core.members.gone)
         waiting: set[PeerId] = set()
         with Asking(core.endpoint, timeout_s=self._ask_timeout_s()) as asking:
             for contact in self._contacts(dict.fromkeys((*accepting_.to_ask, *also))):

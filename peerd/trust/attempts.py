@@ -33,7 +33,7 @@ class Attempt:
         """Return what became of it, by a prepared round with a higher ballot (which stops it for good)."""
         ballot, base = preparing.base_ballot, preparing.base
         if base is None:
-            return Fate.LOST if has_majority(self.state.holders, preparing.promisers) else Fate.UNKNOWN
+            return Fate.LOST if has_majority(self.state.holders, preparing.promisers, preparing.gone) else Fate.UNKNOWN
         if base.record == self.record.raw:
             return Fate.OURS
         if mark(self.record) in base.past:

@@ -11,7 +11,7 @@ acceptor that took the follower early would else let a later round forget the jo
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
@@ -70,9 +70,11 @@ class State:
         """The record, read."""
         return read_record(self.record)
 
-    def has_quorum(self, peers: Collection[PeerId]) -> bool:
-        """Whether `peers` hold a majority of each list."""
-        return has_majority(self.holders, peers) and (not self.previous or has_majority(self.previous, peers))
+    def has_quorum(self, peers: Collection[PeerId], gone: Container[PeerId] = ()) -> bool:
+        """Whether `peers` hold a majority of each list; who is `gone` for good, as its people say, does not count."""
+        return has_majority(self.holders, peers, gone) and (
+            not self.previous or has_majority(self.previous, peers, gone)
+        )
 
     def is_over(self, other: "State") -> bool:
         """Whether this history wins over that of `other`, where the two began apart."""
@@ -123,9 +125,10 @@ def mark(record: Record) -> bytes:
     return record.body.nonce[:MARK_BYTES]
 
 
-def has_majority(members: Collection[PeerId], peers: Collection[PeerId]) -> bool:
-    """Whether more than half of `members` are among `peers`."""
-    return sum(1 for member in members if member in peers) >= majority(len(members))
+def has_majority(members: Collection[PeerId], peers: Collection[PeerId], gone: Container[PeerId] = ()) -> bool:
+    """Whether more than half of `members`, those that are `gone` left out, are among `peers`."""
+    left = [member for member in members if member not in gone]
+    return bool(left) and sum(1 for member in left if member in peers) >= majority(len(left))
 
 
 def pack_peers(peers: Iterable[PeerId]) -> bytes:
@@ -251,7 +254,9 @@ class Shown:
 class Preparing:
     """The first phase of one round, or a question that binds nobody: who promised what, and what follows from it."""
 
-    def __init__(self, expected: Iterable[PeerId]) -> None:
+    def __init__(self, expected: Iterable[PeerId], gone: Container[PeerId] = ()) -> None:
+        self.gone = gone
+        """Who will not come back, as its people say: no list counts it any more."""
         self.expected = tuple(expected)
         """Who should hold the key, as far as the proposer knows; the list of a register that is new."""
         self.shown: dict[PeerId, Shown] = {}
@@ -312,7 +317,9 @@ class Preparing:
     def prepared(self) -> bool:
         """Whether enough have promised."""
         base, promisers = self.base, self.promisers
-        return base.has_quorum(promisers) if base is not None else has_majority(self.expected, promisers)
+        if base is None:
+            return has_majority(self.expected, promisers, self.gone)
+        return base.has_quorum(promisers, self.gone)
 
     @property
     def settled(self) -> bool:
@@ -321,13 +328,14 @@ class Preparing:
         if base is None:
             return False
         same = {p for p, one in self.shown.items() if one.accepted == ballot and one.state == base}
-        return base.has_quorum(same)
+        return base.has_quorum(same, self.gone)
 
 
 class Accepting:
     """The second phase: whether the new state is chosen."""
 
-    def __init__(self, base: State | None, state: State) -> None:
+    def __init__(self, base: State | None, state: State, gone: Container[PeerId] = ()) -> None:
+        self.gone = gone
         self.base = base
         self.state = state
         self.accepted: set[PeerId] = set()
@@ -352,13 +360,16 @@ class Accepting:
     @property
     def chosen(self) -> bool:
         """Whether it is decided for good."""
-        return self.state.has_quorum(self.accepted) and (self.base is None or self.base.has_quorum(self.accepted))
+        return self._is_enough(self.accepted)
 
     @property
     def hopeless(self) -> bool:
         """Whether too many have refused for it to be chosen with this ballot."""
         rest = [peer for peer in self.to_ask if peer not in self.refused]
-        return not (self.state.has_quorum(rest) and (self.base is None or self.base.has_quorum(rest)))
+        return not self._is_enough(rest)
+
+    def _is_enough(self, peers: Collection[PeerId]) -> bool:
+        return self.state.has_quorum(peers, self.gone) and (self.base is None or self.base.has_quorum(peers, self.gone))
 
 
 def fits(holders: Iterable[PeerId], own_view: Iterable[PeerId], *, full: int, far: dict[PeerId, int]) -> bool:

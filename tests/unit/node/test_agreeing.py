@@ -15,7 +15,7 @@ from peerd.node.results import PutOptions
 from peerd.sim.host import Host
 from peerd.trust.register import State, decode_acceptor
 
-from .hosts import World, by_distance, core, eventually, get, joined, kept, key_of, meshed, opened, put, version
+from .hosts import World, by_distance, core, eventually, get, joined, kept, key_of, meshed, opened, put, until, version
 
 STRONG = {"consistency": "strong"}
 
@@ -139,6 +139,25 @@ async def test_a_side_without_a_majority_refuses_and_the_other_goes_on(world: Wo
     world.network.heal()
     await asyncio.sleep(30)
     assert [await get(host, "a", **STRONG) for host in hosts] == [b"two"] * 5
+
+
+async def test_the_silent_count_until_they_are_forgotten(world: World) -> None:
+    hosts = await joined(brisk(world), 3)
+    first = await put(hosts[0], "a", b"one", if_version="none")
+    for host in hosts[1:]:
+        await host.crash(power=True)
+    alone = hosts[0]
+    assert alone.peer is not None
+    await until(lambda: core(alone).members.alive_count() == 0)
+    with pytest.raises(TimedOutError):
+        await put(alone, "a", b"two", if_version=first.version)
+    for host in hosts[1:]:
+        await alone.peer.forget(host.id_text)
+    assert await get(alone, "a", **STRONG) == b"one"
+    await put(alone, "a", b"two", if_version=first.version)
+    await asyncio.sleep(30)
+    hosts += await joined(world, 2)
+    assert [await get(host, "a", **STRONG) for host in hosts if host.lives] == [b"two"] * 3
 
 
 async def test_a_plain_key_becomes_strong_from_its_newest_version_and_stays_so(world: World) -> None:
