@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 
-from peerd.errors import StoreError, WireError
+from peerd.errors import RefusedError, StoreError, WireError
 from peerd.ids import Key, PeerId, distance, node_id
 from peerd.node import holding
 from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.reading import REFUSED_RETURNING
 from peerd.trust.register import (
     Acceptor,
     Ballot,
@@ -27,13 +28,16 @@ def nearest_first(core: Core, key: Key, peers: Iterable[PeerId]) -> list[PeerId]
 async def prepare(core: Core, peer: PeerId, request: Prepare) -> Promise:
     """Answer a prepare of `peer`, or its question (counter 0).
 
-    Raises WireError for what is no list of peers; StoreError, NoRoomError.
+    Raises WireError for what is no list of peers; RefusedError (`returning`) where this peer is back, has no state of
+    the register and does not know yet what it missed; StoreError, NoRoomError.
     """
     key, named = Key(request.key), unpack_peers(request.holders)
     ballot = Ballot(request.counter, peer)
     async with core.locks.hold(b"register " + key):
         raw, acceptor = await core.registers.load(key)
         if acceptor.state is None and not acceptor.lost:
+            if not core.returning.confirmed(key):
+                raise RefusedError(REFUSED_RETURNING)  # the plain record here may be an old one
             view = core.members.expected_holders(key, RECORD_HOLDERS, within_grace=False)
             if not _fits(core, key, named, view):
                 return _promise(request, Acceptor(acceptor.promised), ok=False, holders=pack_peers(view))

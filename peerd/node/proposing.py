@@ -13,8 +13,18 @@ from peerd.node import accepting, holding
 from peerd.node.asking import Answer, Asking
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.nearest import search
+from peerd.node.reading import REFUSED_RETURNING, RETURNING_POLL_S
 from peerd.records.record import Record
-from peerd.trust.register import Accepting, Ballot, Preparing, State, next_counter, pack_peers, unpack_peers
+from peerd.trust.register import (
+    Accepting,
+    Ballot,
+    Preparing,
+    State,
+    has_majority,
+    next_counter,
+    pack_peers,
+    unpack_peers,
+)
 from peerd.wire.messages import Accept, Accepted, FindNode, Prepare, Promise, Reply
 
 ASK_TIMEOUT_S = 4.0
@@ -39,11 +49,19 @@ class Question(Preparing):
         self.beneath = 0
         self.waiting: set[PeerId] = set()
         """Who is asked and neither answered nor silent for longer than it ever was."""
+        self.returning: set[PeerId] = set()
+        """Who is back and will answer once it knows what it missed."""
 
     @property
     def newest_plain(self) -> Record | None:
         """The newest of the plain records shown."""
         return max(self.plain.values(), key=lambda record: record.version, default=None)
+
+    @property
+    def soon_prepared(self) -> bool:
+        """Whether those that are back would make it enough."""
+        base, peers = self.base, self.promisers | self.returning
+        return base.has_quorum(peers) if base is not None else has_majority(self.expected, peers)
 
     @property
     def has_majority(self) -> bool:
@@ -120,11 +138,15 @@ class Rounds:
                 question.waiting.discard(answer.contact.peer)
                 if answer.reply is not None:
                     self._take(question, answer.contact.peer, answer.reply)
+                elif isinstance(answer.error, RefusedError) and answer.error.reason == REFUSED_RETURNING:
+                    question.returning.add(answer.contact.peer)
         return question
 
     async def _ask_here(self, question: Question, request: Prepare) -> None:
         try:
             self._take(question, self.core.peer, await accepting.prepare(self.core, self.core.peer, request))
+        except RefusedError:
+            question.returning.add(self.core.peer)
         except (StoreError, NoRoomError):
             return  # one answer less
 
@@ -154,11 +176,12 @@ class Rounds:
         if unknown and self._tries <= VIEWS_MAX:
             self._expected = self._nearest({*self._expected, *unknown})
             return
-        if not question.preempted:
+        returning = question.soon_prepared and not question.prepared
+        if not question.preempted and not returning:
             self._fruitless += 1
         if core.now() >= self._deadline or self._fruitless >= FAIR_TRIES:
             raise TimedOutError(UNREACHED, hint="`peer peers` shows who is silent; `peer forget` those that are gone")
-        longest = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(self._tries, 10))
+        longest = RETURNING_POLL_S if returning else min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(self._tries, 10))
         await asyncio.sleep(core.environment.rng.uniform(0.3, 1.0) * longest)
 
     # The second phase.
@@ -226,6 +249,8 @@ class Rounds:
         core = self.core
         if self._expected:
             return
+        if not core.store.may_have_register(self.key):
+            await core.settled.wait()  # who was only just started has met nobody: it would make a register of its own
         known = core.members.expected_holders(self.key, RECORD_HOLDERS, within_grace=False)
         if not core.members.complete:
             found = await search(core, self.key, FindNode)

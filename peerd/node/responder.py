@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 from loguru import logger
 
-from peerd.errors import NoRoomError, StoreError, WireError
+from peerd.errors import NoRoomError, RefusedError, StoreError, WireError
 from peerd.ids import Key, PeerId
 from peerd.io.store.interface import MISS
 from peerd.kad.contact import Address, Contact, pack_contacts
@@ -223,6 +223,8 @@ class Responder:
         except WireError as error:
             self._core.counts.rejected[error.reason] += 1
             return Refused(request.rid, REFUSED_BAD)
+        except RefusedError as error:
+            return Refused(request.rid, error.reason)
         except NoRoomError:
             return Refused(request.rid, REFUSED_NO_ROOM)
         except StoreError as error:
