@@ -34,6 +34,8 @@ REFUSAL_S = 2.0
 # may be old, and who returns calls us.
 SILENT_S = 60.0
 SILENT_REFUSAL_S = 10.0
+# Addresses remembered of one living member beside that at which it answers.
+OTHERS_MAX = 8
 PAGES_MAX = 32
 # Pages are asked at most this often, whatever digests say, and up to so much more rarely while nothing comes of it:
 # whom one has buried and another not yet is nothing to learn.
@@ -76,6 +78,7 @@ class Joining:
         self._under_way: set[Address] = set()
         self._sources: dict[Address, Source] = {}
         self._silences: OrderedDict[Address, _Silence] = OrderedDict()
+        self._others: OrderedDict[PeerId, OrderedDict[Address, None]] = OrderedDict()
         self._ours: set[Address] = set()
         self._exchanging: set[PeerId] = set()
         self._exchange_at = float("-inf")
@@ -100,6 +103,7 @@ class Joining:
         if peer == self._core.peer or address in self._ours or address in self._under_way or address in self._waiting:
             return False
         if peer is not None and self._core.members.contact(peer) is not None:
+            self._note_other(peer, address)
             return False
         silence = self._silences.get(address)
         now = self._core.now()
@@ -140,6 +144,7 @@ class Joining:
         self._sources[address] = candidate.source
         try:
             if peer is not None and self._core.members.contact(peer) is not None:
+                self._note_other(peer, address)
                 return  # it came to us while it waited here
             tried_at = self._core.now()
             await self._core.endpoint.connect(address, candidate.expected, hellos_max=candidate.hellos_max)
@@ -166,14 +171,26 @@ class Joining:
         if len(self._silences) > CANDIDATES_MAX:
             self._silences.popitem(last=False)
 
-    def died(self, address: Address) -> None:
-        """Whoever lived at this address is dead; from now on it is silent, though we have not tried it anew."""
-        self._note_silence(address, self._core.now())
-        self._silences[address].died = True
+    def _note_other(self, peer: PeerId, address: Address) -> None:
+        """A living member is said to be at this address as well; when it dies it is dead there too."""
+        others = self._others.setdefault(peer, OrderedDict())
+        others[address] = None
+        if len(others) > OTHERS_MAX:
+            others.popitem(last=False)
+        self._others.move_to_end(peer)
+        if len(self._others) > CANDIDATES_MAX:
+            self._others.popitem(last=False)
 
-    def heard_from(self, address: Address) -> None:
-        """Somebody lives at this address."""
+    def died(self, peer: PeerId, address: Address) -> None:
+        """A peer is dead; from now on its addresses are silent, though we have not tried them anew."""
+        for each in [address, *self._others.pop(peer, ())]:
+            self._note_silence(each, self._core.now())
+            self._silences[each].died = True
+
+    def heard_from(self, peer: PeerId, address: Address) -> None:
+        """A peer lives at this address."""
         self._silences.pop(address, None)
+        self._note_other(peer, address)
 
     async def settle(self) -> None:
         """Let it be known when those that are there have been met, as far as that is a matter of moments."""

@@ -398,7 +398,7 @@ class Peer:
     def _proven(self, peer: PeerId, address: Address, initiated: bool) -> None:
         core = self._core
         source = self._joining.source_of(address) if initiated else "overlay"
-        self._joining.heard_from(address)
+        self._joining.heard_from(peer, address)
         came = core.members.proven(peer, address, source)
         core.copies.forget(peer)  # it may have been started again, with another store
         member = core.members.all.get(peer)

@@ -112,7 +112,7 @@ class Probing:
             peer = member.contact.peer
             core.endpoint.drop_session(peer)
             core.bulk.drop(peer)
-            self._joining.died(member.contact.address)
+            self._joining.died(peer, member.contact.address)
             self.gossip.tell_no_more(peer)
             logger.info("a peer is gone", peer=short(peer))
             core.events.emit("peer", id=peer_id_text(peer), state="dead")

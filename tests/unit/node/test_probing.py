@@ -156,6 +156,22 @@ async def test_other_addresses_of_the_dead_are_not_tried_for_ever(world: World) 
     assert max(times) < world.loop.time() - 60
 
 
+async def test_other_addresses_of_a_member_die_with_it(world: World) -> None:
+    hosts = await joined(world, 3)
+    dead, elsewhere = hosts[0].identity.peer, ("10.9.9.9", 7433)
+    for host in hosts[1:]:
+        assert host.peer is not None
+        host.peer.offer(dead, elsewhere, "mdns")
+    await hosts[0].crash(power=False)
+    await asyncio.sleep(80)
+    times = sent_to(world)[elsewhere]
+    for host in hosts[1:]:
+        assert host.peer is not None
+        host.peer.offer(dead, elsewhere, "mdns")
+    await asyncio.sleep(10)
+    assert not times
+
+
 async def test_without_hints_the_dead_hear_of_one_of_many(world: World) -> None:
     hosts = await joined(world, 8)
     await hosts[3].crash(power=False)
