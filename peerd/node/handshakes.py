@@ -161,7 +161,10 @@ class Handshakes:
     def _on_hello(self, data: bytes, address: Address) -> None:
         hello, challenge = self._responder.on_hello(data, address, self._clock.monotonic())
         ours = self._attempts.get(address)
-        waits = ours is not None and ours.tries <= SIMULTANEOUS_TRIES
+        # An attempt that sends no more hellos, as the one to somebody dead, is nothing to wait for.
+        waits = (
+            ours is not None and ours.tries <= SIMULTANEOUS_TRIES and (ours.challenged or ours.tries < ours.tries_max)
+        )
         if ours is not None and waits and (ours.challenged or ours.initiator.hello.ephemeral < hello.ephemeral):
             return
         self._send(challenge, address)

@@ -192,10 +192,12 @@ async def test_a_healed_partition_is_found_within_fifteen_seconds(world: World) 
     await until(lambda: all(core(host).members.alive_count() == 5 for host in hosts), within_s=15)
 
 
-async def test_who_comes_back_is_found_at_once(world: World) -> None:
+@pytest.mark.parametrize("after_s", [95, 97, 99, 101, 103, 105])
+async def test_who_comes_back_is_found_at_once(world: World, after_s: float) -> None:
+    """Also in the seconds after it was tried in vain."""
     hosts = await joined(world, 5)
     await hosts[4].crash(power=False)
-    await asyncio.sleep(100)
+    await asyncio.sleep(after_s)
     await hosts[4].start()
     await until(lambda: all(core(host).members.alive_count() == 4 for host in hosts), within_s=5)
 
