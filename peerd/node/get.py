@@ -245,16 +245,28 @@ class Source:
         await self._fetcher.__aenter__()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._keep_whole and self._completed:
+            # Who has been given all of it may hang up at once: that ends the answer, not our copy.
+            kept = asyncio.Event()
+            if self._core.tasks.spawn(self._end(kept), "keep a cached copy"):
+                await kept.wait()
+                return
+        await self._end(None)
+
+    async def _end(self, kept: asyncio.Event | None) -> None:
+        """Keep what was read, where `kept` is to hear of it, and let go of the rest."""
         try:
             await self._fetcher.__aexit__(None)
-            if kind is None and self._keep_whole and self._completed:
+            if kept is not None:
                 # What was delivered is delivered, whatever becomes of our copy.
                 with suppress(PeerdError):
                     await self._kept()
             await self._writer.close()
         finally:
             self._coming_in.__exit__(None, None, None)
+            if kept is not None:
+                kept.set()
         with suppress(StoreError):
             self._core.store.touch_root(self._root.to_bytes(), self._core.store.now_s())
 
@@ -268,7 +280,7 @@ class Source:
         return data
 
     def completed(self) -> None:
-        """All of it was read."""
+        """All of it was fetched."""
         self._completed = True
 
     async def block(self, cid: Cid) -> bytes:
@@ -296,7 +308,9 @@ class Source:
         """Yield the bytes of the file `root`, in order; `first` is its root block where that was fetched already."""
         reader = FileReader(root, offset, length)
         if first is not None:
-            for piece in reader.give(root, first):
+            pieces = reader.give(root, first)
+            self._note_done(root, reader)
+            for piece in pieces:
                 yield piece
         tasks: dict[Cid, asyncio.Task[bytes]] = {}
         try:
@@ -307,13 +321,17 @@ class Source:
                         tasks[cid] = asyncio.get_running_loop().create_task(self.block(cid))
                 data = await tasks[wants[0]]
                 del tasks[wants[0]]
-                for piece in reader.give(wants[0], data):
+                pieces = reader.give(wants[0], data)
+                self._note_done(root, reader)
+                for piece in pieces:
                     yield piece
         finally:
             for task in tasks.values():
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
-        if root == self._root:
+
+    def _note_done(self, root: Cid, reader: FileReader) -> None:
+        if reader.done and root == self._root:
             self.completed()
 
     async def entries(self, root: Cid, first: bytes | None = None) -> list[Entry]:

@@ -112,6 +112,11 @@ async def place(core: Core, content: Content) -> Placed:
     async with asyncio.TaskGroup() as group:
         for _ in range(wanted - len(placed.holders)):
             group.create_task(fill_share())
+    if len(placed.holders) < wanted and not ours and await _has_share(core, content):
+        # The others are full or gone: it is here, and counts once we promise it.
+        ours = True
+        await keep_here(core, content, ours=True)
+        placed.holders.append(core.peer)
     # Who turned out to be gone meanwhile is not counted among those that should have it.
     placed.wanted = min(wanted, present - placed.unreachable_count)
     if not ours and len(placed.holders) >= wanted:

@@ -32,7 +32,7 @@ class Known:
     maybe: list[bytes | None] = field(default_factory=list)
 
 
-class _Connection(http.client.HTTPConnection):
+class Connection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: str) -> None:
@@ -82,7 +82,7 @@ class Writers:
 
     def _lane(self, lane: int, round_number: int) -> None:
         chance = random.Random(f"{self._seed} {round_number} {lane}")
-        connection = _Connection(self._path)
+        connection = Connection(self._path)
         try:
             while not self._stopping.is_set():
                 key = f"lane{lane}-{chance.randrange(self._keys)}"
@@ -93,7 +93,7 @@ class Writers:
         finally:
             connection.close()
 
-    def _change(self, connection: _Connection, key: str, value: bytes | None) -> None:
+    def _change(self, connection: Connection, key: str, value: bytes | None) -> None:
         known = self.known.setdefault(key, Known())
         known.maybe.append(value)
         method = "DELETE" if value is None else "PUT"
@@ -113,7 +113,7 @@ class Writers:
 
 def check(path: str, known: "dict[str, Known]", *, limit_s: float = 30.0) -> int:
     """Ask for every key and hold the answer to what is known, which is then sure; returns how many were asked for."""
-    connection = _Connection(path)
+    connection = Connection(path)
     until = time.monotonic() + limit_s
     try:
         for key, each in sorted(known.items()):
@@ -129,7 +129,7 @@ def check(path: str, known: "dict[str, Known]", *, limit_s: float = 30.0) -> int
     return len(known)
 
 
-def _get(connection: _Connection, key: str, until: float) -> bytes | None:
+def _get(connection: Connection, key: str, until: float) -> bytes | None:
     while True:
         connection.request("GET", f"/v1/kv/{key}")
         answer = connection.getresponse()

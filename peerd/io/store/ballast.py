@@ -15,14 +15,20 @@ BALLAST_MAX_BYTES = 4 * 1024 * 1024
 BALLAST_MIN_BYTES = 256 * 1024
 
 _DISK_PART = 64
+# Of a tiny disk or quota the least would be too much.
+_MOST_PART = 16
 # Taken again only where several times as much is free, so that it does not come and go.
 _FREE_TIMES = 4
 
 
-def take(directory: Path, disk: os.statvfs_result) -> None:
-    """Keep room back where there is enough and none is kept yet; raises OSError."""
-    path, size = directory / BALLAST_NAME, size_on(disk)
-    if disk.f_bavail * disk.f_frsize < _FREE_TIMES * size or path.exists():
+def take(directory: Path, size: int, free_bytes: int) -> None:
+    """Keep `size` bytes back where so much more is free and none is kept yet; raises OSError."""
+    path = directory / BALLAST_NAME
+    if path.exists():
+        if path.stat().st_size > size:
+            os.truncate(path, size)  # the quota is smaller than at the last start
+        return
+    if free_bytes < _FREE_TIMES * size:
         return
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
@@ -46,6 +52,7 @@ def give_up(directory: Path) -> bool:
     return False
 
 
-def size_on(disk: os.statvfs_result) -> int:
-    """Return how much is kept back on such a disk."""
-    return min(BALLAST_MAX_BYTES, max(BALLAST_MIN_BYTES, disk.f_blocks * disk.f_frsize // _DISK_PART))
+def size_on(disk_bytes: int) -> int:
+    """Return how much is kept back on a disk, or of a quota, of that size: it counts as used."""
+    wanted = max(BALLAST_MIN_BYTES, disk_bytes // _DISK_PART)
+    return min(BALLAST_MAX_BYTES, wanted, disk_bytes // _MOST_PART)

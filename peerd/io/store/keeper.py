@@ -117,12 +117,13 @@ class Keeper:
         return bool(found.f_bavail * found.f_frsize >= REOPEN_NEEDS_BYTES)
 
     def _keep_back(self, found: os.statvfs_result) -> None:
-        if found.f_bavail * found.f_frsize < ballast.size_on(found) // 2:
+        size, free_bytes = ballast.size_on(self._files.disk_bytes()), found.f_bavail * found.f_frsize
+        if free_bytes < size // 2:
             if ballast.give_up(self._place.path):
                 logger.warning("the disk is full: what was kept back is given up, so that deletions can be written")
             return
         with contextlib.suppress(OSError):
-            ballast.take(self._place.path, found)
+            ballast.take(self._place.path, size, free_bytes)
 
     def _note(self, error: OSError) -> None:
         if is_full(error):

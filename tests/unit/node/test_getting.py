@@ -118,6 +118,26 @@ async def test_what_was_got_is_kept_as_a_cached_copy_and_announced(world: World)
     assert stat.copies == 3
 
 
+async def test_who_hangs_up_having_been_given_all_does_not_end_the_cached_copy(world: World) -> None:
+    hosts = await joined(world, 6)
+    for name, data in {"small": BIG[:300_000], "big": BIG}.items():
+        reader = _without(hosts, (await put(hosts[0], name, data)).holders)
+        reader.store.sync_delay = lambda: 0.2
+
+        async def read(reader: Host = reader, name: str = name, size: int = len(data)) -> None:
+            async for piece in (await opened(reader, name)).body():
+                size -= len(piece)
+                if size == 0:
+                    task = asyncio.current_task()
+                    assert task is not None
+                    task.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.ensure_future(read())
+        await asyncio.sleep(3)
+        assert (await opened(reader, name)).info.source == "cache"
+
+
 async def test_with_no_cache_nothing_is_kept(world: World) -> None:
     hosts = await joined(world, 6)
     result = await put(hosts[0], "a", BIG)

@@ -60,6 +60,21 @@ async def test_a_full_holder_refuses_and_others_take_its_share(world: World) -> 
     assert 8 <= len(kept) < 20
 
 
+async def test_who_puts_takes_the_share_of_a_full_holder_where_nobody_else_is(world: World) -> None:
+    hosts = await small(world, 4)
+    while True:
+        try:
+            await core(hosts[0]).room.require_share(hosts[1].identity.peer, SIZE)
+        except NoRoomError:
+            break
+        await put(hosts[1], str(await hosts[1].store.record_count()), data_of(await hosts[1].store.record_count()))
+    for number in range(1_000, 1_012):
+        result = await put(hosts[1], str(number), data_of(number))
+        assert result.copies == 3
+        promised = [await host.store.root(Cid.parse(result.cid or "").to_bytes()) for host in hosts[1:]]
+        assert [root.class_ for root in promised if root is not None] == ["replica"] * 3
+
+
 async def test_cached_copies_give_way_to_promises_and_promises_to_nothing(world: World) -> None:
     hosts = await small(world, 5)
     for number in range(12):
