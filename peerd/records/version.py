@@ -22,15 +22,23 @@ class Version(NamedTuple):
         return (self.strong, self.sequence, self.writer, self.nonce, self.digest)
 
     def __lt__(self, other: tuple[object, ...]) -> bool:
+        if isinstance(other, Version) and other.strong == self.strong:
+            return tuple.__lt__(self, other)
         return self._order() < Version(*other)._order()  # type: ignore[arg-type]
 
     def __le__(self, other: tuple[object, ...]) -> bool:
+        if isinstance(other, Version) and other.strong == self.strong:
+            return tuple.__le__(self, other)
         return self._order() <= Version(*other)._order()  # type: ignore[arg-type]
 
     def __gt__(self, other: tuple[object, ...]) -> bool:
+        if isinstance(other, Version) and other.strong == self.strong:
+            return tuple.__gt__(self, other)
         return self._order() > Version(*other)._order()  # type: ignore[arg-type]
 
     def __ge__(self, other: tuple[object, ...]) -> bool:
+        if isinstance(other, Version) and other.strong == self.strong:
+            return tuple.__ge__(self, other)
         return self._order() >= Version(*other)._order()  # type: ignore[arg-type]
 
     @property

@@ -77,7 +77,7 @@ class ReadQuorum:
         Honest floors are never wrong, only liars' are; a holder that shows an old version may have been away. A strong
         record is never over: its key keeps its tombstone, and only plain versions leave floors.
         """
-        if record.body.strong:
+        if not self._floors or record.body.strong:
             return False
         floors = sum(1 for floor in self._floors.values() if floor >= record.version[:3])
         having = sum(1 for each in self._answers.values() if each is not None and each.version >= record.version)
