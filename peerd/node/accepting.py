@@ -38,6 +38,9 @@ async def prepare(core: Core, peer: PeerId, request: Prepare) -> Promise:
         if acceptor.state is None and not acceptor.lost:
             if not core.returning.confirmed(key):
                 raise RefusedError(REFUSED_RETURNING)  # the plain record here may be an old one
+            if core.store.is_copy and await _is_strong_here(core, key):
+                raw, acceptor = None, await core.registers.keep_lost(key)
+        if acceptor.state is None and not acceptor.lost:
             view = core.members.expected_holders(key, RECORD_HOLDERS, within_grace=False)
             if not _fits(core, key, named, view):
                 return _promise(request, Acceptor(acceptor.promised), ok=False, holders=pack_peers(view))
@@ -98,6 +101,12 @@ def state_of(message: Accept | Promise) -> State | None:
         unpack_peers(message.previous),
         unpack_past(message.past),
     )
+
+
+async def _is_strong_here(core: Core, key: Key) -> bool:
+    """Whether a version is kept here that only a register can have chosen."""
+    known = await holding.standing(core, key)
+    return known.record is not None and known.record.body.strong
 
 
 def _fits(core: Core, key: Key, named: tuple[PeerId, ...], view: list[PeerId]) -> bool:

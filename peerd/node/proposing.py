@@ -113,6 +113,14 @@ class Rounds:
                 return ballot, question
             await self._put_off(question)
 
+    async def prepare_all(self) -> tuple[Ballot, Question]:
+        """Have all that are not silent promise a ballot above what was seen; it may be too few, or too low."""
+        chance = int.from_bytes(self.core.environment.entropy(CHANCE_BYTES), "big")
+        ballot = Ballot(next_counter(self._highest, chance), self.core.peer)
+        question = await self._gather(ballot.counter, lambda question: not question.waiting)
+        self._highest = max(self._highest, ballot.counter, question.highest)
+        return ballot, question
+
     async def _gather(self, counter: int, enough: Callable[[Question], bool]) -> Question:
         core = self.core
         await self._find_expected()

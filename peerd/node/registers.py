@@ -3,7 +3,7 @@
 from peerd.clock import Clock
 from peerd.ids import Key
 from peerd.io.store.interface import Store
-from peerd.trust.register import Acceptor, decode_acceptor, encode_acceptor
+from peerd.trust.register import Acceptor, decode_acceptor, encode_acceptor, encode_lost
 
 # A promise for a register that is new holds off plain writes for so long; its proposer gives up earlier.
 CREATING_S = 30.0
@@ -27,6 +27,11 @@ class Registers:
     async def keep(self, key: Key, acceptor: Acceptor, *, over: bytes | None) -> bool:
         """Make the acceptor durable where `over` is still what is there."""
         return await self._store.put_register(key, encode_acceptor(acceptor, self._store.store_id), only_if=over)
+
+    async def keep_lost(self, key: Key) -> Acceptor:
+        """Note that this store has forgotten what it said of a key's register, and return that."""
+        await self._store.put_register(key, encode_lost(), only_if=None)
+        return (await self.load(key))[1]
 
     def creating(self, key: Key) -> None:
         """Note that a register that is new was promised: no plain write may come between."""

@@ -17,7 +17,7 @@ from peerd.node.agreeing import store_chosen_again
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.proposing import Rounds
 from peerd.records.record import read_record
-from peerd.trust.register import Acceptor, State, decode_acceptor
+from peerd.trust.register import Acceptor, State, decode_acceptor, learned_again
 
 PAGE = 64
 # A peer counts as there for good after so long; who said goodbye is waited for as long as it lingers.
@@ -27,6 +27,7 @@ GATHER_S = 1.0
 PACE_S = 0.05
 CHANGE_TIMEOUT_S = 10.0
 CHANGE_ROUNDS_MAX = 8
+LEARN_TRIES = 3
 WAITED_MAX = 10_000
 LEAVING_AT_ONCE = 8
 
@@ -72,12 +73,10 @@ class Reholding:
 
     async def _tend(self, key: Key, acceptor: Acceptor) -> None:
         core, state = self._core, acceptor.state
-        if state is None:
-            return
         if acceptor.lost:
-            # What this peer promised is forgotten: the others take it out of the list, and in again as a new one.
-            for left_out in ((core.peer,), ()):
-                await change_holders(core, key, left_out=left_out)
+            await learn_again(core, key)
+            return
+        if state is None:
             return
         if not state.previous and not self._is_wrong(key, state) and await self._has_record(key, state):
             self._waited.pop(key, None)
@@ -157,6 +156,23 @@ def wanted_holders(core: Core, key: Key, state: State, left_out: Collection[Peer
     living = [peer for peer in nearest_first(core, key, near) if peer not in left_out][:RECORD_HOLDERS]
     silent = [peer for peer in nearest_first(core, key, listed) if peer not in near and peer not in left_out]
     return living + silent[: RECORD_HOLDERS - len(living)]
+
+
+async def learn_again(core: Core, key: Key) -> bool:
+    """Have this peer, whose store came back from a copy, be an acceptor of a register again; return whether it is.
+
+    A store is put back by hand: no round of before that counts this peer's promise is under way any more.
+    """
+    rounds = Rounds(core, key, timeout_s=CHANGE_TIMEOUT_S)
+    for _ in range(LEARN_TRIES):
+        ballot, question = await rounds.prepare_all()
+        async with core.locks.hold(b"register " + key):
+            raw, acceptor = await core.registers.load(key)
+            learned = learned_again(core.peer, acceptor, ballot, question) if acceptor.lost else acceptor
+            if learned is not None:
+                return learned is acceptor or await core.registers.keep(key, learned, over=raw)
+        await rounds.pause()
+    return False
 
 
 async def change_holders(

@@ -101,6 +101,8 @@ class Returning:
         if not self._knew_others and not self._core.members.all:
             return True
         waited = self._core.now() >= self._started_at + ALONE_S
+        if waited and not self._core.members.known():
+            return True  # all others are forgotten: nobody will say more
         return waited and self._away_s <= self._core.settings.tombstone_grace_s
 
     async def _settle(self) -> None:

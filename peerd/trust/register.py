@@ -76,6 +76,11 @@ class State:
             not self.previous or has_majority(self.previous, peers, gone)
         )
 
+    def has_one_of_each_quorum(self, peers: Collection[PeerId]) -> bool:
+        """Whether in each list whoever is not among `peers` is no majority: nothing was chosen without one of these."""
+        lists = (self.holders, self.previous) if self.previous else (self.holders,)
+        return not any(has_majority(each, [peer for peer in each if peer not in peers]) for each in lists)
+
     def is_over(self, other: "State") -> bool:
         """Whether this history wins over that of `other`, where the two began apart."""
         return self._rank() > other._rank()
@@ -159,7 +164,7 @@ class Acceptor:
     """What one holder has promised and accepted; durable before it is answered for.
 
     `lost` says that the store came back from a copy, so that promises may be forgotten: it answers for nothing until it
-    is taken into the list anew.
+    has learned again what it may have accepted, or is taken into the list anew.
     """
 
     promised: Ballot = NO_BALLOT
@@ -189,6 +194,22 @@ class Acceptor:
         elif not state.is_over(self.state):
             return None
         return Acceptor(ballot, ballot, state)
+
+
+def learned_again(own: PeerId, lost: Acceptor, ballot: Ballot, preparing: "Preparing") -> Acceptor | None:
+    """Return the acceptor that a lost one becomes by a round of its own with `ballot`; None where too few promised.
+
+    Whatever was chosen with it, one of those that promised accepted too; and whatever is still under way with a lower
+    ballot they refuse. Who was alone in the list has nobody to ask.
+    """
+    preparing.on_shown(own, Shown(False, 0, lost.accepted, lost.state))
+    base = preparing.base
+    if base is None:
+        return None
+    promisers = preparing.promisers - {own}
+    if set(base.peers) != {own} and not base.has_one_of_each_quorum(promisers):
+        return None
+    return Acceptor(ballot, preparing.base_ballot, base)
 
 
 class _Row(Struct, array_like=True, frozen=True):
@@ -224,6 +245,11 @@ def encode_acceptor(acceptor: Acceptor, store: bytes) -> bytes:
             b"".join(state.past),
         )
     )
+
+
+def encode_lost() -> bytes:
+    """Return what a store keeps where it came back from a copy of before the register was made."""
+    return encode_acceptor(Acceptor(), b"")
 
 
 def decode_acceptor(raw: bytes | None, store: bytes) -> Acceptor:

@@ -55,6 +55,7 @@ class OpenDisk:
     remembered: Remembered
     lived: Lived
     restored: bool
+    is_copy: bool
 
 
 def open_disk(directory: Path, entropy: Entropy, health: StoreHealth, known: KnownStore | None = None) -> OpenDisk:
@@ -106,10 +107,11 @@ def _open_held(
         settle(database, files)
         found = remember(database)
         lived = schema.lived(database)
+        is_copy = schema.is_copy(database)
     except BaseException:
         database.close()
         raise
-    return OpenDisk(lock, database, files, store_id, run, found, lived, restored)
+    return OpenDisk(lock, database, files, store_id, run, found, lived, restored, is_copy)
 
 
 def remember(database: sqlite3.Connection) -> Remembered:

@@ -57,6 +57,7 @@ class Handover:
     ) -> None:
         self.store_id = disk.store_id
         self.restored = disk.restored
+        self.is_copy = disk.is_copy
         self.quota_bytes = quota_bytes
         self.health = health
         self._clock = clock

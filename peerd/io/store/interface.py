@@ -167,6 +167,10 @@ class Store(Protocol):
         """Whether at this start the store turned out to be older than it had been."""
 
     @property
+    def is_copy(self) -> bool:
+        """Whether at this start or an earlier one the store turned out to be older than it had been."""
+
+    @property
     def health(self) -> StoreHealth:
         """What is wrong with the disk; from a failed sync on changes raise StoreError, until all was read again."""
 

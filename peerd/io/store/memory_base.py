@@ -32,6 +32,7 @@ class MemoryBase:
     ) -> None:
         self.store_id = entropy(bounds.STORE_ID_BYTES)
         self.restored = False
+        self.is_copy = False
         self.health = StoreHealth(clock)
         self.quota_bytes = quota_bytes
         self.sync_delay = sync_delay
@@ -87,7 +88,7 @@ class MemoryBase:
         """Go back to a copy, as whoever puts a backup in place does: what came since is lost, the store id is new."""
         vars(self).update(copy.deepcopy(kept))
         self.store_id = self._entropy(bounds.STORE_ID_BYTES)
-        self.restored = True
+        self.restored = self.is_copy = True
 
     async def close(self) -> None:
         """See `Store.close`; `reopen` makes it usable again."""

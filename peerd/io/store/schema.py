@@ -274,8 +274,14 @@ def store_id(database: sqlite3.Connection) -> bytes:
 
 
 def rename(database: sqlite3.Connection, store_id: bytes) -> None:
-    """Give the store another id."""
+    """Give the store, which came back from a copy, another id."""
+    database.execute("INSERT OR REPLACE INTO meta VALUES ('copy', 1)")  # first: known by the old id, it is done again
     database.execute("UPDATE meta SET value = ? WHERE name = 'store_id'", (store_id,))
+
+
+def is_copy(database: sqlite3.Connection) -> bool:
+    """Return whether the store ever came back from a copy."""
+    return database.execute("SELECT 1 FROM meta WHERE name = 'copy'").fetchone() is not None
 
 
 def lived(database: sqlite3.Connection) -> Lived:

@@ -289,26 +289,3 @@ async def test_who_leaves_has_another_take_its_place_in_the_list(world: World) -
     state = await state_of(near[1], "a")
     assert state is not None
     assert {host.identity.peer for host in near[1:]} == set(state.holders)
-
-
-async def test_a_store_that_came_back_from_a_copy_is_taken_into_the_list_anew(world: World) -> None:
-    hosts = await joined(brisk(world), 3)
-    await put(hosts[0], "a", b"one", **STRONG)
-    hosts[2].copy_store()
-    await put(hosts[0], "a", b"two", **STRONG)
-    before = await state_of(hosts[0], "a")
-    assert before is not None
-    await hosts[2].crash(power=True)
-    hosts[2].put_back()
-    await hosts[2].start()
-    assert decode_acceptor(await hosts[2].store.register(key_of(hosts[2], "a")), hosts[2].store.store_id).lost
-
-    async def anew() -> bool:
-        row = decode_acceptor(await hosts[2].store.register(key_of(hosts[2], "a")), hosts[2].store.store_id)
-        return not row.lost and row.state is not None and row.state.epoch > before.epoch
-
-    await eventually(anew, within_s=90)
-    state = await state_of(hosts[0], "a")
-    assert state is not None
-    assert len(state.holders) == 3
-    assert [await get(host, "a", **STRONG) for host in hosts] == [b"two"] * 3

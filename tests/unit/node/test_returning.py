@@ -166,6 +166,21 @@ async def test_a_peer_alone_after_a_long_absence_serves_only_one_marked_stale(wo
     assert found.info.stale_since_s > alice.settings.tombstone_grace_s  # type: ignore[operator]
 
 
+async def test_a_peer_alone_after_a_long_absence_serves_what_it_has_once_the_others_are_forgotten(world: World) -> None:
+    alice, bob = await joined(world, 2)
+    await put(alice, "a", b"value")
+    await asyncio.sleep(40)
+    await bob.crash(power=False)
+    await alice.crash(power=True)
+    await asyncio.sleep(alice.settings.tombstone_grace_s + 100)
+    await alice.start()
+    await asyncio.sleep(10)
+    assert alice.peer is not None
+    await alice.peer.forget(bob.id_text)
+    assert await get(alice, "a") == b"value"
+    await put(alice, "a", b"next", if_version="*")
+
+
 async def test_a_newcomer_takes_nothing_that_one_who_is_back_has_not_confirmed(world: World) -> None:
     hosts = await joined(world, 3)
     await keep(hosts, version(hosts[0], "k", 1, b"old"))

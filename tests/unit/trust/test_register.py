@@ -25,6 +25,7 @@ from peerd.trust.register import (
     decode_acceptor,
     encode_acceptor,
     fits,
+    learned_again,
     next_counter,
     unpack_past,
     unpack_peers,
@@ -419,6 +420,36 @@ def test_a_store_that_came_back_from_a_copy_answers_for_nothing_until_it_is_take
     again = restored.accept(A, Ballot(9, b"a"), without.joint([A, B, C]))
     assert again is not None
     assert not again.lost
+
+
+@pytest.mark.parametrize(
+    ("holders", "promised", "learns"),
+    [
+        ([A], [], True),
+        ([A, B], [B], True),
+        ([A, B], [], False),
+        ([A, B, C], [B], False),
+        ([A, B, C], [B, C], True),
+        (PEERS[:5], PEERS[1:3], False),
+        (PEERS[:5], PEERS[1:4], True),
+    ],
+)
+def test_who_came_back_from_a_copy_learns_where_nothing_was_chosen_without_one_that_promised(
+    holders: list[PeerId], promised: list[PeerId], learns: bool
+) -> None:
+    old = created(record(b"v"), holders, None)
+    new = old.written(record(b"w", sequence=2))
+    preparing = Preparing(holders)
+    for peer in promised:
+        preparing.on_shown(peer, Shown(True, 9, Ballot(5, b"b"), new))
+    lost = Acceptor(Ballot(1, b"a"), Ballot(1, b"a"), old, lost=True)
+    learned = learned_again(A, lost, Ballot(9, b"a"), preparing)
+    if not learns:
+        assert learned is None
+    else:
+        assert learned is not None
+        assert (learned.lost, learned.promised) == (False, Ballot(9, b"a"))
+        assert learned.state == (new if promised else old)
 
 
 def test_of_two_histories_the_higher_version_wins_everywhere() -> None:

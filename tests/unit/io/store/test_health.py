@@ -405,6 +405,7 @@ async def test_a_store_older_than_it_was_is_known_as_restored_and_gets_another_i
     for _ in range(3):
         store = await SqliteStore.open(tmp_path / "store", QUOTA_BYTES, entropy, HandClock(), known=None)
         assert not store.restored
+        assert not store.is_copy
         known = KnownStore(store.store_id, store.run + 1)
         await store.close()
 
@@ -415,6 +416,7 @@ async def test_a_store_older_than_it_was_is_known_as_restored_and_gets_another_i
 
     store = await SqliteStore.open(tmp_path / "store", QUOTA_BYTES, entropy, HandClock(), known=known)
     assert (store.restored, store.store_id) == (False, b"n" * 16)
+    assert store.is_copy  # that stays so
     await store.close()
 
 
