@@ -67,8 +67,10 @@ class Coming:
         """Return whether that peer may be asked for it now; then it is."""
         while self._keys and next(iter(self._keys.values()))[1] <= now:
             self._keys.popitem(last=False)
-        if key in self._keys or len(self._keys) >= COMING_MAX:
+        # Who was to give it and offers it again has lost the connection meanwhile.
+        if self._keys.get(key, (peer, 0.0))[0] != peer or len(self._keys) >= COMING_MAX:
             return False
+        self._keys.pop(key, None)
         self._keys[key] = (peer, now + COMING_S)
         return True
 

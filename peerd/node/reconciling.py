@@ -53,11 +53,15 @@ RETRY_MAX_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What a session came to; `confirmed` says that this peer now knows all that the other did."""
+    """What a session came to; `confirmed` says that this peer now knows all that the other did.
+
+    `agreed` says that both were seen to know the same; else something was on its way from others, or held back.
+    """
 
     received: int
     sent: int
     confirmed: bool
+    agreed: bool
 
 
 @dataclass(slots=True)
@@ -224,7 +228,7 @@ class Reconciling:
         core = self._core
         try:
             done = await self.reconcile(contact)
-            again = not done.confirmed
+            again = not (done.confirmed and done.agreed)
             self._first_done = True
         except (UnreachableError, RefusedError, NoRoomError, StoreError) as error:
             logger.debug("not reconciled yet", peer=short(contact.peer), reason=str(error))
@@ -281,17 +285,18 @@ class Reconciling:
         core = self._core
         if await self._agrees(contact):
             core.returning.reconciled(contact.peer)
-            return Reconciled(0, 0, confirmed=True)
+            return Reconciled(0, 0, confirmed=True, agreed=True)
         connection = await core.bulk.get(contact)
         moving = Moving(core, self.exchanging, connection)
         begun = core.now()
-        confirmed = True
+        confirmed, agreed = True, False
         try:
             async with asyncio.timeout(SESSION_S):
                 for _ in range(PASSES_MAX):
                     moved = moving.received + moving.sent
                     if not await self._pass(connection, moving):
                         self._note_agreed(contact.peer)
+                        agreed = True
                         break
                     if moving.received + moving.sent == moved:
                         break
@@ -310,7 +315,7 @@ class Reconciling:
                 sent=moving.sent,
                 took_s=round(core.now() - begun, 3),
             )
-        return Reconciled(moving.received, moving.sent, confirmed)
+        return Reconciled(moving.received, moving.sent, confirmed, agreed)
 
     async def _agrees(self, contact: Contact) -> bool:
         """Ask in one datagram whether both know the same: where they do, no connection is needed."""

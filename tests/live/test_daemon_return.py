@@ -95,7 +95,11 @@ def test_two_sides_of_a_cut_become_one_and_the_same(lan: tuple[Net, list[Daemon]
     net.heal()
     meet([alice, bob, carol, dave], HEAL_LIMIT_S)
     healed = time.monotonic()
-    until(lambda: all(found["divergent"] == 0 for found in (alice.json("audit"), dave.json("audit"))), 30)
+    until(
+        lambda: all(found["divergent"] == 0 for found in (alice.json("audit"), dave.json("audit"))),
+        30,
+        lambda: [each for each in alice.json("audit")["keys"] if each["missing"] or each["differing"]][:3],
+    )
     print(f"the same everywhere {time.monotonic() - healed:.1f} s after they met")
     require_nothing_old(dave)
     for number in range(KEYS):

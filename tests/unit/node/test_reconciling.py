@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from peerd.errors import RefusedError, WireError
+from peerd.errors import RefusedError, UnreachableError, WireError
 from peerd.ids import Key, PeerId
 from peerd.node.holding import keep_record
 from peerd.node.known import mark_of
@@ -252,7 +252,9 @@ async def test_what_was_not_wished_for_is_declined(world: World) -> None:
     assert knows(alice) == {}
     item = record.key + mark_of(record)
     assert await connection.ask(frames.OFFER, item) == bytes([WISHED])
-    assert await connection.ask(frames.OFFER, item) == bytes([KNOWN])
+    assert await connection.ask(frames.OFFER, item) == bytes([WISHED]), "its own offer, made again, stands"
+    exchanging = core(alice).reconciling.exchanging
+    assert not exchanging.coming.claim(record.key, alice.identity.peer, core(alice).now())
     assert await connection.ask(frames.GIVE, given) == bytes([ACCEPTED])
     assert await connection.ask(frames.OFFER, item) == bytes([KNOWN])
     older = record.key + mark_of_value(0, bytes(16))
@@ -279,3 +281,27 @@ async def test_a_version_on_one_holder_alone_reaches_the_others_by_chance_meetin
 
 async def _all_have(hosts: list[Host], record: Record) -> bool:
     return all([await kept(host, "k") == record for host in hosts])
+
+
+async def test_who_lost_the_connection_before_it_gave_what_was_wished_for_gives_it_again(world: World) -> None:
+    alice, bob = await joined(world, 2)
+    await asyncio.sleep(10)
+    record = version(alice, "k", 1, b"x")
+    await keep(alice, record)
+    lost = 0
+    honest = core(bob).bulk._handler.answer
+
+    async def cut_once(peer: PeerId, kind: int, payload: bytes) -> bytes:
+        nonlocal lost
+        if kind == frames.GIVE and not lost:
+            lost += 1
+            core(bob).bulk.drop(peer)
+            raise UnreachableError("cut")
+        return await honest(peer, kind, payload)
+
+    core(bob).bulk._handler.answer = cut_once  # type: ignore[method-assign]
+    with pytest.raises(UnreachableError):
+        await reconcile(core(alice), contact_of(bob))
+    done = await reconcile(core(alice), contact_of(bob))
+    assert (done.sent, done.agreed) == (1, True)
+    assert await kept(bob, "k") == record
