@@ -93,7 +93,7 @@ class Peer:
         )
         self._core.reconciling = Reconciling(self._core)
         self._core.tombstones = Tombstones(self._core)
-        members.returned = self._core.copies.forget
+        members.returned = self._missed
         self._joining = Joining(self._core)
         self._probing = Probing(self._core, self._joining)
         self._maintaining = Maintaining(self._core)
@@ -413,6 +413,11 @@ class Peer:
         contact = core.members.contact(peer)
         if contact is not None:
             self._probing.came(contact, initiated=initiated)
+
+    def _missed(self, peer: PeerId) -> None:
+        """A peer is there again, or answers again: others may have written without it, and it without them."""
+        self._core.copies.forget(peer)
+        self._core.reconciling.missed(peer)
 
     def _is_cut(self, peer: PeerId) -> bool:
         member = self._core.members.all.get(peer)

@@ -110,6 +110,12 @@ class Reconciling:
         """Somebody came or went."""
         self._wake.set()
 
+    def missed(self, peer: PeerId) -> None:
+        """A peer may have missed something, or we: it is met as if it had come."""
+        self._met.pop(peer, None)
+        self._agreed.pop(peer, None)
+        self._wake.set()
+
     def returned(self) -> None:
         """What is here is confirmed: those that were not offered everything are, now."""
         for peer in self._held_back:

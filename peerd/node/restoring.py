@@ -107,7 +107,7 @@ class Restoring:
         alleged: dict[bytes, set[PeerId]] = {}
         for root in due:
             alleged[root.cid] = await self._alleged(root)
-            for peer in (alleged[root.cid] | self._nearest(root)) - {core.peer}:
+            for peer in sorted((alleged[root.cid] | self._nearest(root)) - {core.peer}):  # runs must repeat
                 asked[peer].append(root.cid)
         contacts = [contact for peer in asked if (contact := core.members.contact(peer)) is not None]
         living: dict[bytes, set[PeerId]] = {root.cid: set() for root in due}

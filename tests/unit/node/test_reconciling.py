@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from peerd.errors import RefusedError, UnreachableError, WireError
 from peerd.ids import Key, PeerId
@@ -305,3 +306,21 @@ async def test_who_lost_the_connection_before_it_gave_what_was_wished_for_gives_
     done = await reconcile(core(alice), contact_of(bob))
     assert (done.sent, done.agreed) == (1, True)
     assert await kept(bob, "k") == record
+
+
+async def test_a_cut_too_short_for_anybody_to_be_buried_is_healed_too(world: World) -> None:
+    hosts = await joined(world, 4)
+    await asyncio.sleep(10)
+    here, there = hosts[:2], hosts[2:]
+    world.network.part([[host.interface for host in here], [host.interface for host in there]])
+    await asyncio.sleep(4)
+    newest = [version(here[0], f"h{number}", 1, b"here") for number in range(50)]
+    newest += [version(there[0], f"t{number}", 1, b"there") for number in range(50)]
+    await keep_all(here, newest[:50])
+    await keep_all(there, newest[50:])
+    for host in hosts:
+        core(host).copies.clear()
+        core(host).settings = structs.replace(core(host).settings, repair_interval_s=10_000)
+    world.network.heal()
+    assert {member.state for host in hosts for member in core(host).members.all.values()} <= {"alive", "suspect"}
+    await until(lambda: all(len(knows(host)) == 100 for host in hosts), within_s=20)
