@@ -335,9 +335,10 @@ class Preparing:
     @staticmethod
     def _counts(one: Shown, base: State | None) -> bool:
         if one.state is None:
-            # Who has no state yet knows nothing that could be lost while the first list is the list.
-            return base is None or base.epoch == FIRST_EPOCH
-        return base is not None and one.state.is_related(base)
+            return True  # who has accepted nothing knows nothing that could be lost
+        # Nor does who has a history that lost: along each history the versions and epochs rise, so that what it ever
+        # accepted of the one that wins is older than this.
+        return base is not None and (one.state.is_related(base) or base.is_over(one.state))
 
     @property
     def prepared(self) -> bool:

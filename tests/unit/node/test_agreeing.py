@@ -13,9 +13,25 @@ from peerd.node import agreeing, holding
 from peerd.node.holding import Outdone
 from peerd.node.results import PutOptions
 from peerd.sim.host import Host
-from peerd.trust.register import State, decode_acceptor
+from peerd.trust.register import Ballot, State, decode_acceptor
+from peerd.wire.messages import Accept
 
-from .hosts import World, by_distance, core, eventually, get, joined, kept, key_of, meshed, opened, put, until, version
+from .hosts import (
+    World,
+    by_distance,
+    core,
+    eventually,
+    get,
+    joined,
+    kept,
+    key_of,
+    meshed,
+    mute,
+    opened,
+    put,
+    until,
+    version,
+)
 
 STRONG = {"consistency": "strong"}
 
@@ -289,3 +305,48 @@ async def test_who_leaves_has_another_take_its_place_in_the_list(world: World) -
     state = await state_of(near[1], "a")
     assert state is not None
     assert {host.identity.peer for host in near[1:]} == set(state.holders)
+
+
+async def test_a_change_of_the_list_that_broke_off_at_its_first_holder_is_finished(world: World) -> None:
+    alice = await brisk(world).join()
+    await put(alice, "a", b"one", **STRONG)
+    await asyncio.sleep(10)
+    bob = await world.join()
+    mute(bob, Accept)
+    await meshed([alice, bob])
+
+    async def half_changed() -> bool:
+        state = await state_of(alice, "a")
+        return state is not None and bool(state.previous)
+
+    await eventually(half_changed, within_s=60)
+    assert await state_of(bob, "a") is None
+    await bob.crash(power=True)
+    await asyncio.sleep(20)  # nothing is under way any more
+    await bob.start()
+    await meshed([alice, bob])
+    await put(bob, "a", b"two", **STRONG)
+    assert [await get(host, "a", **STRONG) for host in (alice, bob)] == [b"two"] * 2
+
+
+async def test_two_overlays_in_the_middle_of_a_change_of_their_lists_agree(world: World) -> None:
+    hosts = [world.add() for _ in range(2)]
+    world.network.part([[host.interface] for host in hosts])
+    for host in hosts:
+        await host.start()
+    await put(hosts[0], "a", b"left", **STRONG)
+    for value in (b"right one", b"right two"):
+        await put(hosts[1], "a", value, **STRONG)
+    for host in hosts:  # each began to take the other in, alone
+        raw, acceptor = await core(host).registers.load(key_of(host, "a"))
+        assert acceptor.state is not None
+        joint = acceptor.state.joint([other.identity.peer for other in hosts])
+        changed = acceptor.accept(core(host).peer, Ballot(1 << 60, core(host).peer), joint)
+        assert changed is not None
+        assert await core(host).registers.keep(key_of(host, "a"), changed, over=raw)
+    world.network.heal()
+    assert hosts[0].peer is not None
+    hosts[0].peer.offer(None, hosts[1].address, "bootstrap")
+    await meshed(hosts)
+    await put(hosts[0], "a", b"both", **STRONG)
+    assert [await get(host, "a", **STRONG) for host in hosts] == [b"both"] * 2

@@ -503,3 +503,38 @@ def test_what_are_no_marks_is_refused() -> None:
 def test_counters_grow_by_whole_rounds() -> None:
     assert next_counter(0, 7) == 2**32 + 7
     assert next_counter(2**33 + 5, 0) == 3 * 2**32
+
+
+def test_a_change_of_the_list_that_reached_one_old_holder_alone_can_be_finished() -> None:
+    old = created(record(b"v"), [A], None)
+    joint = old.joint([A, B])
+    preparing = Preparing([A, B])
+    preparing.on_shown(A, Shown(True, 9, Ballot(5, b"a"), joint))
+    assert not preparing.prepared
+    preparing.on_shown(B, Shown(True, 9))
+    assert preparing.prepared
+    assert preparing.base == joint
+
+
+def test_two_histories_whose_lists_were_being_joined_when_they_met_go_on_as_one() -> None:
+    left = created(record(b"left"), PEERS[:3], None).joint(PEERS[:6])
+    right = created(record(b"right", sequence=2), PEERS[3:6], None).joint(PEERS[:6])
+    preparing = Preparing(PEERS[:6])
+    for peer in PEERS[:3]:
+        preparing.on_shown(peer, Shown(True, 9, Ballot(7, b"l"), left))
+    assert preparing.base == left
+    assert not preparing.prepared
+    for peer in PEERS[3:6]:
+        preparing.on_shown(peer, Shown(True, 9, Ballot(5, b"r"), right))
+    assert preparing.base == right
+    assert preparing.prepared
+
+
+def test_who_has_a_history_that_wins_promises_nothing_to_one_that_lost() -> None:
+    left = created(record(b"left"), [A, B], None)
+    right = created(record(b"right", sequence=2), [C, D], None)
+    preparing = Preparing([A, B])
+    preparing.on_shown(A, Shown(True, 9, Ballot(7, b"l"), left))
+    preparing.on_shown(B, Shown(True, 9, Ballot(5, b"r"), right))
+    assert preparing.base == right
+    assert not preparing.prepared
