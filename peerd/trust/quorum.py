@@ -26,6 +26,7 @@ class ReadQuorum:
         self._floors: dict[PeerId, FloorVersion] = {}
         self._failed: set[PeerId] = set()
         self._shown: Record | None = None
+        self._newest: Record | None = None
 
     def on_asked(self, peer: PeerId) -> None:
         """Another holder is asked, in place of a silent one."""
@@ -42,6 +43,7 @@ class ReadQuorum:
             self._floors[peer] = floor
         if record is not None and (self._shown is None or record.version > self._shown.version):
             self._shown = record
+        self._judge()
 
     def on_left_out(self, peer: PeerId) -> None:
         """A holder is silent or failed: this operation does not wait for it."""
@@ -55,11 +57,15 @@ class ReadQuorum:
         self._answers.pop(peer, None)
         self._floors.pop(peer, None)
         self._failed.add(peer)
+        self._judge()
+
+    def _judge(self) -> None:
+        self._newest = None if self._shown is None or self.is_over(self._shown) else self._shown
 
     @property
     def newest(self) -> Record | None:
         """The newest version that anybody showed; None where it is over, and so all below it."""
-        return None if self._shown is None or self.is_over(self._shown) else self._shown
+        return self._newest
 
     @property
     def floor(self) -> FloorVersion | None:
@@ -130,7 +136,7 @@ class ReadQuorum:
         return bool(expected) and denials >= majority(len(expected))
 
     def _is_newest(self, record: Record | None) -> bool:
-        return record is not None and self.newest is not None and record.version == self.newest.version
+        return record is not None and self._newest is not None and record.version == self._newest.version
 
 
 class WriteQuorum:
