@@ -6,6 +6,7 @@ a receipt. The asker counts receipts; where a peer fails or is full the next nea
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -144,10 +145,15 @@ async def _let_go(core: Core, content: Content) -> None:
     root = await core.store.root(raw)
     if root is None or root.class_ != "own":
         return
-    await drop_claims(core, raw, [held.row for held in content.claims])
+    await make_cached(core, raw, [held.row for held in content.claims], content.copies)
+
+
+async def make_cached(core: Core, raw: bytes, rows: Sequence[bytes], copies: int) -> None:
+    """Drop claims whose content others keep: unless something else claims it, it is a cached copy from now on."""
+    await drop_claims(core, raw, rows)
 
     def cached(now: Root | None) -> Root | None:
-        return replace(now, copies=content.copies) if now is not None and now.class_ == "cache" else None
+        return replace(now, copies=copies) if now is not None and now.class_ == "cache" else None
 
     # Fetched or put here: wanted as a help to others, unlike what nothing claims any more.
     await change_root(core, raw, cached)

@@ -2,10 +2,12 @@
 
 A root is looked at when those that should hold it, or those that do, have changed or were started again since it was
 counted last; else nothing is asked. Provider records say whom to ask, those that are asked what they have: a store may
-have been put back to an old copy. The nearest of the living holders restores.
+have been put back to an old copy. The nearest of the living holders restores. A copy too many, because somebody came
+back or nearer, is a cached one after a while: its holder has asked those that should have it, and they do.
 """
 
 import asyncio
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -17,8 +19,9 @@ from peerd.ids import Key, PeerId, distance
 from peerd.io.store.interface import Root
 from peerd.kad.contact import Contact
 from peerd.node.auditing import kept_by
+from peerd.node.claims import read_row
 from peerd.node.core import RECORD_HOLDERS, Core
-from peerd.node.placing import content_of, place
+from peerd.node.placing import content_of, make_cached, place
 from peerd.node.providing import CACHE, REPLICA, announce
 from peerd.records.provider import providers
 from peerd.wire import frames
@@ -27,6 +30,8 @@ PAGE = 128
 RESTORED_AT_ONCE = 8
 # Roots whose last count is remembered; of more the oldest are counted again.
 SEEN_MAX = 200_000
+# A copy stays promised for so many repair intervals after those that should have it were found to.
+SURPLUS_INTERVALS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class Restoring:
         self._core = core
         self._seen: dict[bytes, Seen] = {}
         self._told: dict[bytes, frozenset[PeerId]] = {}
+        self._surplus: dict[bytes, float] = {}
+        """Since when our copy of a root has been one too many."""
         self._started_at = core.store.now_s()
 
     def living(self, cid: bytes) -> frozenset[PeerId] | None:
@@ -87,6 +94,8 @@ class Restoring:
     def _is_due(self, root: Root) -> bool:
         seen = self._seen.get(root.cid)
         if seen is None or not seen.whole or seen.nearest != self._nearest(root):
+            return True
+        if root.cid in self._surplus and self._is_settled(root):
             return True
         return any(peer != self._core.peer and not self._stayed(peer, seen.at) for peer in seen.living)
 
@@ -151,6 +160,11 @@ class Restoring:
         nearest = self._nearest(root)
         whole = len(living) >= wanted
         misplaced = not nearest <= living or (root.class_ == "own" and core.peer not in nearest)
+        surplus = root.class_ == "replica" and core.peer not in nearest and root.copies <= len(nearest & others)
+        if surplus and whole and not misplaced:
+            await self._let_surplus_go(root)
+        else:
+            self._surplus.pop(root.cid, None)
         if whole and not misplaced:
             self._note(root, living, whole=True)
             return False
@@ -170,6 +184,21 @@ class Restoring:
         if not whole:
             logger.info("copies were restored", cid=cid.text, copies=len(placed.holders))
         return not whole
+
+    def _is_settled(self, root: Root) -> bool:
+        since = self._surplus.get(root.cid, math.inf)
+        return self._core.now() - since >= SURPLUS_INTERVALS * self._core.settings.repair_interval_s
+
+    async def _let_surplus_go(self, root: Root) -> None:
+        """Where those that should have a root have had it for a while, ours is a cached copy; nothing is deleted."""
+        if not self._is_settled(root):
+            if len(self._surplus) < SEEN_MAX:
+                self._surplus.setdefault(root.cid, self._core.now())
+            return
+        self._surplus.pop(root.cid)
+        if not self._core.room.is_coming_in(root.cid):
+            rows = [row for row in await self._core.store.claims(root.cid) if read_row(row) is not None]
+            await make_cached(self._core, root.cid, rows, root.copies)
 
     def _note(self, root: Root, living: set[PeerId], *, whole: bool) -> None:
         if root.cid not in self._seen and len(self._seen) >= SEEN_MAX:

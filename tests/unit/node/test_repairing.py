@@ -121,6 +121,32 @@ async def test_content_that_a_store_put_back_to_an_old_copy_lacks_is_restored(wo
     await eventually(whole, within_s=2 * hosts[0].settings.repair_interval_s)
 
 
+async def test_a_copy_too_many_is_a_cached_one_after_a_while_and_never_gone(world: World) -> None:
+    hosts = await joined(world, 6)
+    interval_s = hosts[0].settings.repair_interval_s
+    cid = (await put(hosts[0], "file", b"v" * 5000)).cid
+    order = by_distance(hosts, Cid.parse(cid).digest)
+    await order[0].crash(power=True)
+
+    async def restored() -> bool:
+        return await copies_of([host for host in hosts if host.lives], cid) >= 3
+
+    await eventually(restored, within_s=40)
+    await order[0].start()
+    await asyncio.sleep(2 * interval_s)
+    assert await copies_of(hosts, cid) == 4
+
+    async def let_go() -> bool:
+        return await copies_of(hosts, cid) == 3
+
+    await eventually(let_go, within_s=5 * interval_s)
+    assert await copies_of(order[:3], cid) == 3
+    surplus = await order[3].store.root(Cid.parse(cid).to_bytes())
+    assert surplus is not None and surplus.class_ == "cache" and surplus.complete
+    await order[1].crash(power=True)
+    await eventually(restored, within_s=2 * interval_s)
+
+
 async def copies_of(hosts: list[Host], cid: str) -> int:
     """How many of these have a promised copy of some content, whole."""
     roots = [await host.store.root(Cid.parse(cid).to_bytes()) for host in hosts]

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import random
 import sqlite3
 import stat
 import threading
@@ -13,7 +14,7 @@ import pytest
 
 from peerd.errors import NoRoomError, StoreError, UsageError
 from peerd.io import datadir
-from peerd.io.store import blockfiles, bounds, schema
+from peerd.io.store import ballast, blockfiles, bounds, schema
 from peerd.io.store.blockfiles import BlockFiles, Staged
 from peerd.io.store.interface import ANY, MISS
 from peerd.io.store.sqlite import SqliteStore
@@ -523,6 +524,41 @@ async def test_pages_that_nothing_fills_are_given_back(
     pages = await disk_store._read("pages", lambda database: database.execute("PRAGMA page_count").fetchone()[0])
 
     assert pages * 4096 < 30_000 * 100
+
+
+async def test_filled_released_and_filled_again_the_disk_has_no_more_than_the_quota(
+    disk_store: SqliteStore, tmp_path: Path
+) -> None:
+    chance = random.Random(8)
+    ballast.take(tmp_path / "store", ballast.size_on(QUOTA_BYTES), free_bytes=2**40)
+    number, refused, most = 0, 0, 0
+    kept: list[bytes] = []
+    while refused < 4:
+        # In the database, in files of their own that end within a page, and many together.
+        sizes = chance.choice([[100] * 200, [30_000] * 10, [33_000] * 10, [300_001]])
+        blocks = [block(number + at, size) for at, size in enumerate(sizes)]
+        number += len(blocks)
+        cid = root(number).cid
+        try:
+            await disk_store.put_blocks(blocks)
+            await disk_store.put_root(root(number))
+            await disk_store.link_blocks(cid, raws(*blocks))
+            kept.append(cid)
+        except NoRoomError:
+            refused += 1
+            most = max(most, on_disk(tmp_path))
+            await disk_store.drop_unlinked(0.0)
+            chance.shuffle(kept)
+            released, kept = kept[: len(kept) * 3 // 4], kept[len(kept) * 3 // 4 :]
+            for each in released:
+                await disk_store.release_root(each)
+        most = max(most, on_disk(tmp_path))
+    assert 0.8 * QUOTA_BYTES < most <= 1.05 * QUOTA_BYTES
+
+
+def on_disk(directory: Path) -> int:
+    """Return what a directory takes, as du counts: whole blocks of the disk."""
+    return sum(path.lstat().st_blocks * 512 for path in (directory, *directory.rglob("*")))
 
 
 async def test_the_counters_are_what_a_scan_would_find(disk_store: SqliteStore) -> None:
