@@ -143,7 +143,8 @@ async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -
                 await _note_conflict(core, record, present)
                 lost = present
             core.events.emit("record", name=record.body.name, version=record.version.text, deleted=record.deleted)
-            if present is not None and content_of(present) is not None:
+            # Claims are also of puts that failed, and of versions that never came here.
+            if present is not None or record.deleted:
                 core.tasks.spawn(record_changed(core, present, record), "end claims")
     return Kept(record_receipt(core, record), lost)
 

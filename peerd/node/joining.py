@@ -100,7 +100,7 @@ class Joining:
         Return whether it is tried and was not before, as far as we remember.
         """
         address, peer = candidate.address, candidate.expected
-        if peer == self._core.peer or address in self._ours or address in self._under_way or address in self._waiting:
+        if peer == self._core.peer or address in self._ours or self._is_tried(address) or self._is_known(candidate):
             return False
         if peer is not None and self._core.members.contact(peer) is not None:
             self._note_other(peer, address)
@@ -122,6 +122,16 @@ class Joining:
         self.idle.clear()
         self._start()
         return silence is None
+
+    def _is_tried(self, address: Address) -> bool:
+        return address in self._under_way or address in self._waiting
+
+    def _is_known(self, candidate: Candidate) -> bool:
+        """Whether a configured address is a member's: it is offered again and again; members have their own pace."""
+        members = self._core.members
+        if candidate.source != "bootstrap" or candidate.again or members.alive_count() == 0:
+            return False
+        return any(each.contact.address == candidate.address for each in members.all.values())
 
     def _is_dead(self, peer: PeerId | None) -> bool:
         """Whether we saw this peer die; it may have had other addresses than the one that we knew."""

@@ -41,6 +41,8 @@ VOUCHES_PER_S = 64
 # Who came so short a time ago and asks for members is news.
 NEWCOMER_S = 5.0
 REMEMBER_INTERVAL_S = 30.0
+# Two overlays become one within 15 s.
+CONFIGURED_AGAIN_S = 10.0
 # Whoever is killed soon after it met somebody must not come back as one that never knew others.
 REMEMBER_NEW_S = 1.0
 
@@ -59,6 +61,7 @@ class Probing:
         self._probe_at = 0.0
         self._looked: OrderedDict[PeerId, float] = OrderedDict()
         self._looking = 0
+        self._resolved_at = 0.0
         self._remembered: set[PeerId] = set()
         self._looked_at_epoch = -1
         self._relaying = 0
@@ -66,7 +69,7 @@ class Probing:
         self._vouched = 0
 
     def start(self, *, bootstrap: Callable[[], Awaitable[None]]) -> None:
-        """Begin all loops; `bootstrap` offers the configured peers again while we are lonely."""
+        """Begin all loops; `bootstrap` offers the configured peers again."""
         settings = self._core.settings
         self._resolve = bootstrap
         self._core.tasks.spawn(self._probe_loop(), "probe")
@@ -332,8 +335,13 @@ class Probing:
             self._joining.offer(Candidate(contact.address, contact.peer, member.source, hellos_max=1, again=True))
 
     async def _be_found(self) -> None:
-        """While nobody answers: try the configured peers again (names are looked up anew)."""
-        if self._core.members.alive_count() == 0 and self._resolve is not None:
+        """Try the configured peers again (names are looked up anew): while nobody answers, and now and then in company.
+
+        Those found meanwhile may never have met who is configured, and be an overlay of their own.
+        """
+        lonely = self._core.members.alive_count() == 0
+        if self._resolve is not None and (lonely or self._core.now() >= self._resolved_at + CONFIGURED_AGAIN_S):
+            self._resolved_at = self._core.now()
             await self._resolve()
 
     async def _refresh(self) -> None:

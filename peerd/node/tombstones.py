@@ -187,7 +187,7 @@ class Tombstones:
             if record.body.strong:
                 continue  # its register goes on from it
             waiting[key] = await self._waiting(record, silent)
-            for contact in (c for peer in waiting[key].peers if (c := core.members.contact(peer)) is not None):
+            for contact in (c for peer in sorted(waiting[key].peers) if (c := core.members.contact(peer)) is not None):
                 asked.setdefault(contact, []).append(PackedFloor(key, record.version[:3]))
         await self._take_answers(await self._ask(asked), waiting)
         await self._note(waiting)

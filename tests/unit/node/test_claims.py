@@ -8,7 +8,7 @@ import pytest
 
 from peerd.content.cid import Cid
 from peerd.errors import NotFoundError, PeerdError, RefusedError
-from peerd.node.claims import claims_on, expire_claims, make_claim
+from peerd.node.claims import add_claims, claims_on, expire_claims, make_claim
 from peerd.node.collecting import LIFE_SLACK_S, collect_aged
 from peerd.node.maintaining import EXPIRY_INTERVAL_S
 from peerd.node.placing import content_of, place
@@ -366,3 +366,15 @@ async def test_a_hold_that_fails_leaves_no_claim(world: World) -> None:
     with pytest.raises(PeerdError):
         await connection.hold(body)
     assert await bob.store.claims(claim.claim.root) == []
+
+
+async def test_a_delete_ends_the_claims_of_a_put_that_failed_too(world: World) -> None:
+    hosts = await joined(world, 3)
+    await put(hosts[0], "a", b"short")  # nothing that would have a claim
+    cid = cid_of(await add(hosts[1], CONTENT))
+    claim = make_claim(core(hosts[1]), Cid.from_bytes(cid), key=key_of(hosts[1], "a"), sequence=1, copies=3, name="a")
+    for host in hosts:  # its put came so far, and not to its record
+        await add_claims(core(host), cid, [claim])
+    await removed(hosts[0], "a")
+    for host in hosts:
+        assert await named_by(host, cid) == []

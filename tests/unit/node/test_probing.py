@@ -202,6 +202,14 @@ async def test_who_comes_back_is_found_at_once(world: World, after_s: float) -> 
     await until(lambda: all(core(host).members.alive_count() == 4 for host in hosts), within_s=5)
 
 
+async def test_a_configured_peer_that_nobody_met_is_found_also_in_company(world: World) -> None:
+    configured = world.add()
+    hosts = await joined(world, 2)
+    await asyncio.sleep(90)
+    await configured.start()  # knows nobody
+    await until(lambda: all(core(host).members.alive_count() == 2 for host in [configured, *hosts]), within_s=15)
+
+
 async def test_who_left_is_left_to_those_too_that_the_goodbye_did_not_reach(world: World) -> None:
     hosts = await joined(world, 5)
     world.network.cut(hosts[0].interface, hosts[1].interface)
