@@ -3,11 +3,12 @@
 Linearizability (Herlihy and Wing 1990) checked by the search of Wing and Gong (1993) with Lowe's memory of what was
 tried (2017), as in porcupine: take an operation that nothing left must precede, see whether the register could have
 answered so, go on with the rest, and back where nothing fits. An operation of unknown outcome may take effect at any
-time after it began, or never. Not here: who asks what (requests); keys are independent, so each is checked alone.
+time after it began, or never; it is tried only where those that were answered lead nowhere, and of writes whose values
+nobody was told of the earlier ones first. Not here: who asks what (requests); keys are independent, each checked alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Literal
 
@@ -18,6 +19,8 @@ Kind = Literal["read", "write", "delete", "cas"]
 # Positions of the search (sets of operations taken, with the register's value). Honest histories of a run need some
 # thousands; without an end a history of many that are under way at once would take for ever.
 POSITIONS_MAX = 2_000_000
+# A value that nobody was told of.
+_UNTOLD = b"\x00untold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +101,19 @@ class _Search:
 
     def run(self) -> list[Operation]:
         self._link()
+        alike = self._alike()
         left = sum(operation.returned_s is not None for operation in self.operations)
         taken = best_taken = 0
         stack: list[tuple[int, bytes | None, bool]] = []
         seen: set[tuple[int, bytes | None]] = set()
         least_left, head = left, len(self.events)
         at = self.following[head]
+        late = False  # whether those of unknown outcome are tried
         while left:
             _, is_return, number = self.events[at]
+            if is_return and not late:
+                late, at = True, self.following[head]
+                continue
             if is_return:  # it must be taken before anything that begins later, and could not be
                 certain = True
                 while certain:
@@ -116,10 +124,14 @@ class _Search:
                     left += self.operations[number].returned_s is not None
                     self._put_back(number)
                 at = self.following[self.places[number][0]]
+                late = self.operations[number].returned_s is None
+                continue
+            if late != (self.operations[number].returned_s is None) or alike.get(number, 0) & ~taken:
+                at = self.following[at]
                 continue
             fits, value = apply(self.value, self.operations[number])
             position = (taken | 1 << number, value)
-            if not fits or position in seen:
+            if not fits or position in seen or (late and value == self.value):
                 at = self.following[at]
                 continue
             if len(seen) >= POSITIONS_MAX:
@@ -129,10 +141,29 @@ class _Search:
             taken, self.value = position
             left -= self.operations[number].returned_s is not None
             self._take(number)
-            at = self.following[head]
+            at, late = self.following[head], False
             if left < least_left:
                 least_left, best_taken = left, taken
         return []
+
+    def _alike(self) -> dict[int, int]:
+        """Give writes of unknown outcome whose values nobody was told of one value; return of each those before it.
+
+        They differ in nothing but when they may begin to take effect: the earlier ones are used up first.
+        """
+        told = {self.value}
+        for operation in self.operations:
+            told.add(operation.expected)
+            if operation.kind == "read":
+                told.add(operation.value)
+        found: dict[int, int] = {}
+        before = 0
+        for number in sorted(range(len(self.operations)), key=lambda each: self.operations[each].began_s):
+            operation = self.operations[number]
+            if operation.kind == "write" and operation.returned_s is None and operation.value not in told:
+                self.operations[number] = replace(operation, value=_UNTOLD)
+                found[number], before = before, before | 1 << number
+        return found
 
     def _link(self) -> None:
         for number, operation in enumerate(self.operations):

@@ -143,3 +143,16 @@ def test_a_search_without_end_is_given_up(monkeypatch):
     history = [_write(0, 10, b"%d" % number) for number in range(20)]
     with pytest.raises(UsageError, match="too much"):
         unordered([*history, _read(11, 12, b"never")])
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_many_writes_that_nobody_was_told_of_are_no_burden(monkeypatch, stale):
+    """Clients that go on writing through a cut, with refusals and reads beside: what was never seen stands for one."""
+    monkeypatch.setattr(linear, "POSITIONS_MAX", 2_000)
+    history = [_write(0, 1, b"first")]
+    history += [_write(2 + number / 100, None, b"lost %d" % number) for number in range(24)]
+    history += [_cas(10 + number, 11 + number, b"first", b"no", done=False) for number in range(0, 8, 2)]
+    history += [_write(30, 40, b"one"), _write(30, 40, b"two"), _read(41, 42, b"one"), _read(43, 44, b"lost 7")]
+    if stale:
+        history.append(_read(45, 46, b"first"))
+    assert (unordered(history) == []) is not stale
