@@ -424,8 +424,7 @@ class BulkPool:
         self._open_ones[connection] = None
         known = self._connections.get(peer)
         if known is None or known.closed or not known.busy:
-            if known is not None:
-                known.close()
+            # The other one is not closed: somebody may just have been given it to ask over. It goes when it is idle.
             self._connections[peer] = connection
         if run and not self._tasks.spawn(connection.run(), "bulk connection"):
             connection.close()
