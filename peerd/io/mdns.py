@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 LONELY_INTERVAL_S = 3.5
 """While lonely; with jitter 2 to 5 s. Two small packets each: a peer that stays alone disturbs nobody."""
 
-QUIET_INTERVAL_S = 60.0
-QUIET_HINTS = 16
-"""While in company: each 60 s, and more rarely in proportion where more than 16 peers are heard."""
+QUIET_SHARE_S = 3.75
+QUIET_MIN_S = 10.0
+"""While in company: the interval grows with the peers heard, so that a LAN hears one packet in some 4 s however many
+there are, and two small islands that were cut off from each other, or never met, hear of each other within 15 s."""
 
 ASK_BELOW_HINTS = 64
 """In company of more, only announce: a question can name 64 as known (mdns_link), and all others would answer it."""
@@ -241,7 +242,7 @@ class LanDiscovery:
     def _due(self, spoken: _Spoken, *, lonely: bool) -> float:
         if 0 < spoken.spoken_count <= len(BURST_GAPS_S):
             return spoken.spoken_at + BURST_GAPS_S[spoken.spoken_count - 1]
-        quiet_s = QUIET_INTERVAL_S * max(1.0, len(self._hints) / QUIET_HINTS)
+        quiet_s = max(QUIET_MIN_S, QUIET_SHARE_S * len(self._hints))
         often = lonely or spoken.link.silent  # to notice soon that it is mended
         return spoken.spoken_at + spoken.stretch * (self._lonely_interval_s if often else quiet_s)
 

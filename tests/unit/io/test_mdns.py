@@ -264,19 +264,26 @@ async def test_it_speaks_in_a_burst_and_then_each_two_to_five_seconds_while_lone
     assert {said[2] for said in lab.link.said if said[0] == "ask"} == {True}
 
 
-async def test_in_company_it_speaks_about_once_a_minute_and_asks_only_the_unknown(lab):
+@pytest.mark.parametrize(("count", "mean_s"), [(1, 10), (4, 15), (16, 60)])
+async def test_in_company_it_speaks_as_often_as_a_lan_of_that_size_bears_and_asks_only_the_unknown(lab, count, mean_s):
     lab.lonely = False
-    await lab.run(3600)
+    await lab.run(5)
+    for number in range(2, 2 + count):
+        lab.link.heard(ETH, f"n{number}", {**TXT, b"id": peer_id_text(peer(number)).encode()}, ["10.0.0.7"], 7433)
+    await lab.run(HINT_LIFE_S - 10)
     quiet = gaps(lab.spoken()[4:])
-    assert all(30 < gap < 90 for gap in quiet) and 50 < sum(quiet) / len(quiet) < 70
+    assert all(0.5 * mean_s < gap < 1.5 * mean_s for gap in quiet)
+    assert 0.75 * mean_s < sum(quiet) / len(quiet) < 1.25 * mean_s
     assert {said[2] for said in lab.link.said if said[0] == "ask"} == {False}
 
 
-async def test_a_peer_that_gets_lonely_speaks_within_a_second_or_two(lab):
+async def test_a_peer_that_gets_lonely_speaks_within_a_second_or_two_or_has_just_spoken(lab):
     lab.lonely = False
     await lab.run(30)
     lab.lonely, since = True, lab.now
     await lab.run(2)
+    assert len(lab.spoken(since - 3)) >= 1
+    await lab.run(4)
     assert len(lab.spoken(since)) >= 1
 
 
