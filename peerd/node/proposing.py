@@ -103,15 +103,26 @@ class Rounds:
 
     async def prepare(self) -> tuple[Ballot, Question]:
         """Have a majority promise a ballot of ours; raises TimedOutError where none does in time."""
+        if not self._highest:
+            self._highest = await self._highest_here()
         while True:
             chance = int.from_bytes(self.core.environment.entropy(CHANCE_BYTES), "big")
             ballot = Ballot(next_counter(self._highest, chance), self.core.peer)
+            is_first = not self._highest  # a refusal says only what ballots there were, not that there is a rival
             question = await self._gather(ballot.counter, _is_prepared)
             self._highest = max(self._highest, ballot.counter, question.highest)
             if question.prepared:
                 self._fruitless = 0
                 return ballot, question
-            await self._put_off(question)
+            await self._put_off(question, at_once=is_first and question.preempted)
+
+    async def _highest_here(self) -> int:
+        """Return the highest counter that this peer has promised itself: others know no lower one, as a rule."""
+        try:
+            _, acceptor = await self.core.registers.load(self.key)
+        except StoreError:
+            return 0
+        return max(acceptor.promised.counter, acceptor.accepted.counter)
 
     async def prepare_all(self) -> tuple[Ballot, Question]:
         """Have all that are not silent promise a ballot above what was seen; it may be too few, or too low."""
@@ -176,7 +187,7 @@ class Rounds:
         question.beneath = max(question.beneath, reply.beneath)
         question.on_shown(peer, shown)
 
-    async def _put_off(self, question: Question) -> None:
+    async def _put_off(self, question: Question, *, at_once: bool = False) -> None:
         """Wait a little before the next try; raises TimedOutError where none is of use."""
         core = self.core
         self._tries += 1
@@ -189,6 +200,8 @@ class Rounds:
             self._fruitless += 1
         if core.now() >= self._deadline or self._fruitless >= FAIR_TRIES:
             raise TimedOutError(UNREACHED, hint="`peer peers` shows who is silent; `peer forget` those that are gone")
+        if at_once:
+            return
         longest = RETURNING_POLL_S if returning else min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(self._tries, 10))
         await asyncio.sleep(core.environment.rng.uniform(0.3, 1.0) * longest)
 

@@ -1,6 +1,7 @@
 """Strong reads and writes (INTERFACE.md): conditions hold, a side without a majority refuses, nothing is doubled."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,10 +15,12 @@ from peerd.node.holding import Outdone
 from peerd.node.results import PutOptions
 from peerd.sim.host import Host
 from peerd.trust.register import Ballot, State, decode_acceptor
-from peerd.wire.messages import Accept
+from peerd.wire.messages import Accept, Prepare, Request
 
 from .hosts import (
+    Answer,
     World,
+    answering,
     by_distance,
     core,
     eventually,
@@ -350,3 +353,24 @@ async def test_two_overlays_in_the_middle_of_a_change_of_their_lists_agree(world
     await meshed(hosts)
     await put(hosts[0], "a", b"both", **STRONG)
     assert [await get(host, "a", **STRONG) for host in hosts] == [b"both"] * 2
+
+
+async def test_a_write_without_a_rival_takes_one_round(world: World) -> None:
+    hosts = await joined(world, 9)
+    near = by_distance(hosts, key_of(hosts[0], "a"))
+    await put(near[0], "a", b"one", **STRONG)
+    ballots: set[tuple[PeerId, int]] = set()
+
+    def count(peer: PeerId, request: Request, honest: Callable[[], Answer]) -> Answer:
+        if isinstance(request, Prepare) and request.counter:
+            ballots.add((peer, request.counter))
+        return honest()
+
+    for host in hosts:
+        answering(host, count)
+    await put(near[0], "a", b"two", **STRONG)
+    assert len(ballots) == 1
+    started = world.loop.time()
+    await put(near[8], "a", b"three", **STRONG)  # who is no holder has to hear of the ballots that there were
+    assert len(ballots) <= 3
+    assert world.loop.time() - started < 1.0
