@@ -29,9 +29,11 @@ class BlockWriter:
     """Collects blocks and puts them in batches; one batch is being written while the next fills.
 
     With `root`, each batch is linked to it. Without, `cids` lists what was put, 36 bytes each, to be linked later.
+    With `writer`, it is held to its share of a quota that is nearly used up.
     """
 
-    def __init__(self, store: Store, room: "Room", root: Cid | None = None) -> None:
+    def __init__(self, store: Store, room: "Room", root: Cid | None = None, *, writer: PeerId | None = None) -> None:
+        self._writer = writer
         self._store = store
         self._room = room
         self._root = root.to_bytes() if root is not None else None
@@ -84,7 +86,7 @@ class BlockWriter:
     async def _write(self, batch: list[Block]) -> None:
         if self._root is not None:
             await self._store.link_blocks(self._root, [block.cid.to_bytes() for block in batch])
-        await self._room.put_blocks(batch)
+        await self._room.put_blocks(batch, writer=self._writer)
 
 
 class Room:
@@ -115,8 +117,8 @@ class Room:
         """Say whether a transfer of `root` is under way."""
         return root in self._coming_in
 
-    async def put_blocks(self, blocks: list[Block]) -> None:
-        """Put blocks; raises NoRoomError where letting cached copies go is not enough.
+    async def put_blocks(self, blocks: list[Block], *, writer: PeerId | None = None) -> None:
+        """Put blocks; raises NoRoomError where letting cached copies go is not enough, or not for that writer.
 
         Where there is little room, one call after the other: no two find the same room free.
         """
@@ -128,7 +130,11 @@ class Room:
                 await self._store.put_blocks(blocks)
                 return
             async with self._narrow:
+                if writer is not None:
+                    await self.require_share(writer, size)
                 await self._put_with_room(blocks, size, usage.quota_bytes)
+                if writer is not None:
+                    self.shares.charge(writer, size)
         finally:
             self._arriving_bytes -= size
 

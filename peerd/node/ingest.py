@@ -60,7 +60,7 @@ async def store_small(core: Core, ingested: Ingested) -> None:
     """Store as content what turned out not to fit its record."""
     assert ingested.small is not None
     blocks, _ = _build_small(ingested.small)
-    await core.room.put_blocks(blocks)
+    await core.room.put_blocks(blocks, writer=core.peer)
 
 
 def _build_small(data: bytes) -> tuple[list[Block], Node]:
@@ -72,7 +72,7 @@ def _build_small(data: bytes) -> tuple[list[Block], Node]:
 
 async def _ingest_file(core: Core, body: AsyncIterator[bytes]) -> Ingested:
     builder = FileBuilder()
-    writer = BlockWriter(core.store, core.room)
+    writer = BlockWriter(core.store, core.room, writer=core.peer)
     head: bytearray | None = bytearray()
     try:
         async for piece in body:
@@ -208,7 +208,7 @@ class _TarReader:
         if not self._batch:
             return
         batch, self._batch, self._batch_bytes = self._batch, [], 0
-        asyncio.run_coroutine_threadsafe(self._core.room.put_blocks(batch), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._core.room.put_blocks(batch, writer=self._core.peer), self._loop).result()
 
 
 def _strict_member() -> "type[tarfile.TarInfo]":

@@ -14,6 +14,7 @@ import pytest
 from peerd.content.cid import Cid
 from peerd.content.read import DirectoryReader, decode
 from peerd.errors import PeerdError, UsageError
+from peerd.ids import PeerId
 from peerd.io.store.memory import MemoryStore
 from peerd.io.system import SystemClock, ThreadOffload, system_entropy
 from peerd.node.blocks import Intake, Room
@@ -31,7 +32,8 @@ async def core() -> AsyncIterator[Core]:
     offload = ThreadOffload()
     store = MemoryStore(2**28, system_entropy, SystemClock())
     room = Room(store, Intake(store, SystemClock()))
-    yield cast(Core, SimpleNamespace(store=store, room=room, environment=SimpleNamespace(offload=offload)))
+    environment = SimpleNamespace(offload=offload)
+    yield cast(Core, SimpleNamespace(store=store, room=room, environment=environment, peer=PeerId(bytes(32))))
     offload.close()
 
 

@@ -9,6 +9,7 @@ from peerd.content.block import raw_block
 from peerd.content.cid import Cid
 from peerd.content.read import DagWalk
 from peerd.errors import NoRoomError, PeerdError
+from peerd.ids import PeerId
 from peerd.io.store import bounds
 from peerd.io.store.interface import Root
 from peerd.io.store.memory import MemoryStore
@@ -114,6 +115,18 @@ async def test_the_last_tenth_is_kept_for_who_uses_less_than_its_share(world: Wo
     with pytest.raises(NoRoomError):
         await core(modest).room.require_share(greedy.identity.peer, SIZE)
     await core(modest).room.require_share(modest.identity.peer, 100_000)
+
+
+async def test_what_is_put_here_leaves_the_last_tenth_to_others_too(world: World) -> None:
+    (alone,) = await small(world, 1)
+    with pytest.raises(NoRoomError, match="less than their share"):
+        for number in range(40):
+            await put(alone, str(number), data_of(number))
+    usage = await alone.store.usage()
+    most = bounds.limit_bytes(usage.quota_bytes, reserve=False)
+    assert 0.8 < (usage.replica_bytes + usage.own_bytes) / most <= 0.9
+    await core(alone).room.require_share(PeerId(bytes(32)), SIZE)
+    await put(alone, "a record", b"v")
 
 
 async def test_overwriting_a_name_over_and_over_does_not_fill_the_disk(world: World) -> None:
