@@ -166,18 +166,18 @@ class Restoring:
         else:
             self._surplus.pop(root.cid, None)
         if whole and not misplaced:
-            self._note(root, living, whole=True)
+            self._note(root, nearest, living, whole=True)
             return False
         first = min(living | {core.peer}, key=lambda peer: distance(self._place_of(peer), cid.digest))
         if first != core.peer or content is None:
             if not whole:
                 lacking.add(root.cid)
-            self._note(root, living, whole=False)
+            self._note(root, nearest, living, whole=False)
             return False
         if not whole:
             core.missing_since.setdefault(root.cid, core.now())
         placed = await place(core, content)
-        self._note(root, living.union(placed.holders), whole=len(placed.holders) >= wanted)
+        self._note(root, nearest, living.union(placed.holders), whole=len(placed.holders) >= wanted)
         if len(placed.holders) < wanted:
             lacking.add(root.cid)
             return False
@@ -200,10 +200,11 @@ class Restoring:
             rows = [row for row in await self._core.store.claims(root.cid) if read_row(row) is not None]
             await make_cached(self._core, root.cid, rows, root.copies)
 
-    def _note(self, root: Root, living: set[PeerId], *, whole: bool) -> None:
+    def _note(self, root: Root, nearest: frozenset[PeerId], living: set[PeerId], *, whole: bool) -> None:
+        """Note what was found for those that were nearest then: who came meanwhile was not looked at."""
         if root.cid not in self._seen and len(self._seen) >= SEEN_MAX:
             self._seen.pop(next(iter(self._seen)))
-        self._seen[root.cid] = Seen(self._nearest(root), frozenset(living), whole, self._core.now())
+        self._seen[root.cid] = Seen(nearest, frozenset(living), whole, self._core.now())
 
     def _place_of(self, peer: PeerId) -> bytes:
         if peer == self._core.peer:

@@ -21,7 +21,8 @@ MENDED: dict[int, str] = {}
 """Seeds beyond the first thousand that failed once, and what was wrong.
 
 Of the first thousand there were: 288 and 394, content kept for a put that had failed though its name was deleted; 331
-and 507, configured peers that nobody had met were not tried in company.
+and 507, configured peers that nobody had met were not tried in company; 452, who came while copies of content were
+placed was taken for one that had been there.
 """
 
 

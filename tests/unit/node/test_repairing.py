@@ -2,13 +2,19 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
+
+import pytest
 
 from peerd.content.cid import Cid
 from peerd.errors import NoRoomError
+from peerd.io.store.interface import Root
+from peerd.node import restoring
 from peerd.node.copies import Copies
+from peerd.node.placing import Placed, place
 from peerd.sim.host import Host
 from peerd.wire.messages import Store
-from tests.unit.node.hosts import World, by_distance, core, eventually, get, joined, kept, key_of, put
+from tests.unit.node.hosts import World, by_distance, core, eventually, get, joined, kept, key_of, meshed, put, until
 
 NAMES = 24
 
@@ -204,3 +210,33 @@ async def test_a_peer_that_was_started_again_is_asked_what_it_has(world: World) 
         return await kept(hosts[1], "a") is not None
 
     await eventually(there_again, within_s=2 * hosts[0].settings.repair_interval_s)
+
+
+async def test_who_comes_while_copies_are_placed_gets_one_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = await joined(world, 3)
+    for host in hosts[1:]:
+        await host.crash(power=False)
+    await until(lambda: core(hosts[0]).members.alive_count() == 0)
+    cid = ""
+    while not cid or by_distance(hosts, Cid.parse(cid).digest)[0] is not hosts[0]:  # whose turn it is then
+        cid = (await put(hosts[0], "a", world.chance.rng(cid).randbytes(20_000))).cid
+
+    async def placed_slowly(*args: Any) -> Placed:
+        placed = await place(*args)
+        if not hosts[2].lives:
+            await hosts[2].start()
+            await meshed(hosts)
+        return placed
+
+    def is_due_here(self: restoring.Restoring, root: Root) -> bool:
+        return self._core is core(hosts[0]) and is_due(self, root)  # nobody else mends it
+
+    is_due = restoring.Restoring._is_due
+    monkeypatch.setattr(restoring.Restoring, "_is_due", is_due_here)
+    monkeypatch.setattr(restoring, "place", placed_slowly)
+    await hosts[1].start()
+    await eventually(lambda: _on_all(hosts, cid), within_s=3 * hosts[0].settings.repair_interval_s)
+
+
+async def _on_all(hosts: list[Host], cid: str) -> bool:
+    return all(host.lives for host in hosts) and await copies_of(hosts, cid) == len(hosts)
