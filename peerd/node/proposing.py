@@ -69,6 +69,12 @@ class Question(Preparing):
         return self.settled or self.prepared
 
     @property
+    def strangers(self) -> set[PeerId]:
+        """Who may still answer and is in no list of the base: where two overlays met, they may have another history."""
+        base = self.base
+        return self.waiting.difference(base.peers) if base is not None else self.waiting
+
+    @property
     def is_absent(self) -> bool:
         """Whether enough of those that should hold the key say that it has no register."""
         return self.base is None and self.prepared
@@ -298,12 +304,14 @@ class Rounds:
 
 
 def _is_answered(question: Question) -> bool:
-    return question.settled or (question.has_majority and not question.waiting)
+    if question.settled:
+        return not question.strangers
+    return question.has_majority and not question.waiting
 
 
 def _is_prepared(question: Question) -> bool:
     """Whether to go on; a register that seems new may be known to somebody who has not answered yet."""
-    return question.prepared and (question.base is not None or not question.waiting)
+    return question.prepared and not (question.strangers if question.base is not None else question.waiting)
 
 
 def _fields(ballot: Ballot, state: State) -> tuple[int, bytes, bytes, int, bytes, bytes, bytes]:

@@ -327,7 +327,7 @@ class _Read:
             if not self.quorum.absent(self._expected()):
                 raise TimedOutError(
                     "too few of the key's holders answered to know whether it exists",
-                    hint="`peer peers` shows who is silent; try again when they are back",
+                    hint="`peer peers` shows who is silent: wait for them, or `peer forget` those that are gone",
                 )
         elif not self.one and not self.quorum.decided:
             raise TimedOutError("too few of the key's holders answered in time")

@@ -275,6 +275,9 @@ async def test_two_overlays_that_wrote_the_same_strong_key_agree_when_they_meet(
     assert sides[0][0].peer is not None
     sides[0][0].peer.offer(None, sides[1][0].address, "bootstrap")
 
+    await meshed(hosts)
+    assert [await get(host, "a", **STRONG) for host in hosts] == [b"right two"] * 6  # also before the lists are one
+
     async def agreed() -> bool:
         states = [await state_of(host, "a") for host in hosts]
         return all(one is not None and len(one.holders) == 6 and not one.previous for one in states)
