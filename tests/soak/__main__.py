@@ -1,10 +1,11 @@
-"""`python -m tests.soak kill --rounds 1000`, `… power --cuts 100`, `… mixed --minutes 60`; exit 1: a promise broke."""
+"""`python -m tests.soak kill --rounds 1000`, `… power --cuts 100`, `… mixed --minutes 60`, `… losses`; exit 1: a promise broke."""
 
 import argparse
 import random
 import sys
 
 from tests.soak.kill import kill_again_and_again
+from tests.soak.losses import lose
 from tests.soak.mixed import mix
 from tests.soak.power import cut_again_and_again
 
@@ -19,13 +20,19 @@ def main() -> int:
     power.add_argument("--cuts", type=int, default=100)
     mixed = programs.add_parser("mixed", help="faults of every kind on hosts with users; needs root")
     mixed.add_argument("--minutes", type=float, default=60.0)
-    for each in (kill, power, mixed):
+    losses = programs.add_parser("losses", help="kill some of many hosts for good under a reader; needs root")
+    losses.add_argument("--hosts", type=int, default=10)
+    losses.add_argument("--keys", type=int, default=1000)
+    losses.add_argument("--dead", type=int, default=2)
+    for each in (kill, power, mixed, losses):
         each.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     told = parser.parse_args()
     print(f"seed {told.seed}", flush=True)
     try:
         if told.program == "kill":
             print(kill_again_and_again(told.rounds, told.seed))
+        elif told.program == "losses":
+            print(lose(told.hosts, told.keys, told.dead))
         elif told.program == "mixed":
             print(mix(60.0 * told.minutes, told.seed))
         else:
