@@ -308,7 +308,7 @@ class Reconciling:
                         break
                 confirmed = await moving.rest()
         except TimeoutError as error:
-            raise WireError("session_long") from error
+            raise UnreachableError("there is too much to compare at one go; it goes on later") from error
         if moving.held_back:
             self._held_back[contact.peer] = None
         if confirmed:
