@@ -1,4 +1,4 @@
-"""`python -m tests.soak kill --rounds 1000`, `power --cuts 100`, `mixed --minutes 60`, `losses`; exit 1: a promise broke."""
+"""Programs that run long: `python -m tests.soak kill`, `power`, `mixed`, `losses`; exit 1: a promise broke."""
 
 import argparse
 import random
