@@ -126,7 +126,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         About(
             "how long a silent member is suspected before it counts as dead, where others miss it too; "
-            "up to twice as long where nobody else does",
+            "up to half as long again where nobody else does",
             least=0.1,
             most=3600,
         ),

@@ -21,7 +21,7 @@ HELPERS = 3
 # So many others that do not reach it either make a suspicion as short as it gets (Lifeguard 4.2; K there).
 CONFIRMATIONS_MAX = 3
 # A suspicion that nobody confirms lasts so many times the shortest one.
-UNCONFIRMED_FACTOR = 2.0
+UNCONFIRMED_FACTOR = 1.5
 # Local health: how many times slower than usual we probe when it is we who are slow (Lifeguard 4.1; S there).
 HEALTH_MAX = 8
 # A timer that fires later than this says that this process stood still.

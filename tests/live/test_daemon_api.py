@@ -102,8 +102,6 @@ def test_every_json_answer_has_the_fields_it_promises(trio: list[Daemon], tmp_pa
         (2, "usage", ["put", "", "--value", "x"]),
         (2, "usage", ["put", "k"]),
         (2, "usage", ["no-such-command"]),
-        (2, "usage", ["put", "k", "--value", "x", "--consistency", "strong"]),
-        (2, "usage", ["get", "k", "--consistency", "strong"]),
         (3, "not_found", ["get", "never"]),
         (3, "not_found", ["stat", "never"]),
         (3, "not_found", ["ls", "never"]),
@@ -111,6 +109,7 @@ def test_every_json_answer_has_the_fields_it_promises(trio: list[Daemon], tmp_pa
         (3, "not_found", ["history", "never"]),
         (3, "not_found", ["get", "bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"]),
         (6, "too_few_copies", ["put", "k", "--value", "x", "--require", "8"]),
+        (6, "too_few_copies", ["put", "k", "--value", "x", "--require", "99"]),
     ],
 )
 def test_a_failure_has_its_exit_code_as_text_and_as_json(
