@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from loguru import logger
 
@@ -19,6 +18,7 @@ from peerd.ids import PeerId
 from peerd.io.environment import Environment, Stream, StreamListener
 from peerd.kad.contact import Contact
 from peerd.logs import short
+from peerd.node.bulk_handler import BulkHandler
 from peerd.node.tasks import Tasks
 from peerd.wire import frames
 from peerd.wire.codec import encode
@@ -42,22 +42,6 @@ PIECE_BYTES = 256 * 1024
 ACCEPTED_PER_PEER_MAX = 3
 
 Deliver = Callable[[bytes, bytes | None], None]
-
-
-class BulkHandler(Protocol):
-    """What the node does for the other end of a connection."""
-
-    async def block(self, cid: bytes) -> bytes | None:
-        """Return a block kept here."""
-
-    async def hold(self, connection: "BulkConnection", body: HoldBody) -> bytes:
-        """Take the content, and return the signed receipt once all of it is on disk."""
-
-    async def answer(self, peer: PeerId, kind: int, payload: bytes) -> bytes:
-        """Return the answer to a short question of a peer (a kind of frames.ANSWER_OF but HOLD).
-
-        Raises WireError where it breaks the rules, RefusedError where it will not be answered.
-        """
 
 
 @dataclass(slots=True, eq=False)
@@ -345,6 +329,10 @@ class BulkPool:
         self._connections.pop(peer, None)
         for connection in [each for each in self._open_ones if each.peer == peer]:
             connection.close()
+
+    def renew(self, peer: PeerId) -> None:
+        """Open another connection when the next is needed: this peer, or we, may have another address by now."""
+        self._connections.pop(peer, None)
 
     async def get(self, contact: Contact) -> BulkConnection:
         """Return an open connection with a peer, an existing one where there is one.

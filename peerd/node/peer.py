@@ -401,6 +401,7 @@ class Peer:
         self._joining.heard_from(peer, address)
         came = core.members.proven(peer, address, source)
         core.copies.forget(peer)  # it may have been started again, with another store
+        core.bulk.renew(peer)
         member = core.members.all.get(peer)
         if member is not None:
             member.came_at = core.now()  # and then it is others that have to give it what it lacks
