@@ -246,8 +246,12 @@ class Joining:
             self.offer(Candidate(contact.address, contact.peer, "overlay"))
 
     def compare(self, contact: Contact, digest: bytes) -> None:
-        """A member's digest of the members came: where it differs from ours, ask whom it knows."""
-        if digest == self._core.members.digest() or not self._core.members.complete:
+        """A member's digest of the members came: where it differs from ours, ask whom it knows.
+
+        Also where somebody said that the network is too large for that: it may have become small.
+        """
+        members = self._core.members
+        if not members.table.complete or (digest == members.digest() and not members.partial):
             return
         now = self._core.now()
         if self._compare_at > now:

@@ -271,3 +271,10 @@ async def test_nobody_believes_that_one_is_gone_for_good_whom_it_sees(world: Wor
     await meshed(hosts)
     await asyncio.sleep(20)
     assert not any(core(host).members.forgotten(bob.identity.peer) for host in (alice, carol))
+
+
+async def test_what_was_said_of_a_large_network_does_not_last_in_a_small_one(world: World) -> None:
+    hosts = await joined(world, 6)
+    core(hosts[0]).members.partial = True
+    core(hosts[1]).members.partial = True
+    await until(lambda: not any(core(host).members.partial for host in hosts), within_s=60)
