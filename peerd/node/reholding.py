@@ -51,7 +51,8 @@ class Reholding:
         while True:
             interval_s = core.settings.repair_interval_s * core.environment.rng.uniform(0.9, 1.1)
             try:
-                await asyncio.wait_for(self._changed.wait(), interval_s)
+                async with asyncio.timeout(interval_s):  # `wait_for` would swallow a cancellation now and then
+                    await self._changed.wait()
             except TimeoutError:
                 await self._pass()
                 continue

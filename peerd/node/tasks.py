@@ -11,6 +11,8 @@ from peerd.errors import PeerdError
 
 TASKS_MAX = 2048
 
+CANCEL_AGAIN_S = 1.0
+
 
 class Tasks:
     """Owns tasks; the one place where the daemon catches everything, and logs it with its trace."""
@@ -50,7 +52,8 @@ class Tasks:
             tasks = list(self._tasks)
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # Whoever took a cancellation for something else is told again.
+            await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
 
 
 async def every(rng: Rng, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -170,3 +170,23 @@ async def test_listeners_are_bounded_and_one_that_goes_makes_room() -> None:
     taken = events.listen()
     events.emit("tick")
     assert len(heard(taken)) == 1
+
+
+async def test_a_task_that_swallows_a_cancellation_is_cancelled_again() -> None:
+    tasks = Tasks()
+    swallowed = 0
+
+    async def deaf() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed > 1:
+                    raise
+
+    tasks.spawn(deaf(), "deaf")
+    await asyncio.sleep(0)
+    await tasks.close()
+    assert swallowed == 2
