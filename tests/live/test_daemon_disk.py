@@ -261,7 +261,8 @@ def test_a_file_system_that_became_read_only_is_said_and_has_all_that_was_acknow
             pytest.skip("this kernel cannot be told to fail a file system")
 
         trigger.write_text("1")
-        wait_until_said(alice, "the file system is read-only")
+        # A write that was under way then says beside it that its sync failed.
+        until(lambda: "the file system is read-only" in degraded(alice), PATIENCE_S, lambda: degraded(alice))
         assert ready(alice) == 503
         assert alice.peer("put", "other", "-", stdin=CONTENT[::-1]).require_one_line(1)
         assert bob.json("put", "from bob", "--value", "hello")["holders"] == [bob.id]
