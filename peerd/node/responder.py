@@ -228,7 +228,7 @@ class Responder:
         except NoRoomError:
             return Refused(request.rid, REFUSED_NO_ROOM)
         except StoreError as error:
-            logger.error("a register could not be stored", reason=str(error), peer=short(peer))
+            logger.warning("a register could not be stored", reason=str(error), peer=short(peer))
             return Refused(request.rid, REFUSED_STORE)
 
     def _leave(self, request: messages.Leave) -> Reply:
