@@ -27,6 +27,8 @@ CUTS ?= 100
 MINUTES ?= 60
 TESTS ?= tests
 WORKERS ?= 2
+# Tests of real daemons wait more than they compute: one worker more than there are cores.
+TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: bench check clean demo docs format help lint sim soak test
@@ -62,7 +64,7 @@ check: lint  ## what to run before every commit, under a minute
 	@$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup tests/unit
 
 test: lint  ## check, and the tests with real sockets, processes and network namespaces
-	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(TESTS)
+	@$(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup $(TESTS)
 
 bench: $(INSTALLED_BENCH)  ## beside the kademlia package, libtorrent and OpenDHT
 	@$(BENCH_VENV)/bin/python -m tests.bench $(BENCH)

@@ -27,6 +27,7 @@ placed was taken for one that had been there.
 
 OPEN: dict[int, str] = {
     165: "content of a key stays on two of three peers after all is mended",
+    574: "content stays on one peer after its key was deleted",
     735: "content stays on a peer after its key was deleted",
 }
 """Seeds of the first thousand that show what is not mended yet; a test says when they no longer do."""
