@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from loguru import logger
 
-from peerd.errors import PeerdError, RefusedError, WireError
+from peerd.errors import NoRoomError, PeerdError, RefusedError, StoreError, WireError
 from peerd.ids import Key, PeerId, distance
 from peerd.kad.contact import Contact
 from peerd.node.asking import Asking
@@ -29,6 +29,8 @@ SETTLE_S = 1.0
 # Where something is still missing after a round, the next one comes soon, then later and later.
 RETRY_FIRST_S = 2.0
 GIVEN_AT_ONCE = 16
+# How often what a holder shows to be newer is given in a record's place; a liar may have newer and newer ones.
+GIVING_ROUNDS_MAX = 2
 # Peers that said they have no room: until the next regular round the next nearest take their share.
 FULL_MAX = 256
 
@@ -194,11 +196,31 @@ class Repairing:
         return True
 
     async def _give(self, due: Due) -> bool:
-        """Store a record on those that lack it; return whether all of them have it now."""
+        """Store a record, or what proves to be newer, on those that lack it; return whether all of them have it now.
+
+        What goes wrong with one key ends nothing for the others: it lacks copies, and the next round comes.
+        """
+        core = self._core
+        try:
+            for _ in range(GIVING_ROUNDS_MAX):
+                all_have_it, newest = await self._give_to(due)
+                if newest is None or newest.version <= due.record.version:
+                    return all_have_it
+                # We were the stale one: what is newer is kept here and goes to all.
+                await keep_record(core, newest, None)
+                due = Due(newest, self._holders(newest.key)[0], due.owed)
+        except WireError as error:
+            core.counts.rejected[error.reason] += 1
+        except (NoRoomError, StoreError) as error:
+            logger.warning("a record could not be restored for now", reason=str(error))
+        return False
+
+    async def _give_to(self, due: Due) -> tuple[bool, Record | None]:
+        """Store a record on those that lack it; return whether all have it now, and the newest that they showed."""
         core, record = self._core, due.record
         life_s = await left_s(core, record)
         if life_s == 0:
-            return True
+            return True, None
         missing = {contact.peer: contact for contact in due.to}
         newest: Record | None = None
         over: list[PeerId] = []
@@ -220,11 +242,7 @@ class Repairing:
             core.copies.note(record.key, record.version.digest, over)  # they let the tombstone go before us
         elif over:
             await core.tombstones.check(record)
-        if newest is not None and newest.version > record.version:
-            # We were the stale one: what is newer is kept here and goes to all.
-            await keep_record(core, newest, None)
-            return await self._give(Due(newest, self._holders(record.key)[0], due.owed))
-        return not missing
+        return not missing, newest
 
     def _take(self, peer: PeerId, record: Record, reply: Reply) -> Record | None:
         """Note what a holder answered; return the newer version that it showed."""
@@ -242,6 +260,7 @@ class Repairing:
     def _refused(self, peer: PeerId, error: RefusedError) -> None:
         if error.reason == "no_room":
             self._full[peer] = self._core.now() + self._core.settings.repair_interval_s / 2
+            self._full.move_to_end(peer)  # in the order in which they end
             if len(self._full) > FULL_MAX:
                 self._full.popitem(last=False)
 

@@ -2,21 +2,42 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from peerd.content.cid import Cid
-from peerd.errors import NoRoomError
+from peerd.errors import NoRoomError, RefusedError, StoreError
+from peerd.ids import Key, PeerId
 from peerd.io.store.interface import Root
 from peerd.node import restoring
-from peerd.node.copies import Copies
+from peerd.node.copies import PEERS_MAX, PEERS_PER_KEY_MAX, Copies
 from peerd.node.placing import Placed, place
+from peerd.node.repairing import FULL_MAX, Repairing
+from peerd.records.record import read_record
 from peerd.sim.host import Host
-from peerd.wire.messages import Store
-from tests.unit.node.hosts import World, by_distance, core, eventually, get, joined, kept, key_of, meshed, put, until
+from peerd.wire.limits import SEQUENCE_JUMP_MAX
+from peerd.wire.messages import Compare, Compared, Newer, Request, Store
+from tests.unit.node.hosts import (
+    Answer,
+    World,
+    answering,
+    by_distance,
+    core,
+    eventually,
+    get,
+    joined,
+    kept,
+    key_of,
+    meshed,
+    put,
+    until,
+    version,
+)
 
 NAMES = 24
+SHOWN_MAX = 30
 
 
 def stores_heard(hosts: list[Host]) -> Counter[Host]:
@@ -169,10 +190,53 @@ def test_copies_are_known_of_one_version_at_a_time() -> None:
     copies.note(key, two, [b"c"])
     assert copies.of(key, one) is None
     assert copies.of(key, two) == {b"c"}
-    copies.lost(key, b"c")
-    assert copies.of(key, two) == set()
     copies.drop(key)
     assert copies.of(key, two) is None
+
+
+def test_what_a_peer_had_before_it_was_away_counts_once_it_has_shown_it_again() -> None:
+    copies = Copies()
+    one, two, digest = Key(b"k" * 32), Key(b"l" * 32), b"1" * 32
+    alice, bob = PeerId(b"a" * 32), PeerId(b"b" * 32)
+    copies.note(one, digest, [alice, bob])
+    copies.note(two, digest, [alice, bob])
+    copies.forget(alice)
+    assert copies.of(one, digest) == copies.of(two, digest) == {bob}
+    copies.note(one, digest, [alice])
+    assert copies.of(one, digest) == {alice, bob}
+    assert copies.of(two, digest) == {bob}
+
+
+def test_of_too_many_that_have_a_key_the_last_to_show_it_are_remembered() -> None:
+    copies = Copies()
+    key, digest = Key(b"k" * 32), b"1" * 32
+    peers = [PeerId(number.to_bytes(32, "big")) for number in range(PEERS_PER_KEY_MAX + 2)]
+    for peer in [*peers[:-1], peers[1], peers[-1]]:
+        copies.note(key, digest, [peer])
+    assert copies.of(key, digest) == {peers[1], *peers[3:]}
+
+
+def test_of_too_many_peers_the_first_has_to_show_again_what_it_has() -> None:
+    copies = Copies()
+    digest = b"1" * 32
+    keys = [Key(number.to_bytes(32, "big")) for number in range(PEERS_MAX + 1)]
+    for key in keys:
+        copies.note(key, digest, [PeerId(key)])
+    assert copies.of(keys[0], digest) == set()
+    assert copies.of(keys[1], digest) == {keys[1]}
+    assert len(copies._stays) == PEERS_MAX
+
+
+async def test_a_peer_is_forgotten_at_once_however_many_keys_it_has() -> None:
+    """A handshake costs what it costs; the loop is not held."""
+    copies = Copies()
+    alice, digest = PeerId(b"a" * 32), b"1" * 32
+    for start in range(0, 50_000, 1_000):
+        for number in range(start, start + 1_000):
+            copies.note(Key(number.to_bytes(32, "big")), digest, [alice])
+        await asyncio.sleep(0)
+    for _ in range(1_000):
+        copies.forget(alice)
 
 
 async def test_the_next_nearest_takes_the_share_of_a_holder_without_room(world: World) -> None:
@@ -194,6 +258,84 @@ async def test_the_next_nearest_takes_the_share_of_a_holder_without_room(world: 
 
     await eventually(on_eight, within_s=40)
     assert not await kept(full, "a")
+
+
+def repair_of(host: Host) -> Repairing:
+    assert host.peer is not None
+    return host.peer._maintaining._repairing
+
+
+def showing_newer(mallory: Host, name: str, first: int) -> list[int]:
+    """Let a host show a newer version of a name to whoever gives it one; returns the sequences that it has shown."""
+    shown: list[int] = []
+
+    def lie(peer: PeerId, request: Request, honest: Callable[[], Answer]) -> Answer:
+        if isinstance(request, Compare):
+            return Compared(request.rid, bytes(len(request.split())))
+        ours = isinstance(request, Store) and read_record(request.record).body.name == name
+        if not ours or len(shown) >= SHOWN_MAX:
+            return honest()
+        shown.append(first + len(shown))
+        return Newer(request.rid, version(mallory, name, shown[-1]).raw)
+
+    answering(mallory, lie)
+    return shown
+
+
+async def test_who_shows_newer_and_newer_versions_is_believed_a_few_times_a_round(world: World) -> None:
+    alice, _, mallory = await joined(world, 3)
+    await put(alice, "a", b"v")
+    shown = showing_newer(mallory, "a", 100)
+    core(alice).copies.clear()
+    core(alice).missing_since[key_of(alice, "a")] = 0
+    lacking: set[bytes] = set()
+    await repair_of(alice)._records(lacking)
+    assert shown == [100, 101]
+    assert lacking == {key_of(alice, "a")}
+    there = await kept(alice, "a")
+    assert there is not None
+    assert there.body.sequence == 101
+
+
+def _no_room(operation: str) -> None:
+    if operation == "put_record":
+        raise NoRoomError("no room")
+
+
+def _broken(operation: str) -> None:
+    if operation == "put_record":
+        raise StoreError("input/output error")
+
+
+@pytest.mark.parametrize("fault", [None, _no_room, _broken], ids=["out of reach", "no room", "failing disk"])
+async def test_a_newer_version_that_cannot_be_kept_keeps_no_other_key_from_its_holders(
+    world: World, fault: Callable[[str], None] | None
+) -> None:
+    alice, bob, mallory = await joined(world, 3)
+    names = ["a", "b", "c"]
+    for name in names:
+        await put(alice, name, b"v")
+    first = min(names, key=lambda name: key_of(alice, name))
+    showing_newer(mallory, first, 100 if fault else 3 * SEQUENCE_JUMP_MAX)
+    for name in names:
+        await bob.store.drop_record(key_of(bob, name))
+        core(alice).missing_since[key_of(alice, name)] = 0
+    core(alice).copies.clear()
+    alice.store.fault = fault
+    lacking: set[bytes] = set()
+    await repair_of(alice)._records(lacking)
+    alice.store.fault = None
+    assert key_of(alice, first) in lacking
+    assert [await held([bob], name) for name in names] == [[True]] * 3
+
+
+async def test_of_those_without_room_the_longest_unheard_is_forgotten_first(world: World) -> None:
+    (alice,) = await joined(world, 1)
+    repair = repair_of(alice)
+    peers = [PeerId(number.to_bytes(32, "big")) for number in range(FULL_MAX + 1)]
+    for peer in [*peers[:-1], peers[0], peers[-1]]:
+        repair._refused(peer, RefusedError("no_room"))
+    assert list(repair._full) == [*peers[2:-1], peers[0], peers[-1]]
 
 
 async def test_a_peer_that_was_started_again_is_asked_what_it_has(world: World) -> None:
