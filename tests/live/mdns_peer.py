@@ -73,7 +73,8 @@ async def main() -> None:
             say("state", **state)
             last = state
         try:
-            await asyncio.wait_for(stop.wait(), REPORT_INTERVAL_S)
+            async with asyncio.timeout(REPORT_INTERVAL_S):
+                await stop.wait()
         except TimeoutError:
             continue
     await discovery.stop()

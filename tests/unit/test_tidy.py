@@ -88,6 +88,18 @@ def test_every_task_has_an_owner() -> None:
     assert found == []
 
 
+def test_nothing_waits_in_a_way_that_swallows_a_cancellation() -> None:
+    """`asyncio.wait_for` of 3.11 forgets one that comes as its work ends; `asyncio.timeout` does not."""
+    swallowing = re.compile(r"\basyncio\b.*\bwait_for\b")
+    found = [
+        f"{_name(path)}:{node.lineno}"
+        for path in CODE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute | ast.ImportFrom) and swallowing.search(ast.unparse(node))
+    ]
+    assert found == []
+
+
 @pytest.mark.parametrize("pattern", [UNFINISHED, MACHINE, TRACKER], ids=["unfinished", "machine", "tracker"])
 def test_no_line_speaks_of_what_is_not_the_project(pattern: re.Pattern[str]) -> None:
     assert [where for where, line in _lines(CODE + PAGES) if pattern.search(line)] == []

@@ -60,7 +60,8 @@ async def test_a_node_that_takes_nothing_holds_the_client_back(api: Api) -> None
 
     await api.peer.put_started.wait()
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(writer.drain(), 0.3)
+        async with asyncio.timeout(0.3):
+            await writer.drain()
 
     assert writer.transport.get_write_buffer_size() > 60 * MIB
     assert len(api.peer.chunks) == 1

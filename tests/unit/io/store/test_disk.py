@@ -280,7 +280,8 @@ async def test_a_release_that_nobody_awaits_any_more_goes_on(disk_store: SqliteS
     clock.now += 1
 
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(disk_store.release_root(root(1).cid), 0.001)
+        async with asyncio.timeout(0.001):
+            await disk_store.release_root(root(1).cid)
     for _ in range(8):
         await settled(disk_store)
 
