@@ -142,7 +142,8 @@ class _Read:
                     for contact in rest[: HEDGE_COUNT if answer.reply is None else len(rest)]:
                         self._ask(asking, contact)
                         rest.remove(contact)
-                if not self.one and self.quorum.decided and not self.quorum.settled:
+                # What most do not have may be over: nothing is spread before all that answer were heard.
+                if not self.one and self.quorum.decided and not self.quorum.settled and not self.quorum.waiting:
                     await self._push(asking)
         return self._result()
 

@@ -212,7 +212,6 @@ async def test_a_put_whose_body_breaks_leaves_the_old_version(world: World) -> N
     [
         {"ttl_s": 0},
         {"require": 0},
-        {"require": 9},
     ],
 )
 async def test_options_that_cannot_be_honoured_are_refused_before_anything_is_read(

@@ -52,6 +52,7 @@ def holder() -> Any:
         environment=SimpleNamespace(clock=clock),
         settings=SimpleNamespace(tombstone_grace_s=100.0),
         registers=Registers(store, clock),
+        tasks=SimpleNamespace(spawn=lambda coroutine, _: coroutine.close()),  # what it ends elsewhere is not looked at
     )
 
 

@@ -26,6 +26,7 @@ from tests.unit.node.hosts import (
     joined,
     kept,
     key_of,
+    late,
     put,
     until,
     version,
@@ -325,6 +326,7 @@ async def test_an_old_value_of_one_holder_is_never_read_or_spread_against_the_fl
     old = version(hosts[0], "a", 3, b"old")
     for host in hosts[1:3]:
         await holding.lay_floor(core(host), old.key, Floor(4, bytes(32), bytes(8)))
+        late(host, 0.004, FindValue)  # within what is waited for
     await hosts[0].store.put_record(old.key, old.raw, row=holding.row_of(core(hosts[0]), old, None))
 
     assert [await gone(host, "a") for host in hosts] == [True] * 6

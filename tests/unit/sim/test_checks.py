@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from peerd.io.store import bounds
 from peerd.io.store.memory import MemoryStore
-from peerd.node import claims
+from peerd.node import blocks, claims
 from peerd.node.peer import Peer
 from peerd.node.responder import Responder
 from peerd.sim.checks import Checks
@@ -85,7 +86,8 @@ def test_a_negative_counter_is_seen(simulate, monkeypatch, counter):
 
 
 def test_a_quota_that_is_not_kept_is_seen(simulate, monkeypatch):
-    monkeypatch.setattr(MemoryStore, "_require_room", lambda *_, **__: None)
+    for module in (bounds, blocks):
+        monkeypatch.setattr(module, "limit_bytes", lambda *_, **__: 2**40)
     report = simulate(peers=1, settings={"quota_bytes": 2**20}, step=[JOIN, {**PUT, "value_bytes": 500_000}])
     assert "bytes of 1048576" in _told(report)
 
