@@ -38,7 +38,8 @@ OPENING_TIMEOUT_S = 5.0
 IDLE_CLOSE_S = 60.0
 PROGRESS_INTERVAL_S = 1.0
 PIECE_BYTES = 256 * 1024
-# Accepted connections that one peer may have open: crossing ones, and one whose end it has not noticed.
+# Connections that one peer may have open: crossing ones, and one whose end was not noticed. A further one of it takes
+# the place of the one that was used least.
 ACCEPTED_PER_PEER_MAX = 3
 
 Deliver = Callable[[bytes, bytes | None], None]
@@ -386,8 +387,7 @@ class BulkPool:
                 peer = await self._check_caller(stream)
             if self.cut(peer):
                 raise WireError("cut_off")
-            if sum(each.peer == peer and not each.closed for each in self._open_ones) >= ACCEPTED_PER_PEER_MAX:
-                raise WireError("too_many_connections")
+            self._make_way(peer)
             connection = self._started(stream, peer, run=False)
             await connection.run()
         except (TimeoutError, UnreachableError, WireError) as error:
@@ -395,6 +395,14 @@ class BulkPool:
         finally:
             self._accepted_count -= 1
             stream.close()
+
+    def _make_way(self, peer: PeerId) -> None:
+        """Close what a peer has open beyond the bound: it has proven its key anew, and may have lost the old ones."""
+        own = [each for each in self._open_ones if each.peer == peer and not each.closed]
+        current = self._connections.get(peer)
+        own.sort(key=lambda each: (each.busy, each is current, each.used_at))
+        for connection in own[: max(0, len(own) + 1 - ACCEPTED_PER_PEER_MAX)]:
+            connection.close()
 
     async def _check_caller(self, stream: Stream) -> PeerId:
         nonce = self._environment.entropy(NONCE_BYTES)

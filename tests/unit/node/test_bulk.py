@@ -11,6 +11,7 @@ from peerd.content.block import raw_block
 from peerd.errors import NoRoomError, RefusedError, UnreachableError, WireError
 from peerd.node.bulk import (
     _TAG_PROOF,
+    ACCEPTED_PER_PEER_MAX,
     HOLDS_MAX,
     IDLE_CLOSE_S,
     OPENING_TIMEOUT_S,
@@ -384,6 +385,37 @@ async def test_a_second_connection_does_not_cut_the_one_that_is_being_served(wor
     await asyncio.sleep(1)
     await (await Raw.open(alice, bob)).prove(alice)
     assert await first.heard() == (frames.BLOCK, 1, WANTED + BLOCK.data)
+
+
+async def test_many_handshakes_within_a_minute_lock_nobody_out(world: World) -> None:
+    alice, bob = await joined(world, 2)
+    await keep(bob)
+    for _ in range(3 * ACCEPTED_PER_PEER_MAX):
+        core(alice).bulk.renew(bob.identity.peer)
+        core(bob).bulk.renew(alice.identity.peer)
+        assert await want(await connection(alice, bob), WANTED) == {WANTED: BLOCK.data}
+        await asyncio.sleep(0.5)
+    assert len(core(bob).bulk._open_ones) <= ACCEPTED_PER_PEER_MAX
+
+
+async def test_of_too_many_connections_of_a_peer_the_idle_go_before_those_in_use(world: World) -> None:
+    alice, bob = await joined(world, 2)
+    await keep(bob)
+    handler = core(bob).bulk._handler
+    honest = handler.block
+
+    async def slowly(cid: bytes) -> bytes | None:
+        await asyncio.sleep(2)
+        return await honest(cid)
+
+    handler.block = slowly  # type: ignore[method-assign]
+    busy = await (await Raw.open(alice, bob)).prove(alice)
+    idle = [await (await Raw.open(alice, bob)).prove(alice) for _ in range(ACCEPTED_PER_PEER_MAX - 1)]
+    await busy.say(frames.WANT, WANTED, rid=1)
+    await asyncio.sleep(1)
+    await (await Raw.open(alice, bob)).prove(alice)
+    await idle[0].ended()
+    assert await busy.heard() == (frames.BLOCK, 1, WANTED + BLOCK.data)
 
 
 async def test_a_long_hold_tells_that_it_goes_on(world: World) -> None:
