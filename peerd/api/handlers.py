@@ -121,9 +121,17 @@ async def unpin(exchange: Exchange) -> web.StreamResponse:
 
 
 async def take_lock(exchange: Exchange) -> web.StreamResponse:
-    """Take a lock, waiting for it."""
+    """Take a lock, waiting for it; one that nobody could be told of is given back."""
     timeout_s: float = exchange.query.get("timeout_s", PutOptions().timeout_s)
-    return json_response(await exchange.peer.lock(exchange.argument, timeout_s), 201)
+    taken = await exchange.peer.lock(exchange.argument, timeout_s)
+    response = json_response(taken, 201)
+    try:
+        await response.prepare(exchange.request)
+        await response.write_eof()
+    except (asyncio.CancelledError, ConnectionError):
+        exchange.peer.abandon_lock(exchange.argument, taken.fence)
+        raise
+    return response
 
 
 async def renew_lock(exchange: Exchange) -> web.StreamResponse:

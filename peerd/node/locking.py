@@ -9,9 +9,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
+from loguru import logger
 from msgspec import Meta, Struct
 
-from peerd.errors import ConflictError, TimedOutError, UsageError, WireError
+from peerd.errors import ConflictError, PeerdError, TimedOutError, UsageError, WireError
 from peerd.ids import Key, name_key
 from peerd.node import results
 from peerd.node.agreeing import Draft, read_strong, write_strong
@@ -60,6 +61,14 @@ class Held:
     until: float
 
 
+@dataclass(slots=True)
+class _Wanted:
+    """A lock that a client waits for, and whether it was asked for: then it may be had without our knowing."""
+
+    token: bytes
+    asked: bool = False
+
+
 class Locks:
     """The locks that clients of this peer hold."""
 
@@ -73,8 +82,17 @@ class Locks:
         self._held = {text: held for text, held in self._held.items() if held.until > core.now()}
         if len(self._held) >= LOCKS_MAX:
             raise UsageError(f"this peer holds {LOCKS_MAX} locks already")
+        wanted = _Wanted(core.environment.entropy(TOKEN_BYTES))
+        try:
+            return await self._acquire(name, key, wanted, timeout_s)
+        except (asyncio.CancelledError, PeerdError):
+            if wanted.asked:  # nobody waits for it any more, and it may yet be granted
+                core.tasks.spawn(self._free(name, key, wanted.token), "free a lock")
+            raise
+
+    async def _acquire(self, name: str, key: Key, wanted: _Wanted, timeout_s: float) -> results.Lock:
+        core, token = self._core, wanted.token
         deadline = core.now() + timeout_s
-        token = core.environment.entropy(TOKEN_BYTES)
         seen, since, asked_at = "", core.now(), core.now()
         while True:
             left_s = max(0.1, deadline - core.now())
@@ -85,7 +103,7 @@ class Locks:
             if version != seen:
                 seen, since = version, core.now()
             if not value.token or core.now() - since >= value.lease_ms / 1000 * TAKEN_OVER_SHARE:
-                asked_at = core.now()
+                asked_at, wanted.asked = core.now(), True
                 try:
                     taken = await self._write(key, name, LockValue(token, 0, self._lease_ms), version, left_s)
                     return self._took(name, token, taken, asked_at)
@@ -118,6 +136,27 @@ class Locks:
         await self._write_mine(key, name, held, _FREE, self._core.settings.request_timeout_s * 2)
         self._held.pop(name, None)
         return results.Lock(name=name, fence=fence, lease_s=0.0)
+
+    def abandon(self, name: str, fence: int) -> None:
+        """Give it back in the background: whom it was taken for has gone, or never heard of it."""
+        held = self._held.get(name)
+        if held is not None and held.fence == fence:
+            del self._held[name]
+            self._core.tasks.spawn(self._free(name, self._key(name), held.token), "free a lock")
+
+    async def _free(self, name: str, key: Key, token: bytes) -> None:
+        """Free the lock where `token` has it; what may still be on its way is looked for a second time."""
+        core = self._core
+        timeout_s = core.settings.request_timeout_s * 2
+        for pause_s in (0.0, timeout_s):
+            await asyncio.sleep(pause_s)
+            try:
+                record = (await read_strong(core, key, timeout_s=timeout_s)).record
+                if record is not None and _read(record).token == token:
+                    await self._write(key, name, _FREE, record.version.text, timeout_s)
+                    return
+            except (ConflictError, TimedOutError) as error:
+                logger.debug("a lock that nobody waits for was not freed", reason=str(error))
 
     def _took(self, name: str, token: bytes, record: Record, asked_at: float) -> results.Lock:
         fence = record.body.sequence

@@ -319,6 +319,10 @@ class Peer:
         """Give a lock back."""
         return await self._locks.release(name, fence)
 
+    def abandon_lock(self, name: str, fence: int) -> None:
+        """Give a lock back that nobody here will hold or give back."""
+        self._locks.abandon(name, fence)
+
     async def pin(self, target: str) -> results.Pinned:
         """Get something and keep it here whatever happens."""
         opened = await open_target(self._core, target, GetOptions(pin=True))

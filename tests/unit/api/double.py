@@ -68,7 +68,7 @@ class DoublePeer:
     put_calls: list[tuple[str | None, str, PutOptions]] = field(default_factory=list)
     get_calls: list[tuple[str, GetOptions]] = field(default_factory=list)
     chunks: list[int] = field(default_factory=list)
-    put_error: BaseException | None = None
+    error: BaseException | None = None
     fail: Exception | None = None
     fail_before_body: PeerdError | None = None
     break_at: int | None = None
@@ -81,8 +81,8 @@ class DoublePeer:
     audited: "list[list[results.AuditedKey]]" = field(default_factory=list)
     waiting: asyncio.Event | None = None
     taking: asyncio.Event | None = None
-    put_started: asyncio.Event = field(default_factory=asyncio.Event)
-    put_ended: asyncio.Event = field(default_factory=asyncio.Event)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
     happened: "asyncio.Queue[Event | None]" = field(default_factory=asyncio.Queue)
 
     async def put(self, name: str, body: AsyncIterator[bytes], *, form: str, options: PutOptions) -> results.Put:
@@ -171,6 +171,14 @@ class DoublePeer:
         self._raise()
         if name in self.locks:
             raise TimedOutError("the lock is held by another")
+        self.started.set()
+        try:
+            await self._wait()
+        except asyncio.CancelledError as error:
+            self.error = error
+            raise
+        finally:
+            self.ended.set()
         self.fence += 1
         self.locks[name] = self.fence
         return results.Lock(name=name, fence=self.fence, lease_s=15.0)
@@ -184,6 +192,9 @@ class DoublePeer:
         held = await self.renew_lock(name, fence)
         del self.locks[name]
         return held
+
+    def abandon_lock(self, name: str, fence: int) -> None:
+        assert self.locks.pop(name) == fence
 
     async def pin(self, target: str) -> results.Pinned:
         self._raise()
@@ -267,7 +278,7 @@ class DoublePeer:
             raise self.fail_before_body
         self._raise()
         data = bytearray()
-        self.put_started.set()
+        self.started.set()
         try:
             async for chunk in body:
                 self.chunks.append(len(chunk))
@@ -276,10 +287,10 @@ class DoublePeer:
                     await self.taking.wait()
             await self._wait()
         except BaseException as error:
-            self.put_error = error
+            self.error = error
             raise
         finally:
-            self.put_ended.set()
+            self.ended.set()
         stored = Stored(bytes(data), cid_of(bytes(data), "file"), "directory" if form == "tar" else "file", "")
         self.content[stored.cid] = stored
         return stored

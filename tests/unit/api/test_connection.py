@@ -93,12 +93,12 @@ async def test_stopping_ends_what_is_in_flight_and_frees_the_addresses(api: Api)
     api.peer.waiting = asyncio.Event()
     reader, writer = await api.unix.connect()
     writer.write(api.unix.head("PUT", "/v1/kv/a", {"Content-Length": "1"}) + b"x")
-    await api.peer.put_started.wait()
+    await api.peer.started.wait()
 
     async with asyncio.timeout(5):
         await api.server.stop()
 
-    assert api.peer.put_error is not None
+    assert api.peer.error is not None
     assert await reader.read() == b""
     writer.close()
     with pytest.raises(OSError):

@@ -1,5 +1,6 @@
 """Locks over the API: taken, renewed, given back; lost is 412, not had is 504."""
 
+import asyncio
 import json
 
 from .conftest import Api
@@ -25,3 +26,31 @@ async def test_without_its_fence_nothing_is_renewed_or_given_back(api: Api) -> N
         assert (await api.unix.ask(method, "/v1/locks/a", b"")).status == 400
     assert (await api.unix.ask("PUT", "/v1/locks/a?fence=0", b"")).status == 400
     assert api.peer.locks
+
+
+async def test_who_goes_away_waits_for_the_lock_no_more(api: Api) -> None:
+    api.peer.waiting = asyncio.Event()
+    _, writer = await api.unix.connect()
+    writer.write(api.unix.head("POST", "/v1/locks/a", body=b""))
+    await api.peer.started.wait()
+    writer.close()
+    await api.peer.ended.wait()
+    assert isinstance(api.peer.error, asyncio.CancelledError)
+    assert not api.peer.locks
+
+
+async def test_a_lock_that_nobody_could_be_told_of_is_given_back(api: Api) -> None:
+    api.peer.waiting = asyncio.Event()
+    _, writer = await api.unix.connect()
+    writer.write(api.unix.head("POST", "/v1/locks/a", body=b""))
+    await api.peer.started.wait()
+    api.peer.waiting.set()  # it is had, and before anything else happens the connection is seen to be lost
+    for served in api.server._served:
+        for connection in served.server.connections:
+            assert connection.transport is not None
+            connection.transport.close()
+    while api.server.connection_count:
+        await asyncio.sleep(0.001)
+    assert api.peer.fence == 7
+    assert not api.peer.locks
+    writer.close()

@@ -30,7 +30,7 @@ async def test_a_body_that_trickles_in_is_gathered(api: Api) -> None:
         writer.write(bytes(1000))
         await asyncio.sleep(0)
 
-    await api.peer.put_ended.wait()
+    await api.peer.ended.wait()
 
     assert sum(api.peer.chunks) == 200_000
     assert len(api.peer.chunks) <= 4
@@ -58,7 +58,7 @@ async def test_a_node_that_takes_nothing_holds_the_client_back(api: Api) -> None
     writer.write(api.unix.head("PUT", "/v1/kv/a", {"Content-Length": str(64 * MIB)}))
     writer.write(bytes(64 * MIB))
 
-    await api.peer.put_started.wait()
+    await api.peer.started.wait()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
             await writer.drain()
@@ -68,21 +68,21 @@ async def test_a_node_that_takes_nothing_holds_the_client_back(api: Api) -> None
     # Nobody looks at a connection that is held back; that the client has gone shows as soon as the node goes on.
     writer.transport.abort()
     api.peer.taking.set()
-    await api.peer.put_ended.wait()
-    assert api.peer.put_error is not None
+    await api.peer.ended.wait()
+    assert api.peer.error is not None
 
 
 @pytest.mark.parametrize("framing", [{"Content-Length": "1000000"}, {"Transfer-Encoding": "chunked"}])
 async def test_a_client_that_goes_away_ends_the_put_and_stores_nothing(api: Api, framing: dict[str, str]) -> None:
     _, writer = await api.unix.connect()
     writer.write(api.unix.head("PUT", "/v1/kv/a", framing) + b"5\r\nhello\r\n")
-    await api.peer.put_started.wait()
+    await api.peer.started.wait()
 
     writer.close()
 
     async with asyncio.timeout(5):
-        await api.peer.put_ended.wait()
-    assert api.peer.put_error is not None
+        await api.peer.ended.wait()
+    assert api.peer.error is not None
     assert not api.peer.names
 
 
@@ -90,13 +90,13 @@ async def test_a_client_that_goes_away_after_its_body_ends_the_put_too(api: Api)
     api.peer.waiting = asyncio.Event()
     _, writer = await api.unix.connect()
     writer.write(api.unix.head("PUT", "/v1/kv/a", {"Content-Length": "5"}) + b"hello")
-    await api.peer.put_started.wait()
+    await api.peer.started.wait()
 
     writer.close()
 
     async with asyncio.timeout(5):
-        await api.peer.put_ended.wait()
-    assert isinstance(api.peer.put_error, asyncio.CancelledError)
+        await api.peer.ended.wait()
+    assert isinstance(api.peer.error, asyncio.CancelledError)
 
 
 async def test_a_client_that_falls_silent_is_408(api: Api) -> None:

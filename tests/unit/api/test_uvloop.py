@@ -30,12 +30,12 @@ async def _life(tmp_path: Path) -> None:
 
     _, held = await Client(unix).connect()
     held.write(Client(unix).head("PUT", "/v1/kv/b", {"Content-Length": "9"}) + b"x")
-    peer.put_started.clear()
-    await peer.put_started.wait()
+    peer.started.clear()
+    await peer.started.wait()
     assert (await Client(unix).ask("GET", "/v1/id")).code == "unavailable"
-    peer.put_ended.clear()
+    peer.ended.clear()
     held.transport.abort()
-    await peer.put_ended.wait()
+    await peer.ended.wait()
     assert "b" not in peer.names
 
     peer.break_at = 2000

@@ -9,8 +9,9 @@ from peerd.errors import ConflictError, TimedOutError, UsageError
 from peerd.node import results
 from peerd.node.results import PutOptions
 from peerd.sim.host import Host
+from peerd.wire.messages import Accept
 
-from .hosts import World, joined
+from .hosts import World, joined, late
 
 LEASE_S = 4.0
 
@@ -129,6 +130,46 @@ async def test_locks_that_all_want_are_held_by_one_at_a_time_while_hosts_die(wor
     await asyncio.gather(*working)
     assert fences == sorted(set(fences))
     assert len(fences) == 16
+
+
+async def test_who_stops_waiting_at_whatever_moment_holds_up_nobody(world: World) -> None:
+    hosts = await joined(leased(world), 5)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await unlock(hosts[0], await lock(hosts[0]))
+    took_s = loop.time() - started
+    for step in range(20):
+        waiting = asyncio.ensure_future(lock(hosts[0]))
+        await asyncio.sleep(took_s * step / 20)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        if not waiting.cancelled():
+            await unlock(hosts[0], waiting.result())
+            continue
+        await unlock(hosts[1], await lock(hosts[1], timeout_s=LEASE_S / 2))
+
+
+async def test_a_lock_that_is_granted_after_it_was_given_up_is_free_again(world: World) -> None:
+    hosts = await joined(leased(world), 3)
+    for host in hosts[1:]:
+        late(host, 0.3, Accept)
+    waiting = asyncio.ensure_future(lock(hosts[0]))
+    await asyncio.sleep(0.2)
+    waiting.cancel()
+    await asyncio.sleep(1.0)
+    assert await lock(hosts[1], timeout_s=LEASE_S / 2)
+
+
+async def test_a_lock_that_is_abandoned_is_free_for_others_and_lost_for_its_holder(world: World) -> None:
+    hosts = await joined(leased(world), 3)
+    held = await lock(hosts[0])
+    assert hosts[0].peer is not None
+    hosts[0].peer.abandon_lock(held.name, held.fence - 1)
+    assert await renew(hosts[0], held)
+    hosts[0].peer.abandon_lock(held.name, held.fence)
+    with pytest.raises(ConflictError):
+        await renew(hosts[0], held)
+    assert (await lock(hosts[1], timeout_s=LEASE_S / 2)).fence > held.fence
 
 
 async def test_no_key_of_a_user_is_a_lock(world: World) -> None:
