@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from peerd.api.server import WRITE_IDLE_S
 from peerd.errors import IntegrityError, TimedOutError
 
 from .conftest import Api
@@ -251,20 +252,33 @@ async def test_a_slow_client_holds_the_node_back(api: Api) -> None:
         await asyncio.sleep(0.001)
 
 
-async def test_a_client_that_takes_nothing_is_cut_off(api: Api) -> None:
-    api.server.write_idle_s = 0.05
+async def test_a_client_that_takes_nothing_is_cut_off(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     api.peer.piece_bytes = 256 * 1024
     api.peer.keep("a", bytes(32 * 1024 * 1024))
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now)  # by hand from here on
     reader, writer = await api.unix.connect()
     writer.write(api.unix.head("GET", "/v1/kv/a"))
     await reader.readuntil(b"\r\n\r\n")
+    (connection,) = api.server._served[0].server.connections
+    while not connection.transport.get_write_buffer_size():  # type: ignore[union-attr]
+        await asyncio.sleep(0)
+    await _turns(100)  # what the client's own buffer still takes is gone
 
-    async with asyncio.timeout(5):
-        while api.server.connection_count:
-            await asyncio.sleep(0.01)
+    now += WRITE_IDLE_S - 1
+    await _turns(100)
+    assert (api.server.connection_count, api.peer.bodies_open) == (1, 1)
+    now += 2
+    await _turns(100)
 
-    assert api.peer.bodies_open == 0
+    assert (api.server.connection_count, api.peer.bodies_open) == (0, 0)
     writer.transport.abort()
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 async def test_options_of_a_read_reach_the_node(api: Api) -> None:
