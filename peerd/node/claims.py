@@ -1,7 +1,7 @@
 """Why content is kept, and its end: signed claims of names' versions and of peers that added it (DESIGN.md 7).
 
-A name's claim ends with proof: a signed version of that name above the one that claims, which names something else; or
-with the name's life. An adder's claim ends on its word. What nobody claims any more and is not pinned is an unclaimed
+A name's claim ends with proof: a signed version of that name above the one that claims, which names something else, or
+a floor that is believed (tombstones); or with the name's life. An adder's claim ends on its word. What nobody claims any more and is not pinned is an unclaimed
 copy: class cache, 0 copies wanted. It goes first when room is needed, and by itself after a grace (collecting).
 
 Claims and class of one root change under its lock, so that a claim that comes while another ends is never overlooked.
@@ -18,6 +18,7 @@ from peerd.io.store.interface import Root
 from peerd.node.core import Core
 from peerd.node.providing import CACHE, announce
 from peerd.records.claim import Claim, claims, content_of
+from peerd.records.floor import FloorVersion
 from peerd.records.record import Record, verify_record
 
 PINNED = b"pinned"
@@ -133,6 +134,18 @@ async def change_root(core: Core, cid: bytes, change: Callable[[Root | None], Ro
         return root
 
 
+async def settle_root(core: Core, cid: bytes, change: Callable[[Root | None], Root], ended: Sequence[bytes]) -> Root:
+    """Note content as `change` says without the claims that have ended; unclaimed where no other is left."""
+    async with core.locks.hold(_lock(cid)):
+        for row in ended:
+            await core.store.remove_claim(cid, row)
+        root = change(await core.store.root(cid))
+        if not await core.store.claims(cid, limit=1):
+            root = replace(root, class_="cache", name="", copies=0, used_at=core.store.now_s())
+        await core.store.put_root(root)
+        return root
+
+
 async def drop_claims(core: Core, cid: bytes, rows: Sequence[bytes]) -> None:
     """Remove claims; the number of copies wanted follows, and content without any is unclaimed from then on."""
     async with core.locks.hold(_lock(cid)):
@@ -180,29 +193,34 @@ async def unpin_root(core: Core, cid: bytes) -> bool:
     return True
 
 
-async def record_changed(core: Core, old: Record | None, new: Record | None) -> None:
-    """A newer version of a name came here by whatever way, or (`new` None) its record's life ended.
+async def record_changed(core: Core, old: Record | None, new: Record) -> None:
+    """A newer version of a name came here by whatever way.
 
     The claims of the name's older versions on other content end, and a cached copy of what it named is unclaimed.
     """
-    record = new or old
-    if record is None:
-        return
-    for kind in (_NAME, _MORTAL):
-        after: tuple[bytes, bytes] | None = None
-        while page := await core.store.claims_like(kind + record.key, after, PAGE):
-            for cid, row in page:
-                held = read_row(row)
-                if held is not None and (_ended(held.claim, record) if new is None else held.claim.ended_by(record)):
-                    await drop_claims(core, cid, [row])
-            after = page[-1]
+    await _end_claims(core, new.key, lambda claim: claim.ended_by(new))
     named = content_of(old) if old is not None else None
-    if named is not None and (new is None or content_of(new) != named):
+    if named is not None and content_of(new) != named:
         await drop_claims(core, named, [])
 
 
-def _ended(claim: Claim, record: Record) -> bool:
-    return (claim.sequence, claim.claimant) <= (record.body.sequence, record.body.writer)
+async def floor_laid(core: Core, key: Key, floor: FloorVersion, old: Record | None) -> None:
+    """A name is over here up to a version: so are its claims up to there, and a cached copy of what it named."""
+    await _end_claims(core, key, lambda claim: claim.over_by(floor))
+    named = content_of(old) if old is not None else None
+    if named is not None:
+        await drop_claims(core, named, [])
+
+
+async def _end_claims(core: Core, key: Key, ended: Callable[[Claim], bool]) -> None:
+    for kind in (_NAME, _MORTAL):
+        after: tuple[bytes, bytes] | None = None
+        while page := await core.store.claims_like(kind + key, after, PAGE):
+            for cid, row in page:
+                held = read_row(row)
+                if held is not None and ended(held.claim):
+                    await drop_claims(core, cid, [row])
+            after = page[-1]
 
 
 async def end_claim(core: Core, sender: PeerId, cid: bytes, raw_record: bytes) -> None:

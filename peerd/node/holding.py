@@ -11,9 +11,9 @@ from peerd.content.block import raw_block
 from peerd.errors import DamagedError, StoreError, WireError
 from peerd.ids import Key, PeerId
 from peerd.io.store.interface import MISS, Floor, RecordRow
-from peerd.node.claims import record_changed
+from peerd.node.claims import floor_laid, record_changed
 from peerd.node.core import Core
-from peerd.records.claim import content_of
+from peerd.records.claim import Claim
 from peerd.records.floor import ABOVE, BELOW, NOTHING, OVER, FloorVersion
 from peerd.records.receipt import OF_RECORD, RECEIPT_LIFE_S, Receipt, receipts
 from peerd.records.record import DIRECTORY, FILE, INLINE, Record, read_record, verify_record
@@ -60,6 +60,12 @@ class Standing:
             return NOTHING
         return OVER if self.floor.version >= version else BELOW
 
+    def ends(self, claim: Claim) -> bool:
+        """Return whether this shows that a claim of the key has ended."""
+        if self.record is not None:
+            return claim.ended_by(self.record)
+        return self.floor is not None and claim.over_by(self.floor.version)
+
 
 async def standing(core: Core, key: Key) -> Standing:
     """Return what is known here of a key; a record whose life is over is a floor."""
@@ -92,8 +98,7 @@ async def lay_floor(core: Core, key: Key, floor: Floor) -> bool:
             return False  # it outdoes all plain versions; its own life alone may end it
         await core.store.put_floor(key, floor)
         core.copies.drop(key)
-    if record is not None and content_of(record) is not None:
-        core.tasks.spawn(record_changed(core, record, None), "end claims")
+    core.tasks.spawn(floor_laid(core, key, floor.version, record), "end claims")
     if record is not None and not record.deleted:
         core.events.emit("record", name=record.body.name, version=record.version.text, deleted=True)
     return True

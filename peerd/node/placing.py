@@ -24,11 +24,13 @@ from peerd.logs import short
 from peerd.node.answering import answer
 from peerd.node.blocks import BlockWriter, link_whole
 from peerd.node.bulk import BulkConnection
-from peerd.node.claims import Held, add_claims, change_root, check_claim, claims_on, drop_claims
+from peerd.node.claims import Held, add_claims, change_root, check_claim, claims_on, drop_claims, settle_root
 from peerd.node.core import Core
 from peerd.node.fetch import Fetcher
+from peerd.node.holding import readable
 from peerd.node.nearest import holders_of
-from peerd.node.providing import REPLICA, announce, find_providers, sources_of
+from peerd.node.providing import CACHE, REPLICA, announce, find_providers, sources_of
+from peerd.records.claim import Claim
 from peerd.records.receipt import OF_CONTENT, RECEIPT_LIFE_S, Receipt, receipts
 from peerd.records.record import INLINE, read_record
 from peerd.wire import limits
@@ -219,17 +221,31 @@ async def keep_here(core: Core, content: Content, *, ours: bool) -> None:
 async def _settle(core: Core, content: Content, class_: RootClass) -> None:
     """Note that content is whole here and claimed."""
     raw, now = content.root.to_bytes(), core.store.now_s()
+    # Newer versions may have come meanwhile; and who claims for itself is believed only once its version is there.
+    ended = [held for held in content.claims if await has_ended(core, held.claim)]
+    wanted = max((held.claim.copies for held in content.claims if held not in ended), default=0)
 
     def kept(known: Root | None) -> Root:
-        root = Root(raw, content.kind, content.size, 0, class_, content.name, content.copies, True, now, now)
+        root = Root(raw, content.kind, content.size, 0, class_, content.name, wanted, True, now, now)
         if known is None:
             return root
         strongest: RootClass = known.class_ if known.class_ in ("pinned", "replica") else class_
-        copies = content.copies if known.class_ == "cache" else max(known.copies, content.copies)
+        copies = wanted if known.class_ == "cache" else max(known.copies, wanted)
         return replace(root, class_=strongest, copies=copies, name=content.name or known.name, added_at=known.added_at)
 
-    await change_root(core, raw, kept)
-    core.tasks.spawn(announce(core, content.root, REPLICA), "announce")
+    root = await settle_root(core, raw, kept, [held.row for held in ended])
+    kind = CACHE if root.class_ == "cache" else REPLICA
+    core.tasks.spawn(announce(core, content.root, kind), "announce")
+
+
+async def has_ended(core: Core, claim: Claim) -> bool:
+    """Return whether what is known here of its name, or of what we withdrew, shows that a claim has ended."""
+    if claim.key is not None:
+        return (await readable(core, Key(claim.key)))[0].ends(claim)
+    if claim.claimant != core.peer:
+        return False
+    added = await core.store.addition(claim.root)
+    return added is not None and added[0] is not None
 
 
 async def copy_dag(core: Core, root: Cid, fetcher: Fetcher) -> None:
@@ -316,15 +332,13 @@ class Holding:
         )
 
     async def _standing(self, asker: PeerId, held: list[Held]) -> list[Held]:
-        """Return the claims that others hand on and that no newer version kept here has ended; WireError without any.
+        """Return the claims that others hand on and that nothing known here has ended; WireError without any.
 
-        One who claims for itself is about to write what will be the newest.
+        One who claims for itself is about to write what will be the newest: its content is taken, and is a copy that
+        nothing claims until it claims it by that version.
         """
-        standing = []
-        for one in held:
-            raw = await self._core.store.record(Key(one.claim.key)) if one.claim.key is not None else None
-            if raw is None or one.claim.claimant == asker or not one.claim.ended_by(read_record(raw)):
-                standing.append(one)
+        core = self._core
+        standing = [one for one in held if one.claim.claimant == asker or not await has_ended(core, one.claim)]
         if not standing:
             raise WireError("claims_ended")
         return standing

@@ -18,7 +18,8 @@ from peerd.node.asking import Answer, Asking
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.holding import Over, Standing
 from peerd.node.nearest import Holders, holders_of, search
-from peerd.records.floor import PackedFloor, pack_floors, unpack_version
+from peerd.records.claim import Claim
+from peerd.records.floor import FloorVersion, PackedFloor, pack_floors, unpack_version
 from peerd.records.record import Record
 from peerd.trust.quorum import ReadQuorum
 from peerd.wire.messages import FindValue, KeepFloors, Newer, Reply, Store, Stored, Value
@@ -50,6 +51,9 @@ class Reading:
     floor: int = 0
     """The highest sequence that a holder knows to be over: what is written next must be above it."""
 
+    over: FloorVersion | None = None
+    """Up to which version most holders say that the key is over."""
+
     stale_since_s: float | None = None
     """For how long nobody has confirmed it, where nobody could be asked."""
 
@@ -57,6 +61,12 @@ class Reading:
     def sequence(self) -> int:
         """Return the highest sequence known, 0 where there is none."""
         return max(self.floor, self.record.body.sequence if self.record is not None else 0)
+
+    def ends(self, claim: Claim) -> bool:
+        """Return whether a claim of the key has ended."""
+        if self.record is not None:
+            return claim.ended_by(self.record)
+        return self.over is not None and claim.over_by(self.over)
 
 
 async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_write: bool = False) -> Reading:
@@ -339,7 +349,8 @@ class _Read:
         if newest is not None and own is newest and not self.one:
             self._mend_life(newest)
         local = bool(newest is not None and own is not None and newest.version == own.version and self.one)
-        return Reading(newest, local, self.holders.hops, have, self.trace, self._floor_sequence())
+        floor = self._floor_sequence()
+        return Reading(newest, local, self.holders.hops, have, self.trace, floor, self.quorum.agreed_floor)
 
     def _floor_sequence(self) -> int:
         floors = [self.quorum.floor, self.here.floor.version if self.here.floor is not None else None]

@@ -14,7 +14,7 @@ from peerd.content.cid import Cid
 from peerd.errors import PeerdError, StoreError
 from peerd.ids import Key, PeerId
 from peerd.io.store.interface import Root
-from peerd.node.claims import claims_on, drop_name_claims
+from peerd.node.claims import claims_on, drop_claims
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.reading import read
 from peerd.trust.quorum import majority
@@ -149,5 +149,5 @@ class Returning:
             except PeerdError as error:
                 logger.debug("a claim could not be checked", cid=Cid.from_bytes(root.cid).text, reason=str(error))
                 continue
-            if reading.record is not None:
-                await drop_name_claims(core, root.cid, reading.record)
+            if reading.ends(held.claim):
+                await drop_claims(core, root.cid, [held.row])

@@ -1,8 +1,9 @@
 """Telling holders that a claim has ended, again and again where some may have missed it.
 
 A name's claim: the holders are shown the newer version once; those that were away look for it themselves, by reading
-the names for which they keep content and whose records they do not keep. An adder's claim: the adder remembers what it
-withdrew and tells it to whoever still says to have a copy, and to peers that come, until the grace for deletions ends.
+the names for which they keep content and whose records they do not keep, or what floors are left of them. An adder's
+claim: the adder remembers what it withdrew and tells it to whoever still says to have a copy, and to peers that come,
+until the grace for deletions ends.
 """
 
 import asyncio
@@ -14,12 +15,12 @@ from peerd.errors import PeerdError
 from peerd.ids import Key, PeerId
 from peerd.kad.contact import Contact
 from peerd.node.asking import Asking
-from peerd.node.claims import claims_on, drop_name_claims, end_added
+from peerd.node.claims import claims_on, drop_claims, end_added
 from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.holding import standing
 from peerd.node.nearest import holders_of
 from peerd.node.providing import REPLICA, find_providers
 from peerd.node.reading import read
-from peerd.records.record import read_record
 from peerd.wire.messages import Release
 
 PAGE = 64
@@ -108,15 +109,16 @@ class Rechecking:
             if held.claim.key is None:
                 continue
             key = Key(held.claim.key)
-            raw = await core.store.record(key)
-            record = read_record(raw) if raw is not None else None
-            if record is None and core.members.alive_count():
+            here = await standing(core, key)
+            ended = here.ends(held.claim)
+            if here.record is None and not ended and core.members.alive_count():
                 asked += 1
                 await asyncio.sleep(NAME_PAUSE_S)
                 try:
-                    record = (await read(core, key, consistency="quorum", timeout_s=READ_TIMEOUT_S)).record
+                    reading = await read(core, key, consistency="quorum", timeout_s=READ_TIMEOUT_S)
+                    ended = reading.ends(held.claim)
                 except PeerdError as error:
                     logger.debug("a name for which content is kept could not be read", reason=str(error))
-            if record is not None and held.claim.ended_by(record):
-                await drop_name_claims(core, cid, record)
+            if ended:
+                await drop_claims(core, cid, [held.row])
         return asked

@@ -9,6 +9,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from peerd.errors import WireError
+from peerd.records.floor import FloorVersion
 from peerd.records.record import DIRECTORY, FILE, Record
 from peerd.records.statement import Statements
 from peerd.wire import limits
@@ -30,6 +31,10 @@ class Claim(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
         """Whether a version of the name shows that this claim has ended: not below it in order, of other content."""
         order = (record.body.sequence, record.body.writer)
         return record.key == self.key and (self.sequence, self.claimant) <= order and content_of(record) != self.root
+
+    def over_by(self, floor: FloorVersion) -> bool:
+        """Whether a floor of the name shows that this claim has ended: not below it in order."""
+        return self.key is not None and (self.sequence, self.claimant) <= floor[:2]
 
 
 def content_of(record: Record) -> bytes | None:

@@ -73,6 +73,13 @@ class ReadQuorum:
         return max(self._floors.values(), default=None)
 
     @property
+    def agreed_floor(self) -> FloorVersion | None:
+        """The highest version that a majority of those that answered says is over."""
+        floors = sorted(self._floors.values(), reverse=True)
+        most = majority(len(self._answers))
+        return floors[most - 1] if len(floors) >= most else None
+
+    @property
     def over(self) -> Record | None:
         """The newest version that anybody showed, where it is over."""
         return self._shown if self._shown is not None and self.is_over(self._shown) else None

@@ -17,20 +17,16 @@ PART = 25
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 
-MENDED: dict[int, str] = {}
+MENDED: dict[int, str] = {
+    1282: "a claim came back with a copy of a store that was put back, and only floors told of the deletion",
+}
 """Seeds beyond the first thousand that failed once, and what was wrong.
 
 Of the first thousand there were: 288 and 394, content kept for a put that had failed though its name was deleted; 331
 and 507, configured peers that nobody had met were not tried in company; 452, who came while copies of content were
-placed was taken for one that had been there.
+placed was taken for one that had been there; 165, two peers that had shaken hands four times in a minute refused each
+other's connections for content; 574 and 735, a claim that came after the deletion of its name was kept.
 """
-
-OPEN: dict[int, str] = {
-    165: "content of a key stays on two of three peers after all is mended",
-    574: "content stays on one peer after its key was deleted",
-    735: "content stays on a peer after its key was deleted",
-}
-"""Seeds of the first thousand that show what is not mended yet; a test says when they no longer do."""
 
 
 @pytest.fixture(autouse=True)
@@ -48,13 +44,8 @@ def _broken(seed):
 
 @pytest.mark.parametrize("first", range(0, SEEDS, PART))
 def test_every_promise_is_kept_under_mixed_faults(first):
-    broken = [violation for seed in range(first, first + PART) if seed not in OPEN for violation in _broken(seed)]
+    broken = [violation for seed in range(first, first + PART) for violation in _broken(seed)]
     assert not broken, "\n".join(["promises were broken:", *broken])
-
-
-@pytest.mark.parametrize("seed", OPEN, ids=OPEN.values())
-def test_what_is_open_is_still_broken(seed):
-    assert _broken(seed), "mended: move it from OPEN to the text of MENDED"
 
 
 @pytest.mark.parametrize("seed", MENDED, ids=MENDED.values())

@@ -8,10 +8,12 @@ import pytest
 
 from peerd.content.cid import Cid
 from peerd.errors import NotFoundError, PeerdError, RefusedError
+from peerd.io.store.interface import Floor
 from peerd.node.claims import add_claims, claims_on, expire_claims, make_claim
 from peerd.node.collecting import LIFE_SLACK_S, collect_aged
+from peerd.node.holding import keep_record, lay_floor
 from peerd.node.maintaining import EXPIRY_INTERVAL_S
-from peerd.node.placing import content_of, place
+from peerd.node.placing import content_of, keep_here, place
 from peerd.node.providing import REPLICA, announce
 from peerd.node.results import PutOptions
 from peerd.node.withdrawing import Rechecking, tell_withdrawals
@@ -19,7 +21,7 @@ from peerd.sim.host import Host
 from peerd.wire.frames import ClaimBody, HoldBody
 from peerd.wire.messages import Release
 
-from .hosts import World, add, contact_of, core, eventually, get, joined, key_of, put, version
+from .hosts import World, add, contact_of, core, eventually, get, joined, kept, key_of, put, serving, version
 
 CONTENT = bytes(range(256)) * 20
 OTHER = CONTENT[::-1]
@@ -378,3 +380,123 @@ async def test_a_delete_ends_the_claims_of_a_put_that_failed_too(world: World) -
     await removed(hosts[0], "a")
     for host in hosts:
         assert await named_by(host, cid) == []
+
+
+# What is known here against a claim that comes late.
+
+
+async def ended_claim(hosts: list[Host], how: str) -> tuple[bytes, HoldBody]:
+    """Content of the first host that all know to be over: a root, and what its claimant may yet ask of others."""
+    cid = cid_of(await put(hosts[0], "a", CONTENT))
+    held = (await claims_on(core(hosts[0]), cid))[0]
+    await removed(hosts[0], "a")
+    if how == "floor":
+        for host in hosts:
+            raw = await kept(host, "a")
+            assert raw is not None
+            assert await lay_floor(core(host), raw.key, Floor(*raw.version[:3], ends=None))
+    return cid, HoldBody(cid, 1, len(CONTENT), [ClaimBody(held.statement, None)])
+
+
+@pytest.mark.parametrize("how", ["tombstone", "floor"])
+async def test_a_late_claim_of_the_writer_is_not_kept_where_its_name_is_over(world: World, how: str) -> None:
+    hosts = await joined(world, 3)
+    cid, late = await ended_claim(hosts, how)
+    assert hosts[1].peer is not None
+    await hosts[1].store.release_root(cid)
+    connection = await core(hosts[0]).bulk.get(contact_of(hosts[1]))
+    await connection.hold(late)  # a put that others overtook is none that failed: what it moves is taken
+    root = await hosts[1].store.root(cid)
+    assert root is not None
+    assert (root.class_, root.copies, root.complete) == ("cache", 0, True)
+    assert await hosts[1].store.claims(cid) == []
+
+
+@pytest.mark.parametrize("how", ["tombstone", "floor"])
+async def test_nobody_hands_on_a_claim_where_its_name_is_over(world: World, how: str) -> None:
+    hosts = await joined(world, 3)
+    cid, late = await ended_claim(hosts, how)
+    connection = await core(hosts[2]).bulk.get(contact_of(hosts[1]))
+    with pytest.raises(RefusedError):
+        await connection.hold(late)
+    assert await hosts[1].store.claims(cid) == []
+
+
+async def test_a_claim_that_ends_while_its_content_comes_is_not_kept(world: World) -> None:
+    hosts = await joined(world, 3)
+    alice, bob = hosts[:2]
+    await put(alice, "a", b"short")
+    cid = cid_of(await add(alice, CONTENT))
+    claim = make_claim(core(alice), Cid.from_bytes(cid), key=key_of(alice, "a"), sequence=2, copies=3, name="a")
+    await bob.store.release_root(cid)
+    for row in await bob.store.claims(cid):
+        await bob.store.remove_claim(cid, row)
+
+    def ends(_: bytes, data: bytes | None) -> bytes | None:
+        ending.append(asyncio.get_running_loop().create_task(keep_record(core(bob), newer, None)))
+        return data
+
+    newer, ending = version(bob, "a", 2 if bob.identity.peer > alice.identity.peer else 3, b"newer"), []
+    serving(alice, ends)
+    connection = await core(alice).bulk.get(contact_of(bob))
+    await connection.hold(HoldBody(cid, 1, len(CONTENT), [ClaimBody(claim.statement, None)]))
+    assert len(ending) == 1
+    await asyncio.gather(*ending)
+    await asyncio.sleep(1)
+    assert await named_by(bob, cid) == []
+    assert await classes([bob], cid) == ["cache"]
+
+
+async def test_a_floor_ends_the_claims_below_it_where_the_name_was_never_kept(world: World) -> None:
+    hosts = await joined(world, 3)
+    cid = cid_of(await put(hosts[0], "a", CONTENT))
+    record = await kept(hosts[1], "a")
+    assert record is not None
+    await hosts[1].store.drop_record(record.key)
+    await lay_floor(core(hosts[1]), record.key, Floor(record.body.sequence, bytes(32), bytes(8), ends=None))
+    await asyncio.sleep(1)
+    assert await named_by(hosts[1], cid) == [record.key]  # it is above the floor
+    await lay_floor(core(hosts[1]), record.key, Floor(*record.version[:3], ends=None))
+    await asyncio.sleep(1)
+    assert await named_by(hosts[1], cid) == []
+    assert await classes([hosts[1]], cid) == ["cache"]
+
+
+@pytest.mark.parametrize("saying", [1, 2])
+async def test_who_missed_a_delete_hears_of_it_when_only_floors_are_left_of_it(world: World, saying: int) -> None:
+    hosts = await joined(world, 3)
+    cid = cid_of(await put(hosts[0], "a", CONTENT))
+    rows, root = await hosts[2].store.claims(cid), await hosts[2].store.root(cid)
+    assert root is not None
+    await removed(hosts[0], "a")
+    gone = await kept(hosts[0], "a")
+    assert gone is not None
+    for host in hosts:
+        await host.store.drop_record(gone.key)
+    for host in hosts[:saying]:
+        await lay_floor(core(host), gone.key, Floor(*gone.version[:3], ends=None))
+    await hosts[2].store.add_claim(cid, rows[0])  # as if it had been away, and were none of the record's holders
+    await hosts[2].store.put_root(root)
+    assert await Rechecking(core(hosts[2])).round() == 1
+    believed = saying == 2  # most of those that answer
+    assert await named_by(hosts[2], cid) == ([] if believed else [gone.key])
+    assert await classes([hosts[2]], cid) == ["cache" if believed else "replica"]
+
+
+async def test_what_an_adder_withdrew_comes_back_neither_by_itself_nor_by_others(world: World) -> None:
+    hosts = await joined(world, 3)
+    result = await add(hosts[0], CONTENT)
+    cid = cid_of(result)
+    root = await hosts[0].store.root(cid)
+    assert root is not None
+    content = await content_of(core(hosts[0]), root)
+    assert content is not None
+    assert hosts[0].peer is not None
+    await hosts[0].peer.remove(result.cid, PutOptions())
+    await keep_here(core(hosts[0]), content, ours=True)  # a restoring that had begun before
+    assert await added_by(hosts[0], cid) == []
+    assert await classes([hosts[0]], cid) == ["cache"]
+    connection = await core(hosts[1]).bulk.get(contact_of(hosts[0]))
+    with pytest.raises(RefusedError):
+        await connection.hold(HoldBody(cid, 1, len(CONTENT), [ClaimBody(content.claims[0].statement, None)]))
+    assert await added_by(hosts[0], cid) == []
