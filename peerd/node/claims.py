@@ -1,8 +1,9 @@
 """Why content is kept, and its end: signed claims of names' versions and of peers that added it (DESIGN.md 7).
 
 A name's claim ends with proof: a signed version of that name above the one that claims, which names something else, or
-a floor that is believed (tombstones); or with the name's life. An adder's claim ends on its word. What nobody claims any more and is not pinned is an unclaimed
-copy: class cache, 0 copies wanted. It goes first when room is needed, and by itself after a grace (collecting).
+a floor that is believed (tombstones); or with the name's life. An adder's claim ends on its word. What nobody claims
+any more and is not pinned is an unclaimed copy: class cache, 0 copies wanted. It goes first when room is needed, and by
+itself after a grace (collecting).
 
 Claims and class of one root change under its lock, so that a claim that comes while another ends is never overlooked.
 """

@@ -228,3 +228,13 @@ def test_a_version_above_all_floors_lives_however_many_they_are() -> None:
 
     assert read.newest == NEW
     assert read.floor == OLD.version[:3]
+
+
+def test_the_floor_that_most_agree_on_is_what_no_minority_can_raise() -> None:
+    for shown in product((None, OLD, NEW), repeat=5):
+        read = ReadQuorum(PEERS[:5])
+        for peer, each in zip(PEERS, shown, strict=False):
+            read.on_answer(peer, None, each.version[:3] if each is not None else None)
+        agreed = read.agreed_floor
+        saying = {each: sum(e is not None and e.version >= each.version for e in shown) for each in (OLD, NEW)}
+        assert agreed == next((each.version[:3] for each in (NEW, OLD) if saying[each] >= majority(5)), None)
