@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from peerd.clock import Clock
 from peerd.content.block import Block
@@ -23,6 +24,8 @@ EVICT_PART = 16
 PLENTY_PART = 0.75
 # This part of it is kept for writers that use less than their share (INTERFACE.md).
 KEPT_PART = 0.1
+
+T = TypeVar("T")
 
 
 class BlockWriter:
@@ -98,6 +101,8 @@ class Room:
         self._narrow = asyncio.Lock()
         self._arriving_bytes = 0
         self._promised_bytes = 0
+        self._plenty_bytes = 0
+        """So much more surely leaves the part alone that is kept."""
         self.shares = Shares(store)
         self._coming_in: Counter[bytes] = Counter()
 
@@ -124,6 +129,7 @@ class Room:
         """
         size = sum(len(block.data) for block in blocks)
         self._arriving_bytes += size
+        self._plenty_bytes -= size
         try:
             usage = await self._store.usage()
             if usage.used_bytes + self._arriving_bytes < usage.quota_bytes * PLENTY_PART:
@@ -132,30 +138,47 @@ class Room:
             async with self._narrow:
                 if writer is not None:
                     await self.require_share(writer, size)
-                await self._put_with_room(blocks, size, usage.quota_bytes)
+                await self._with_room(lambda: self._store.put_blocks(blocks), size)
                 if writer is not None:
                     self.shares.charge(writer, size)
         finally:
             self._arriving_bytes -= size
 
-    async def _put_with_room(self, blocks: list[Block], size: int, quota_bytes: int) -> None:
+    async def put_record(self, put: Callable[[], Awaitable[T]], *, writer: PeerId, size: int) -> T:
+        """Put a record of a writer, which makes what is kept larger by `size`; return what `put` does.
+
+        Raises NoRoomError as `put_blocks` does; what makes nothing larger passes wherever the store takes it.
+        """
+        if size > 0:
+            self._plenty_bytes -= size
+            if self._plenty_bytes < 0:
+                await self.require_share(writer, size)
+        done = await self._with_room(put, size)
+        if size > 0:
+            self.shares.charge(writer, size)
+        return done
+
+    async def _with_room(self, put: Callable[[], Awaitable[T]], size: int) -> T:
+        """Put something; where there is no room for it cached copies go first."""
         try:
-            await self._store.put_blocks(blocks)
+            return await put()
         except NoRoomError:
+            quota_bytes = (await self._store.usage()).quota_bytes
             # Some more than is needed, so that not every batch has to ask; of a small quota not all caches at once.
             if not await self.free(max(min(EVICT_BYTES, quota_bytes // EVICT_PART), size)):
                 raise
-            await self._store.put_blocks(blocks)
+            return await put()
 
     async def require_share(self, writer: PeerId, size: int) -> None:
-        """Raise NoRoomError where `size` more bytes of promised copies for a writer have no place here.
+        """Raise NoRoomError where `size` more bytes of promised copies or records for a writer have no place here.
 
         Caches give way. A tenth of the quota is kept for writers that use less than their share of it.
         """
         usage = await self._store.usage()
         promised = usage.used_bytes - usage.cache_bytes + size + self._promised_bytes
         most = limit_bytes(usage.quota_bytes, reserve=False)
-        if promised <= most * (1 - KEPT_PART):
+        self._plenty_bytes = int(most * (1 - KEPT_PART)) - promised
+        if self._plenty_bytes >= 0:
             return
         if promised > most:
             raise NoRoomError("no room for that content within the quota")

@@ -4,12 +4,14 @@ One path for records that others send, that we wrote ourselves, and that a read 
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from loguru import logger
 
 from peerd.content.block import raw_block
 from peerd.errors import DamagedError, StoreError, WireError
 from peerd.ids import Key, PeerId
+from peerd.io.store.bounds import record_bytes
 from peerd.io.store.interface import MISS, Floor, RecordRow
 from peerd.node.claims import floor_laid, record_changed
 from peerd.node.core import Core
@@ -142,7 +144,8 @@ async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -
             if record.body.sequence > base + reach:
                 return None
             row = row_of(core, record, left_s)
-            if not await core.store.put_record(record.key, record.raw, row=row, only_if=raw):
+            put = partial(core.store.put_record, record.key, record.raw, row=row, only_if=raw)
+            if not await core.room.put_record(put, writer=PeerId(record.body.writer), size=_growth_bytes(record, raw)):
                 raise StoreError("the record changed under its lock")
             if present is not None and present.body.sequence >= record.body.sequence:
                 await _note_conflict(core, record, present)
@@ -152,6 +155,13 @@ async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -
             if present is not None or record.deleted:
                 core.tasks.spawn(record_changed(core, present, record), "end claims")
     return Kept(record_receipt(core, record), lost)
+
+
+def _growth_bytes(record: Record, before: bytes | None) -> int:
+    """Return by how much what is kept grows with a record; a deletion is always let in."""
+    if record.deleted:
+        return 0
+    return len(record.raw) - len(before) if before is not None else record_bytes(record.raw)
 
 
 async def _whole_record(core: Core, key: Key) -> bytes | None:

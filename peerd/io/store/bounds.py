@@ -91,6 +91,11 @@ PADDING_SQL = f"CASE WHEN ROW.size > {INLINE_MAX_BYTES} THEN (-ROW.size & {_PAGE
 """`padding_bytes` of a block's row, in SQL."""
 
 
+def record_bytes(record: bytes) -> int:
+    """Return what a record costs with the metadata of its version."""
+    return len(record) + RECORD_ROW_BYTES + HISTORY_ROW_BYTES
+
+
 def claim_bytes(claim: bytes) -> int:
     """Return what a claim costs: it stands in the table and in its index."""
     return 2 * len(claim) + CLAIM_ROW_BYTES

@@ -4,6 +4,7 @@ import asyncio
 import random
 
 import pytest
+from msgspec.structs import replace as with_settings
 
 from peerd.content.block import raw_block
 from peerd.content.cid import Cid
@@ -14,10 +15,12 @@ from peerd.io.store import bounds
 from peerd.io.store.interface import Root
 from peerd.io.store.memory import MemoryStore
 from peerd.node.collecting import collect
+from peerd.node.holding import keep_record
 from peerd.node.shares import Shares
+from peerd.records.record import TOMBSTONE
 from peerd.sim.host import Host
 
-from .hosts import World, core, get, joined, put
+from .hosts import World, blocks_of, by_distance, core, get, joined, put, version
 
 QUOTA_BYTES = 8 * 2**20
 SIZE = 500_000
@@ -127,6 +130,47 @@ async def test_what_is_put_here_leaves_the_last_tenth_to_others_too(world: World
     assert 0.8 < (usage.replica_bytes + usage.own_bytes) / most <= 0.9
     await core(alone).room.require_share(PeerId(bytes(32)), SIZE)
     await put(alone, "a record", b"v")
+
+
+async def fill(host: Host, writer: Host) -> int:
+    """Let a host keep records of a writer until it takes no more; returns how many it took."""
+    for number in range(100_000):
+        try:
+            await keep_record(core(host), version(writer, f"{writer.index} {number}", 1, b"v" * 700), None)
+        except NoRoomError:
+            return number
+    raise AssertionError("there is no end of room")
+
+
+async def test_the_last_tenth_is_kept_from_the_records_of_who_uses_more_too(world: World) -> None:
+    hosts = await joined(world, 2)
+    modest, greedy = hosts
+    modest.store.quota_bytes = 2**20
+    await fill(modest, greedy)
+    usage = await modest.store.usage()
+    most = bounds.limit_bytes(usage.quota_bytes, reserve=False)
+    assert 0.8 < usage.used_bytes / most <= 0.9
+    assert await keep_record(core(modest), version(greedy, f"{greedy.index} 0", 2, b"w" * 700), None)
+    assert await keep_record(core(modest), version(greedy, f"{greedy.index} 1", 2, kind=TOMBSTONE), None)
+    assert await fill(modest, modest) > 20
+    assert (await modest.store.usage()).used_bytes <= most
+
+
+async def test_cached_copies_give_way_to_records(world: World) -> None:
+    world._settings = with_settings(world._settings, copies=1)
+    hosts = await small(world, 5)
+    full = hosts[0]
+    for number in range(30):
+        *_, root = blocks_of(data_of(number))
+        if by_distance(hosts, root.digest)[0] is not full:
+            await put(hosts[1], str(number), data_of(number))
+            await get(full, root.text)
+    before = await full.store.usage()
+    assert before.used_bytes > 0.8 * bounds.limit_bytes(before.quota_bytes, reserve=False)
+    assert before.cache_bytes > before.quota_bytes / 2
+    for number in range(1_000):
+        await keep_record(core(full), version(hosts[1], f"record {number}", 1, b"v" * 700), None)
+    assert (await full.store.usage()).records >= 1_000
 
 
 async def test_overwriting_a_name_over_and_over_does_not_fill_the_disk(world: World) -> None:
