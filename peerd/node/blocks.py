@@ -11,7 +11,7 @@ from peerd.content.block import Block
 from peerd.content.cid import CID_BYTES, Cid
 from peerd.errors import NoRoomError
 from peerd.ids import PeerId
-from peerd.io.store.bounds import limit_bytes
+from peerd.io.store.bounds import ROOM_HINT, limit_bytes
 from peerd.io.store.interface import Freed, Store
 from peerd.node.shares import Shares
 
@@ -181,9 +181,11 @@ class Room:
         if self._plenty_bytes >= 0:
             return
         if promised > most:
-            raise NoRoomError("no room for that content within the quota")
+            raise NoRoomError("no room for that within the quota", hint=ROOM_HINT)
         if await self.shares.used(writer) + size > most // self.shares.count_with(writer):
-            raise NoRoomError("what is left of the quota is kept for writers that use less than their share")
+            raise NoRoomError(
+                "what is left of the quota is kept for writers that use less than their share", hint=ROOM_HINT
+            )
 
     @contextmanager
     def promising(self, writer: PeerId, size: int) -> Iterator[None]:

@@ -5,15 +5,16 @@ unlinked and collected.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Self, cast
 
 from peerd.content.block import Block
 from peerd.content.build import DirectoryBuilder, FileBuilder, Node
 from peerd.content.cid import Cid
-from peerd.errors import UsageError
+from peerd.errors import NoRoomError, UsageError
 from peerd.node.blocks import BATCH_BLOCKS_MAX, BATCH_BYTES, BlockWriter
 from peerd.node.core import Core
 
@@ -42,9 +43,20 @@ async def ingest(core: Core, body: AsyncIterator[bytes], form: str) -> Ingested:
 
     Raises NoRoomError, StoreError, and UsageError for a tar that is malformed or holds what no directory can.
     """
-    if form == "tar":
-        return await _ingest_tar(core, body)
-    return await _ingest_file(core, body)
+    with _room_here():
+        return await (_ingest_tar(core, body) if form == "tar" else _ingest_file(core, body))
+
+
+@contextmanager
+def _room_here() -> Iterator[None]:
+    """Say of a lack of room that it is this peer's: what is put goes through its store, whoever keeps it then."""
+    try:
+        yield
+    except NoRoomError as error:
+        raise NoRoomError(
+            f"this peer has no room to take it in: {error.message}",
+            hint=f"{error.hint or 'free some space here'}; or put it through a peer that has room (`peer --api`)",
+        ) from error
 
 
 async def keep_blocks(core: Core, ingested: Ingested) -> None:
@@ -60,7 +72,8 @@ async def store_small(core: Core, ingested: Ingested) -> None:
     """Store as content what turned out not to fit its record."""
     assert ingested.small is not None
     blocks, _ = _build_small(ingested.small)
-    await core.room.put_blocks(blocks, writer=core.peer)
+    with _room_here():
+        await core.room.put_blocks(blocks, writer=core.peer)
 
 
 def _build_small(data: bytes) -> tuple[list[Block], Node]:

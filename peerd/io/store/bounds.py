@@ -61,6 +61,8 @@ PROVIDER_ROW_BYTES = 160
 PEER_ROW_BYTES = 128
 FORGOTTEN_ROW_BYTES = 240
 
+ROOM_HINT = "raise --quota, or delete something"
+
 _RESERVE_PART = 16
 # The store's empty directories and tables, as far as they are no large part of a small quota.
 _BASE_BYTES = 1_310_720

@@ -124,7 +124,7 @@ class MemoryBase:
 
     def _require_room(self, cost: int, *, reserve: bool) -> None:
         if cost > 0 and self._used() + cost > bounds.limit_bytes(self.quota_bytes, reserve=reserve):
-            raise NoRoomError("the quota is used up", hint="raise --quota, or delete something")
+            raise NoRoomError("the quota is used up", hint=bounds.ROOM_HINT)
 
     def _used(self) -> int:
         return self._metadata_bytes + sum(self._class_bytes)

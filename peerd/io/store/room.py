@@ -25,12 +25,12 @@ class Room:
         yield
         after = used_bytes(database)
         if before < after > bounds.limit_bytes(self.quota_bytes, reserve=reserve):
-            raise NoRoomError("the quota is used up", hint="raise --quota, or delete something")
+            raise NoRoomError("the quota is used up", hint=bounds.ROOM_HINT)
 
     def require(self, database: sqlite3.Connection, wanted_bytes: int) -> None:
         """Raise NoRoomError where that much more is too much; before it is written anywhere."""
         if wanted_bytes and used_bytes(database) + wanted_bytes > bounds.limit_bytes(self.quota_bytes, reserve=False):
-            raise NoRoomError("the quota is used up", hint="raise --quota, or delete something")
+            raise NoRoomError("the quota is used up", hint=bounds.ROOM_HINT)
 
 
 def used_bytes(database: sqlite3.Connection) -> int:

@@ -76,6 +76,20 @@ async def test_a_holder_whose_disk_takes_nothing_signs_nothing_and_the_next_take
     faults_logged.clear()
 
 
+async def test_content_put_through_a_peer_without_room_is_refused_with_words_that_say_whose_disk_it_is(
+    world: World,
+) -> None:
+    hosts = await joined(world, 3)
+    sick(hosts[0], reads=False, error=NoRoomError)
+
+    with pytest.raises(NoRoomError, match=r"^this peer has no room to take it in: ") as refused:
+        await put(hosts[0], "a", bytes(20_000))
+
+    assert refused.value.hint is not None
+    assert refused.value.hint.endswith("put it through a peer that has room (`peer --api`)")
+    assert (await put(hosts[0], "b", b"short")).copies == 2
+
+
 async def test_alone_a_peer_whose_disk_cannot_be_read_says_so_and_not_that_there_is_nothing(world: World) -> None:
     [alice] = await joined(world, 1)
     await put(alice, "a", b"hello")
