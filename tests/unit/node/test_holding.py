@@ -11,6 +11,7 @@ from peerd.ids import name_key
 from peerd.io.store.interface import Floor
 from peerd.io.store.memory import MemoryStore
 from peerd.node import holding
+from peerd.node.blocks import Intake, Room
 from peerd.node.copies import Copies
 from peerd.node.events import Events
 from peerd.node.holding import Kept, Over, Standing
@@ -52,6 +53,7 @@ def holder() -> Any:
         environment=SimpleNamespace(clock=clock),
         settings=SimpleNamespace(tombstone_grace_s=100.0),
         registers=Registers(store, clock),
+        room=Room(store, Intake(store, clock)),
         tasks=SimpleNamespace(spawn=lambda coroutine, _: coroutine.close()),  # what it ends elsewhere is not looked at
     )
 
