@@ -5,7 +5,7 @@ keys are on their way from it. Not here: with whom and when (reconciling), the c
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -39,8 +39,9 @@ from peerd.wire.reconcile import (
 
 # A record that was asked for is asked of nobody else for so long.
 COMING_S = 5.0
-# Keys on their way at a time: more are asked for later.
-COMING_MAX = 8192
+# Keys on their way at a time: more are asked for later. Of one peer fewer, so that it keeps nobody else from giving.
+COMING_MAX = 32_768
+COMING_PER_PEER_MAX = 1_024
 # Questions of one peer that are answered at once, and how many more in each second: a peer that asks without end waits.
 BURST = 512
 PER_S = 256.0
@@ -58,32 +59,57 @@ class _Allowance:
 
 
 class Coming:
-    """Keys that somebody was asked for, or promised to give: nobody else is, until it came or took too long."""
+    """Keys that somebody was asked for, or promised to give: nobody else is, until it came or took too long.
+
+    Who promised and did not give leaves the key to others for as long again: no liar keeps it from coming.
+    """
 
     def __init__(self) -> None:
         self._keys: OrderedDict[bytes, tuple[PeerId, float]] = OrderedDict()
+        self._counts: Counter[PeerId] = Counter()
+        self._failed: OrderedDict[bytes, tuple[PeerId, float]] = OrderedDict()
 
     def claim(self, key: bytes, peer: PeerId, now: float) -> bool:
         """Return whether that peer may be asked for it now; then it is."""
-        while self._keys and next(iter(self._keys.values()))[1] <= now:
-            self._keys.popitem(last=False)
-        # Who was to give it and offers it again has lost the connection meanwhile.
-        if self._keys.get(key, (peer, 0.0))[0] != peer or len(self._keys) >= COMING_MAX:
+        self._expire(now)
+        if key in self._keys:
+            # Who was to give it and offers it again has lost the connection meanwhile.
+            return self._keys[key][0] == peer
+        if self._failed.get(key, (None, 0.0))[0] == peer:
             return False
-        self._keys.pop(key, None)
+        if len(self._keys) >= COMING_MAX or self._counts[peer] >= COMING_PER_PEER_MAX:
+            return False
         self._keys[key] = (peer, now + COMING_S)
+        self._counts[peer] += 1
         return True
 
     def done(self, key: bytes, peer: PeerId) -> bool:
         """It came, or did not; return whether it was that peer's to give."""
         if self._keys.get(key, (None, 0.0))[0] != peer:
             return False
-        del self._keys[key]
+        self._drop(key)
         return True
 
     def busy(self, key: bytes, now: float) -> bool:
         """Return whether it is on its way from anybody."""
         return key in self._keys and self._keys[key][1] > now
+
+    def _expire(self, now: float) -> None:
+        while self._failed and next(iter(self._failed.values()))[1] <= now:
+            self._failed.popitem(last=False)
+        while self._keys and next(iter(self._keys.values()))[1] <= now:
+            key = next(iter(self._keys))
+            self._failed[key] = (self._drop(key), now + COMING_S)
+            self._failed.move_to_end(key)
+            if len(self._failed) > COMING_MAX:
+                self._failed.popitem(last=False)
+
+    def _drop(self, key: bytes) -> PeerId:
+        peer, _ = self._keys.pop(key)
+        self._counts[peer] -= 1
+        if not self._counts[peer]:
+            del self._counts[peer]
+        return peer
 
 
 class Exchanging:

@@ -152,8 +152,10 @@ class Moving:
             before = self.received
             await self._need(free)
             self._elsewhere |= {key: mark for key, mark in left.items() if key not in free}
-            if self.received == before and not self._elsewhere:
-                return all(not self._lacks(key, mark) for key, mark in free.items())
+            if self.received == before:
+                if not self._elsewhere:
+                    return all(not self._lacks(key, mark) for key, mark in free.items())
+                await asyncio.sleep(COMING_POLL_S)
 
     def _lacks(self, key: bytes, mark: bytes) -> bool:
         own = self._core.known.items.mark(key)

@@ -8,6 +8,7 @@ from msgspec import structs
 
 from peerd.errors import RefusedError, UnreachableError, WireError
 from peerd.ids import Key, PeerId
+from peerd.node.exchanging import COMING_MAX, COMING_PER_PEER_MAX, COMING_S, Coming
 from peerd.node.holding import keep_record
 from peerd.node.known import mark_of
 from peerd.node.reconciling import reconcile
@@ -260,6 +261,44 @@ async def test_what_was_not_wished_for_is_declined(world: World) -> None:
     assert await connection.ask(frames.OFFER, item) == bytes([KNOWN])
     older = record.key + mark_of_value(0, bytes(16))
     assert await connection.ask(frames.OFFER, older) == bytes([NEWER])
+
+
+def test_who_promises_and_does_not_give_leaves_the_key_to_others() -> None:
+    coming = Coming()
+    mallory, bob, key = PeerId(b"m" * 32), PeerId(b"b" * 32), b"k" * 32
+    assert coming.claim(key, mallory, 0.0)
+    assert coming.claim(key, mallory, COMING_S - 1)
+    assert not coming.claim(key, bob, COMING_S - 1)
+    assert not coming.busy(key, COMING_S)
+    assert not coming.claim(key, mallory, COMING_S)
+    assert coming.claim(key, bob, 2 * COMING_S - 1)
+    assert coming.done(key, bob)
+    assert coming.claim(key, mallory, 2 * COMING_S)
+
+
+def test_one_peer_cannot_promise_so_much_that_nobody_else_can() -> None:
+    coming = Coming()
+    mallory, bob = PeerId(b"m" * 32), PeerId(b"b" * 32)
+    keys = [number.to_bytes(32, "big") for number in range(COMING_MAX + 1)]
+    assert sum(coming.claim(key, mallory, 0.0) for key in keys) == COMING_PER_PEER_MAX
+    assert coming.claim(keys[-1], bob, 0.0)
+    assert coming.done(keys[0], mallory)
+    assert coming.claim(keys[-2], mallory, 0.0)
+    assert not coming.claim(keys[-3], mallory, 0.0)
+
+
+async def test_where_too_much_is_on_its_way_the_rest_is_waited_for_and_the_loop_is_not_held(world: World) -> None:
+    alice, bob = await joined(world, 2)
+    await asyncio.sleep(10)
+    record = version(bob, "k", 1, b"x")
+    await keep(bob, record)
+    coming, now = core(alice).reconciling.exchanging.coming, core(alice).now()
+    for number in range(COMING_MAX):
+        assert coming.claim(b"other" + number.to_bytes(27, "big"), PeerId((number % 512).to_bytes(32, "big")), now)
+    done = await reconcile(core(alice), contact_of(bob))
+    assert done.confirmed
+    assert core(alice).now() == pytest.approx(now + COMING_S, abs=1.0)
+    assert await kept(alice, "k") == record
 
 
 async def test_one_that_asks_without_end_waits(world: World) -> None:
