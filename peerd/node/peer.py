@@ -352,7 +352,7 @@ class Peer:
         usage = await self._watching.usage()
         rejected = core.endpoint.counts.rejected + core.counts.rejected
         safety = await self._counting.safety()
-        missing = len(core.missing_since)
+        missing = max(len(core.missing_since), safety.broken if safety is not None else 0)
         now = core.now()
         lag_s = max(0.0, now - min(core.missing_since.values(), default=now))
         return results.Status(

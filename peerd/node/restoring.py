@@ -9,6 +9,7 @@ back or nearer, is a cached one after a while: its holder has asked those that s
 import asyncio
 import math
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 
 from loguru import logger
@@ -23,6 +24,7 @@ from peerd.node.claims import read_row
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.placing import content_of, make_cached, place
 from peerd.node.providing import CACHE, REPLICA, announce
+from peerd.node.scrubbing import is_broken, mend
 from peerd.records.provider import providers
 from peerd.wire import frames
 
@@ -81,6 +83,7 @@ class Restoring:
         after, restored = None, 0
         while roots := await self._core.store.roots(after, PAGE):
             await self._announce_to_newcomers(roots)
+            await self._mend(roots, lacking)
             due = [root for root in roots if root.complete and root.class_ != "cache" and self._is_due(root)]
             living = await self._count(due)
             for at in range(0, len(due), RESTORED_AT_ONCE):
@@ -90,6 +93,16 @@ class Restoring:
             after = roots[-1].cid
             await asyncio.sleep(0)
         return restored
+
+    async def _mend(self, roots: list[Root], lacking: set[bytes]) -> None:
+        """Look again for what was lost of promised copies and found nowhere."""
+        for root in roots:
+            if not is_broken(root):
+                continue
+            lacking.add(root.cid)
+            with suppress(PeerdError):  # the next round looks again
+                if await mend(self._core, root):
+                    lacking.discard(root.cid)
 
     def _is_due(self, root: Root) -> bool:
         seen = self._seen.get(root.cid)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from peerd.errors import PeerdError
 from peerd.ids import Key, PeerId
 from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.scrubbing import is_broken
 from peerd.records.record import read_record
 
 PAGE = 128
@@ -27,11 +28,15 @@ Living = Callable[[bytes], frozenset[PeerId] | None]
 
 @dataclass(frozen=True, slots=True)
 class Safety:
-    """Of what is kept: how many keys and pieces of content, how many lack copies, the least that one of them has."""
+    """Of what is kept: how many keys and pieces of content, how many lack copies, the least that one of them has.
+
+    `broken` are the pieces of content that are damaged here and were found whole nowhere else.
+    """
 
     kept: int
     short: int
     least: int
+    broken: int = 0
 
 
 class Counting:
@@ -83,7 +88,7 @@ class Counting:
 
     async def _counted(self) -> Safety:
         core, gone = self._core, self._gone_lately()
-        kept, short, least = 0, 0, 2**31
+        kept, short, least, broken = 0, 0, 2**31, 0
         after = None
         while page := await core.store.records(after, PAGE):
             for key, raw in page:
@@ -100,9 +105,11 @@ class Counting:
                 if root.complete and root.class_ != "cache":
                     living, lacks = self._one(self._living(root.cid), max(root.copies, 1), gone)
                     kept, short, least = kept + 1, short + lacks, min(least, living)
+                elif is_broken(root):
+                    kept, short, least, broken = kept + 1, short + 1, 0, broken + 1
             root_after = roots[-1].cid
             await asyncio.sleep(0)
-        return Safety(kept, short, least if kept else 0)
+        return Safety(kept, short, least if kept else 0, broken)
 
     def _one(self, have: frozenset[PeerId] | None, copies: int, gone: int) -> tuple[int, bool]:
         """Return how many copies of something surely live, ours counted, and whether some lack of those wanted."""
@@ -139,6 +146,10 @@ def sentence(safety: Safety | None, *, missing: int, others: int, degraded: list
     """
     if degraded:
         return "degraded: " + "; ".join(degraded)
+    if safety is not None and safety.broken:
+        count = safety.broken
+        what = "1 piece of content is" if count == 1 else f"{count} pieces of content are"
+        return f"{what} damaged here and not found whole elsewhere"
     if others == 0:
         return "alone: what is put here has 1 copy until another peer is found"
     there = f"{others} other peer{'s' if others != 1 else ''}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from loguru import logger
 
 from peerd.content.block import Block
-from peerd.content.cid import Cid
+from peerd.content.cid import RAW, Cid
 from peerd.content.read import DagWalk
 from peerd.errors import IntegrityError, NoRoomError, PeerdError, StoreError, WireError
 from peerd.ids import Key
@@ -19,7 +19,7 @@ from peerd.kad.contact import Contact
 from peerd.node.core import Core
 from peerd.node.fetch import Fetcher
 from peerd.node.holding import keep_record
-from peerd.node.providing import GONE, announce, sources_of
+from peerd.node.providing import GONE, REPLICA, announce, sources_of
 from peerd.node.reading import read
 from peerd.node.results import Verified
 from peerd.records.record import verify_record
@@ -52,7 +52,7 @@ async def scrub(core: Core) -> None:
             roots = await core.store.roots(after, 1)
             after = roots[0].cid if roots else None
             for root in roots:
-                if root.complete:
+                if is_owed(root):
                     await _scrub_safely(core, root, Scrubbed())
             if after is None:
                 await _mend_records(core, Scrubbed())
@@ -68,11 +68,21 @@ async def verify(core: Core) -> Verified:
     found, after = Scrubbed(), None
     while roots := await core.store.roots(after, PAGE):
         for root in roots:
-            if root.complete:
+            if is_owed(root):
                 await _scrub_safely(core, root, found)
         after = roots[-1].cid
     records = await _verify_records(core, found)
     return Verified(blocks=found.blocks, records=records, damaged=found.damaged, mended=found.mended, lost=found.lost)
+
+
+def is_owed(root: Root) -> bool:
+    """Return whether a root should be whole here: it is said to be, or it is a promised copy that was found damaged."""
+    return root.complete or is_broken(root)
+
+
+def is_broken(root: Root) -> bool:
+    """Return whether a root is a promised copy of which something was lost and found nowhere else so far."""
+    return not root.complete and root.class_ != "cache"
 
 
 async def _scrub_safely(core: Core, root: Root, found: Scrubbed) -> None:
@@ -90,6 +100,8 @@ async def _scrub_safely(core: Core, root: Root, found: Scrubbed) -> None:
     if found.lost > lost:
         logger.warning("content is damaged here and could not be mended", cid=Cid.from_bytes(root.cid).text)
         await _give_up(core, root.cid)
+    else:
+        await _take_up(core, root.cid)
 
 
 async def _give_up(core: Core, cid: bytes) -> None:
@@ -97,6 +109,42 @@ async def _give_up(core: Core, cid: bytes) -> None:
     if root is not None and root.complete:
         await core.store.put_root(replace(root, complete=False))
         core.tasks.spawn(announce(core, Cid.from_bytes(cid), GONE), "announce")
+
+
+async def _take_up(core: Core, cid: bytes) -> None:
+    """What was damaged is whole again and counts as a copy."""
+    root = await core.store.root(cid)
+    if root is not None and is_broken(root):
+        await core.store.put_root(replace(root, complete=True))
+        core.tasks.spawn(announce(core, Cid.from_bytes(cid), REPLICA), "announce")
+
+
+async def mend(core: Core, root: Root) -> bool:
+    """Look for what a broken root lacks; return whether it is whole now. What is here is not read again.
+
+    Raises IntegrityError where the DAG is malformed, NoRoomError, StoreError.
+    """
+    cid = Cid.from_bytes(root.cid)
+
+    async def find() -> list[Contact]:
+        return await sources_of(core, cid)
+
+    walk = DagWalk(cid)
+    with core.room.coming_in(cid):
+        async with Fetcher(core, find) as fetcher:
+            while not walk.done:
+                block = walk.wants(1)[0]
+                if block.codec == RAW and (await core.store.has_blocks([block]))[0]:
+                    walk.skip(block)
+                    continue
+                data = await core.store.block(block)
+                if data is None:
+                    data = await _fetch(core, fetcher, block)
+                if data is None:
+                    return False
+                walk.give(block, data)
+    await _take_up(core, root.cid)
+    return True
 
 
 async def scrub_root(core: Core, root: Cid) -> Scrubbed:

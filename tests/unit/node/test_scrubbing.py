@@ -1,13 +1,16 @@
 """Scrubbing: what is lost or rotten here comes back from those who have it."""
 
+import asyncio
 import random
 
+from peerd.content.block import Block
 from peerd.content.cid import Cid
 from peerd.content.read import DagWalk
 from peerd.node.results import Verified
 from peerd.node.scrubbing import Scrubbed, scrub_root, verify
+from peerd.sim.host import Host
 
-from .hosts import World, add, core, damaged, joined, kept, put
+from .hosts import World, add, core, damaged, eventually, joined, kept, put
 
 DATA = random.Random(3).randbytes(3 * 2**20 + 1)
 
@@ -45,6 +48,33 @@ async def test_what_nobody_has_any_more_is_lost_and_no_copy_any_more(world: Worl
     kept = await hosts[0].store.root(root.to_bytes())
     assert kept is not None
     assert not kept.complete
+
+
+async def test_what_was_lost_here_is_looked_for_again_and_said_until_it_is_whole(world: World) -> None:
+    hosts = await joined(world, 3)
+    root = Cid.parse((await add(hosts[0], DATA)).cid)
+    lost = (await blocks_under(hosts[0].store, root))[1]
+    data = await hosts[0].store.block(lost)
+    assert data is not None
+    for host in hosts:
+        await host.store.delete_blocks([lost])
+    assert [(await verify(core(host))).lost for host in hosts] == [1, 1, 1]
+    # Asked again, it is still lost, and not sound because it is known.
+    assert (await verify(core(hosts[0]))).lost == 1
+    assert hosts[1].peer is not None
+    await asyncio.sleep(3)
+    told = await hosts[1].peer.status()
+    assert told.health == "1 piece of content is damaged here and not found whole elsewhere"
+    assert (told.repair.missing_copies, told.repair.may_fail) == (1, 0)
+    await core(hosts[2]).room.put_blocks([Block(lost, data)])
+    assert (await verify(core(hosts[2]))).lost == 0
+    await eventually(lambda: _is_whole(hosts, root), within_s=2 * hosts[0].settings.repair_interval_s)
+    assert [(await verify(core(host))).damaged for host in hosts] == [0, 0, 0]
+    assert (await hosts[1].peer.status()).health == "all keys safe, 2 machines may fail"
+
+
+async def _is_whole(hosts: list[Host], root: Cid) -> bool:
+    return all([(kept := await h.store.root(root.to_bytes())) is not None and kept.complete for h in hosts])
 
 
 async def test_verifying_mends_blocks_of_all_roots_and_counts_them(world: World) -> None:
