@@ -6,6 +6,8 @@ chunk; nothing else counts as the end.
 
 from __future__ import annotations
 
+import time
+
 from . import keys
 from .failure import Failure, usage
 from .httpwire import WireFailure
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 RESUMES_MAX = 3
 """Times in a row that a transfer is taken up again without a byte more to show for it."""
+
+SILENT_FROM_S = 1.0
+"""From so much silence on, what was waited counts when a transfer is taken up again; and the least that is waited."""
 
 _VERSION_MAX_CHARS = 1024
 
@@ -63,12 +68,14 @@ class Fetch:
         Raises Failure where they cannot be had whole: what the daemon said when it was asked again.
         """
         total, got, idle = self._response.length, 0, 0
+        moved_at = time.monotonic()
         while True:
             before = got
             try:
                 for piece in self._response.pieces():
                     got += len(piece)
                     yield piece
+                    moved_at = time.monotonic()
                 return
             except WireFailure as error:
                 self.close()
@@ -77,13 +84,17 @@ class Fetch:
                 idle = 0 if got > before else idle + 1
                 if total is None or idle >= RESUMES_MAX:
                     raise self._broken(error, got) from None
-            self._response = self._resume(got, total)
+            self._response = self._resume(got, total, time.monotonic() - moved_at)
 
-    def _resume(self, got: int, total: int) -> Response:
-        """Ask for the rest, which also tells why it did not come."""
+    def _resume(self, got: int, total: int, silent_s: float) -> Response:
+        """Ask for the rest, which also tells why it did not come; what was waited in vain is not waited again."""
         first, last = self._offset + got, self._offset + total - 1
         headers = [("Range", f"bytes={first}-{last}"), ("If-Range", self._response.headers.get("etag", '""'))]
-        response = self._client.call("GET", self._path, self._again, headers=headers)
+        query = self._again
+        if silent_s >= SILENT_FROM_S:
+            left_s = max(SILENT_FROM_S, self._client.timeout_s - silent_s)
+            query = [*(part for part in query if part[0] != "timeout"), ("timeout", f"{left_s:.6g}")]
+        response = self._client.call("GET", self._path, query, headers=headers)
         if response.status != 206:
             response.close()
             raise Failure("failed", f"{self._shown} changed while it was fetched", "fetch it again")

@@ -125,6 +125,20 @@ def _pass_signals_on(process: subprocess.Popen[bytes]) -> None:
     """What would end us is for the command; an interrupt of the terminal reaches it by itself."""
     import signal
 
-    signal.signal(signal.SIGINT, lambda signum, frame: None)
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, lambda signum, frame: process.send_signal(signum))
+    signal.signal(signal.SIGINT, lambda signum, frame: None if _in_foreground() else process.send_signal(signum))
+
+
+def _in_foreground() -> bool:
+    """Return whether a terminal sends its interrupts to us, and so to the command too."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)

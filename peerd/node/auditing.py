@@ -18,6 +18,7 @@ from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.holding import left_s
 from peerd.node.names import Name, target_of
 from peerd.node.nearest import holders_of
+from peerd.node.providing import Found
 from peerd.records.record import read_record
 from peerd.records.version import version_text
 from peerd.wire import frames
@@ -195,3 +196,13 @@ def _same(one: AuditedBody, other: AuditedBody) -> bool:
     """Whether two holders agree; a floor and the tombstone that it stands for do."""
     either_is_floor = FLOOR in (one.known, other.known)
     return _order(one)[:3] == _order(other)[:3] and (either_is_floor or one.digest == other.digest)
+
+
+async def some_have(core: Core, root: Cid, found: Found) -> bool:
+    """Return whether of those that once said to have some content one has any of it yet, or does not answer."""
+    others = found.providers.keys() - {core.peer}
+    contacts = [contact for peer in others if (contact := core.members.contact(peer)) is not None]
+    if len(contacts) < len(others):
+        return True
+    told = await kept_by(core, contacts, [root.to_bytes()])
+    return any(told.get(contact.peer) != bytes([frames.ABSENT]) for contact in contacts)

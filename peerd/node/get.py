@@ -19,6 +19,7 @@ from peerd.io.store.bounds import RootClass
 from peerd.io.store.interface import Root, RootKind
 from peerd.node import results
 from peerd.node.agreeing import read_strong
+from peerd.node.auditing import some_have
 from peerd.node.blocks import BlockWriter, link_whole
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.fetch import Fetcher
@@ -204,7 +205,7 @@ async def _describe(core: Core, root: Cid) -> tuple[bytes, Kind, int, bool]:
             found = await find_providers(core, root)
             expected = core.members.expected_holders(root.digest, RECORD_HOLDERS)
             denied = [peer for peer in expected if peer in found.answered]
-            if not found.providers and 2 * len(denied) > len(expected):
+            if 2 * len(denied) > len(expected) and not await some_have(core, root, found):
                 raise NotFoundError(f"not found: {root.text}") from None
             raise
         local = fetcher.from_local_count > 0

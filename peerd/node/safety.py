@@ -147,16 +147,13 @@ def sentence(safety: Safety | None, *, missing: int, others: int, degraded: list
     if degraded:
         return "degraded: " + "; ".join(degraded)
     if safety is not None and safety.broken:
-        count = safety.broken
-        what = "1 piece of content is" if count == 1 else f"{count} pieces of content are"
+        what = "1 piece of content is" if safety.broken == 1 else f"{safety.broken} pieces of content are"
         return f"{what} damaged here and not found whole elsewhere"
     if others == 0:
         return "alone: what is put here has 1 copy until another peer is found"
-    there = f"{others} other peer{'s' if others != 1 else ''}"
-    if safety is None:
-        return f"well, with {there}; copies are being counted"
-    if safety.kept == 0:
-        return f"well, with {there}; nothing is kept here yet"
+    if safety is None or safety.kept == 0:
+        there = f"{others} other peer{'s' if others != 1 else ''}"
+        return f"well, with {there}; {'copies are being counted' if safety is None else 'nothing is kept here yet'}"
     count = may_fail(safety)
     machines = f"{count} machine{'s' if count != 1 else ''} may fail"
     lacking = max(missing, safety.short)

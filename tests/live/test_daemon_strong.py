@@ -83,6 +83,19 @@ def test_a_command_under_a_lock_has_its_fence_and_its_own_status(trio: list[Daem
     assert bob.ok("lock", "l/a", "--", *show)
 
 
+def test_an_interrupt_of_peer_alone_ends_the_command_too(trio: list[Daemon]) -> None:
+    alice, bob, _ = trio
+    holder = alice.popen("lock", "l/b", "--", "sleep", "60", stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until(lambda: bob.peer("--timeout", "0.2", "lock", "l/b", "--", "true").code == 5, 10)
+        holder.send_signal(signal.SIGINT)
+        assert holder.wait(20) == 128 + signal.SIGINT
+    finally:
+        holder.kill()
+        holder.wait()
+    bob.ok("--timeout", "5", "lock", "l/b", "--", "true")
+
+
 def test_a_lock_that_is_lost_ends_its_command_with_exit_10() -> None:
     with Daemons() as daemons:
         alice, bob, carol = daemons.loopback(3)

@@ -6,9 +6,11 @@ import socket
 import subprocess
 import threading
 import time
+from urllib.parse import unquote
 
 import pytest
 
+from cli.fetch import SILENT_FROM_S
 from tests.unit.cli.scripted import GET, PUT, Daemon, Peer, Request, answer, as_json, chunked, problem, value
 
 HEAD = (
@@ -172,6 +174,21 @@ def test_a_broken_transfer_goes_on_where_it_stopped(daemon: Daemon, peer: Peer) 
     again = daemon.requests[1]
     assert (again.headers["range"], again.headers["if-range"]) == ("bytes=3-4", '"v1"')
     assert again.target == "/v1/kv/k?own=1"
+
+
+def test_what_was_waited_in_vain_is_not_waited_again(daemon: Daemon, peer: Peer) -> None:
+    def script(_request: Request, connected: socket.socket) -> bytes:
+        if len(daemon.requests) == 1:
+            connected.sendall(HEAD + b"Content-Length: 5\r\n\r\nhel")
+            time.sleep(SILENT_FROM_S + 0.5)
+            return b""
+        return problem(504, "timeout", "nobody has the rest")
+
+    daemon.script = script
+    assert peer("--timeout", "4", "get", "k").status == 5
+    told = [unquote(request.target.rpartition("timeout=")[2]) for request in daemon.requests]
+    assert told[0] == "4"
+    assert SILENT_FROM_S <= float(told[1]) < 4 - SILENT_FROM_S
 
 
 def test_a_broken_byte_range_goes_on_at_the_right_byte(daemon: Daemon, peer: Peer) -> None:

@@ -3,9 +3,13 @@
 import asyncio
 import random
 
+import pytest
+
 from peerd.content.block import Block
 from peerd.content.cid import Cid
+from peerd.errors import NotFoundError
 from peerd.node.collecting import collect, collect_aged, expire_records
+from peerd.node.providing import find_providers
 from peerd.node.results import Collected, GetOptions, PutOptions
 from peerd.sim.host import Host
 
@@ -35,6 +39,18 @@ async def test_what_was_removed_is_freed_everywhere(world: World) -> None:
         assert freed.freed_bytes > len(DATA)
         assert await host.store.root(cid.to_bytes()) is None
         assert await collect(core(host)) == Collected(freed_bytes=0, roots=0, blocks=0, records=0)
+
+
+async def test_what_was_freed_everywhere_is_not_found_though_it_was_announced(world: World) -> None:
+    hosts = await joined(world, 4)
+    cid = Cid.parse((await put(hosts[0], "a", DATA)).cid)
+    await removed(hosts[0], "a")
+    for host in hosts:
+        await collect(core(host))
+    assert (await find_providers(core(hosts[1]), cid)).providers
+    for host in hosts:
+        with pytest.raises(NotFoundError):
+            await get(host, cid.text)
 
 
 async def test_what_is_claimed_or_pinned_stays(world: World) -> None:
