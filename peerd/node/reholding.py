@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from loguru import logger
 
-from peerd.errors import PeerdError
+from peerd.errors import PeerdError, StoreError
 from peerd.ids import Key, PeerId
 from peerd.node.accepting import nearest_first
 from peerd.node.agreeing import store_chosen_again
@@ -54,12 +54,18 @@ class Reholding:
                 async with asyncio.timeout(interval_s):  # `wait_for` would swallow a cancellation now and then
                     await self._changed.wait()
             except TimeoutError:
-                await self._pass()
+                await self._pass_safely()
                 continue
             for delay_s in (GATHER_S, SETTLE_S):  # who came is there for good a little later
                 await asyncio.sleep(delay_s * core.environment.rng.uniform(1.0, 1.2))
                 self._changed.clear()
-                await self._pass()
+                await self._pass_safely()
+
+    async def _pass_safely(self) -> None:
+        try:
+            await self._pass()
+        except StoreError as error:  # the disk may be well again at the next pass
+            logger.warning("registers could not be looked after for now", reason=str(error))
 
     async def _pass(self) -> None:
         after = None

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace as with_settings
 
 from peerd.config import HostPort
-from peerd.errors import ConflictError, NotFoundError, TimedOutError
+from peerd.errors import ConflictError, NotFoundError, StoreError, TimedOutError
 from peerd.ids import PeerId
 from peerd.node import agreeing, holding
 from peerd.node.holding import Outdone
@@ -142,6 +142,30 @@ async def test_the_dead_are_replaced_in_the_list_and_the_state_goes_on(world: Wo
         await dead.crash(power=True)
     assert await get(living[-1], "a", **STRONG) == b"hello"
     assert (await put(living[-1], "a", b"again", **STRONG)).version
+
+
+async def test_after_a_disk_that_could_not_be_read_for_a_while_the_dead_are_replaced_as_before(world: World) -> None:
+    hosts = await joined(brisk(world), 10)
+    near = by_distance(hosts, key_of(hosts[0], "a"))
+    await put(near[9], "a", b"one", **STRONG)
+
+    def fail(operation: str) -> None:
+        if operation == "registers":
+            raise StoreError("input/output error")
+
+    for host in hosts:
+        host.store.fault = fail
+    await asyncio.sleep(3 * hosts[0].settings.repair_interval_s)
+    for host in hosts:
+        host.store.fault = None
+    dead = near[0].identity.peer
+    await near[0].crash(power=True)
+
+    async def replaced() -> bool:
+        state = await state_of(near[1], "a")
+        return state is not None and dead not in state.peers and len(state.holders) == 8
+
+    await eventually(replaced, within_s=60)
 
 
 async def test_a_side_without_a_majority_refuses_and_the_other_goes_on(world: World) -> None:
