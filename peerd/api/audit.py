@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from peerd.api.errors import COMMON_HEADERS
-from peerd.api.exchange import Exchange, closing
+from peerd.api.exchange import Exchange, closing, write
 from peerd.errors import TimedOutError
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ async def send_audit(exchange: Exchange) -> web.StreamResponse:
             shown = [each for each in page if each.divergent or not only_divergent]
             if shown:
                 items = b",".join(msgspec.json.encode(each) for each in shown)
-                async with asyncio.timeout(exchange.server.write_idle_s):
-                    await response.write(b"," + items if sent else items)
+                await write(response, b"," + items if sent else items, exchange.server.write_idle_s)
             sent += len(shown)
             page = await _next(pages, timeout_s)
     await response.write(b'],"divergent":%d}' % divergent)

@@ -5,7 +5,6 @@ broken body. What breaks later raises here; the server then aborts the connectio
 whole.
 """
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from aiohttp import web
 
 from peerd.api.conditions import Span, check_if_match, etag, is_unchanged, read_range
 from peerd.api.errors import COMMON_HEADERS
-from peerd.api.exchange import Exchange, closing
+from peerd.api.exchange import Exchange, closing, write
 from peerd.api.params import get_options
 from peerd.api.upload import TAR_TYPE
 from peerd.errors import IntegrityError, UsageError
@@ -23,9 +22,6 @@ from peerd.node.results import Get
 
 if TYPE_CHECKING:
     from peerd.node.get import Opened
-
-PIECE_BYTES = 256 * 1024
-"""Written at once: bounds what waits in a connection, and is the progress that a slow client must show."""
 
 CACHE_NAME = "private, no-cache"
 CACHE_CONTENT = "private, max-age=31536000, immutable"
@@ -105,20 +101,9 @@ async def _send(
             sent += len(chunk)
             if length is not None and sent > length:
                 break
-            await _write(response, chunk, exchange.server.write_idle_s)
+            await write(response, chunk, exchange.server.write_idle_s)
             chunk = await anext(chunks, None)
     if length is not None and sent != length:
         raise IntegrityError(f"the content is not of its stated length: {sent} of {length} bytes")
     await response.write_eof()
     return response
-
-
-async def _write(response: web.StreamResponse, chunk: bytes, idle_s: float) -> None:
-    view = memoryview(chunk)
-    for start in range(0, len(view), PIECE_BYTES):
-        # A client that takes nothing would hold the content's blocks and a connection for ever.
-        try:
-            async with asyncio.timeout(idle_s):
-                await response.write(view[start : start + PIECE_BYTES])
-        except TimeoutError:
-            raise ConnectionAbortedError("the client takes nothing of the answer") from None

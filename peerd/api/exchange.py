@@ -1,5 +1,6 @@
-"""One request being answered: what a handler is given, and the two ways to answer with JSON."""
+"""One request being answered: what a handler is given, and how it answers with JSON or in parts."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from peerd.node.peer import Peer
 
 T = TypeVar("T")
+
+PIECE_BYTES = 256 * 1024
+"""Written at once: bounds what waits in a connection, and is the progress that a slow client must show."""
 
 
 @dataclass(slots=True)
@@ -58,3 +62,15 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
     """Return `value` (a Struct or a list of them) as JSON."""
     merged = COMMON_HEADERS | headers if headers else COMMON_HEADERS
     return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json", headers=merged)
+
+
+async def write(response: web.StreamResponse, data: bytes, idle_s: float) -> None:
+    """Send a part of an answer; raises ConnectionAbortedError where the client takes nothing of it for so long."""
+    view = memoryview(data)
+    for start in range(0, len(view), PIECE_BYTES):
+        # A client that takes nothing would hold the content's blocks and a connection for ever.
+        try:
+            async with asyncio.timeout(idle_s):
+                await response.write(view[start : start + PIECE_BYTES])
+        except TimeoutError:
+            raise ConnectionAbortedError("the client takes nothing of the answer") from None

@@ -1,7 +1,10 @@
 """GET /v1/audit: sent as it is found, and honest where it breaks."""
 
+import asyncio
+
 import pytest
 
+from peerd.api.server import CLIENT_GONE, WRITE_IDLE_S
 from peerd.errors import NotFoundError, StoreError
 from peerd.node.results import AuditedKey
 
@@ -66,3 +69,29 @@ async def test_a_page_that_does_not_come_in_time_ends_it(api: Api) -> None:
     api.peer.audited = [[]]
     answer = await api.unix.ask("GET", "/v1/audit?timeout=0.05")
     assert (answer.status, answer.code) == (504, "timeout")
+
+
+async def test_a_client_that_takes_nothing_is_cut_off_as_one_that_is_gone(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.peer.audited = [[audited("k" * 200_000)] for _ in range(100)]
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now)  # by hand from here on
+    reader, writer = await api.unix.connect()
+    writer.write(api.unix.head("GET", "/v1/audit"))
+    await reader.readuntil(b"\r\n\r\n")
+    (connection,) = api.server._served[0].server.connections
+    while not connection.transport.get_write_buffer_size():  # type: ignore[union-attr]
+        await asyncio.sleep(0)
+    for _ in range(100):  # what the client's own buffer still takes
+        await asyncio.sleep(0)
+    assert api.peer.bodies_open == 1
+
+    now += WRITE_IDLE_S + 1
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+    assert (api.server.connection_count, api.peer.bodies_open) == (0, 0)
+    assert api.server.request_counts["GET", "/v1/audit", CLIENT_GONE] == 1
+    writer.transport.abort()
