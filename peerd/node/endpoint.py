@@ -5,7 +5,6 @@ from the peer that was asked, in its session. Retransmission follows the measure
 """
 
 import asyncio
-import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from peerd.node.sessions import SessionTable
 from peerd.node.tasks import Tasks
 from peerd.wire import envelope, messages
 from peerd.wire.handshake import Established
-from peerd.wire.messages import Pong, Refused, Reply, Request
+from peerd.wire.messages import Answering, Pong, Refused, Reply, Request
 from peerd.wire.session import Session
 
 REQUEST_TIMEOUT_S = 4.0
@@ -284,14 +283,14 @@ class Endpoint:
         now = session.heard_at = self._clock.monotonic()
         self.sessions.heard_in(session)
         message = messages.decode(plaintext)
-        if isinstance(message, Reply):
+        if answers := isinstance(message, Answering):
             session.answered_at = now
         if session.peer in self.doubted:  # only an answer shows that it hears us too
-            (self._heard if isinstance(message, Reply) else self._spoke)(session.peer)
+            (self._heard if answers else self._spoke)(session.peer)
         if address != session.address:
             # Moved: proven by a handshake before it counts. One hello only, for this may be somebody else's address.
             self._handshakes.begin(address, session.peer, tries_max=1)
-        if isinstance(message, Reply):
+        if isinstance(message, Answering):
             self._on_reply(session.peer, message, now)
         else:
             self._on_request(session, message)
@@ -312,10 +311,10 @@ class Endpoint:
         answer = self._handler(session.peer, session.address, request)
         if answer is None:
             return
-        if inspect.isawaitable(answer):
-            self._tasks.spawn(self._answer_later(session, answer), "answer")
-        else:
+        if isinstance(answer, Answering):
             self._send(session.seal(messages.encode(answer)), session.address, type(answer).__name__)
+        else:
+            self._tasks.spawn(self._answer_later(session, answer), "answer")
 
     async def _answer_later(self, session: Session, answer: Awaitable[Reply]) -> None:
         reply = await answer

@@ -226,7 +226,7 @@ class _Read:
     def _ask(self, asking: Asking, contact: Contact) -> None:
         roundtrips = self.core.endpoint.roundtrips
         silent_s = roundtrips.hedge_s(contact.peer) if self.one else roundtrips.rto_s(contact.peer)
-        asking.ask(contact, FindValue, self.key, silent_after_s=silent_s)
+        asking.ask(contact, FindValue, self.key, False, silent_after_s=silent_s)
         hop = Hop(contact, 1, self.core.now())
         self.trace.append(hop)
         self.hops_by_peer[contact.peer] = hop
@@ -271,7 +271,7 @@ class _Read:
 
     def _record_in(self, peer: PeerId, reply: Reply) -> Record | None:
         try:
-            record = record_of(self.core, reply, self.key)
+            record = record_of(self.core, reply, self.key, self.quorum.newest)
             floor = unpack_version(reply.floor) if isinstance(reply, Value) and reply.floor else None
         except WireError as error:
             self.core.counts.rejected[error.reason] += 1
@@ -427,12 +427,17 @@ async def _search_one(core: Core, key: Key, timeout_s: float) -> Reading:
     return Reading(None, local=False, hops=holders.hops, have=[], trace=holders.trace)
 
 
-def record_of(core: Core, reply: Reply, key: Key) -> Record | None:
-    """Return the record in a reply to FindValue or Store, verified and of that key; raises WireError."""
+def record_of(core: Core, reply: Reply, key: Key, seen: Record | None = None) -> Record | None:
+    """Return the record in a reply to FindValue or Store, verified and of that key; raises WireError.
+
+    `seen` is one that was verified for this key already: the holders of a key mostly send the same bytes.
+    """
     if not isinstance(reply, Value | Newer):
         raise WireError("reply_kind")
     if not reply.record:
         return None
+    if seen is not None and reply.record == seen.raw:
+        return seen
     record = holding.check_incoming(core, reply.record)
     if record.key != key:
         raise WireError("other_key")

@@ -21,7 +21,7 @@ from peerd.node.probing import Probing
 from peerd.node.reading import REFUSED_RETURNING
 from peerd.records.floor import pack_version, unpack_floors
 from peerd.records.provider import GONE, providers
-from peerd.records.record import Record, read_record
+from peerd.records.record import Record, is_mortal, read_record
 from peerd.wire import limits, messages
 from peerd.wire.envelope import PLAINTEXT_MAX_BYTES
 from peerd.wire.messages import (
@@ -127,7 +127,7 @@ class Responder:
             if self._core.store.peek_floor(Key(request.key)) is not None:
                 return self._find_value_later(peer, request)
             return self._value(peer, request, b"", None)
-        if read_record(raw).body.ttl_s is not None:
+        if is_mortal(raw):
             return self._find_value_later(peer, request)
         return self._value(peer, request, raw, None)
 
@@ -146,8 +146,9 @@ class Responder:
     def _value(
         self, peer: PeerId, request: messages.FindValue, raw: bytes, left_s: int | None, floor: bytes = b""
     ) -> Reply:
-        # Who gets the record asks nobody else: contacts are told only where there is none.
-        contacts = b"" if raw else self._nearest(request.key, peer, _CONTACTS_ROOM_BYTES - len(floor))
+        # Who gets the record asks nobody else, and who knows all members needs no contacts.
+        told = request.near and not raw
+        contacts = b"" if not told else self._nearest(request.key, peer, _CONTACTS_ROOM_BYTES - len(floor))
         return Value(request.rid, raw, left_s, contacts, floor)
 
     async def _store(self, peer: PeerId, request: messages.Store) -> Reply:

@@ -110,7 +110,7 @@ async def _record_holders(core: Core, name: Name) -> HeldBy:
     contacts = [*holders.contacts, *holders.doubtful]
     with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
         for contact in contacts:
-            asking.ask(contact, FindValue, name.key, silent_after_s=0)
+            asking.ask(contact, FindValue, name.key, False, silent_after_s=0)
         waiting = {contact.peer for contact in holders.contacts or holders.doubtful}
         while waiting and (answer := await asking.next()) is not None:
             waiting.discard(answer.contact.peer)

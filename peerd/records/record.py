@@ -81,6 +81,11 @@ def read_record(raw: bytes) -> Record:
     return _wrap(raw, _statements.read(raw))
 
 
+def is_mortal(raw: bytes) -> bool:
+    """Return whether a record that was verified before it was stored has a life that ends."""
+    return _statements.glance(raw).ttl_s is not None
+
+
 def verify_record(raw: bytes, network: NetworkId, verifier: Verifier) -> Record:
     """Return a record from outside, checked in all that it says of itself.
 

@@ -12,7 +12,7 @@ work, 256 bits take some 2^32, and a multitude of items in one range. Sessions b
 """
 
 import hashlib
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from peerd.wire.frames import KEY_BYTES
@@ -58,18 +58,20 @@ class ItemSet:
         """Set the mark of a key."""
         assert len(key) == KEY_BYTES, "keys are of one length"
         assert len(mark) == MARK_BYTES, "marks are of one length"
-        if self.mark(key) == mark:
-            return
-        self.discard(key)
         item = key + mark
-        at = self._chunk_of(key)
-        if at is None:
-            at = 0
-            if not self._chunks:
-                self._chunks, self._firsts, self._sums = [[]], [b""], [0]
-                self._tree = None
+        if not self._chunks:
+            self._chunks, self._firsts, self._sums = [[]], [b""], [0]
+            self._tree = None
+        at = bisect_right(self._firsts, key) - 1
         chunk = self._chunks[at]
-        insort(chunk, item)
+        place = bisect_left(chunk, key)
+        if place < len(chunk) and chunk[place].startswith(key):
+            before = chunk[place]
+            if before != item:
+                chunk[place] = item
+                self._changed(at, _hash(item) - _hash(before), 0)
+            return
+        chunk.insert(place, item)
         self._changed(at, _hash(item), 1)
         if len(chunk) > CHUNK_ITEMS:
             self._part(at)

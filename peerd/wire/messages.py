@@ -61,10 +61,11 @@ class FindNode(Struct, array_like=True, frozen=True, forbid_unknown_fields=True,
 
 
 class FindValue(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=3):
-    """The record under `key`, and who is nearest to it."""
+    """The record under `key`; who is nearest to it, where there is none and that is asked for (`near`)."""
 
     rid: RequestId
     key: Bytes32
+    near: bool = True
 
 
 class FindProviders(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=4):
@@ -211,7 +212,11 @@ class Accept(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, t
     past: Past
 
 
-class Pong(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=64):
+class Answering(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """What replies are and requests are not: one look tells, where a union would be gone through."""
+
+
+class Pong(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=64):
     """I am here.
 
     `members` is the XOR of the first 8 bytes of the places of all members that the sender knows to be alive, its own
@@ -223,15 +228,15 @@ class Pong(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag
     news: News = ()
 
 
-class Nodes(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=65):
+class Nodes(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=65):
     """Contacts, nearest first (or in order of place, to Members; then an empty page is the end)."""
 
     rid: RequestId
     contacts: PackedContacts
 
 
-class Value(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=66):
-    """The record, empty where there is none, with the seconds of life it has left, and nearest contacts as room is.
+class Value(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=66):
+    """The record with the seconds of life it has left, or empty and, where they were asked for, nearest contacts.
 
     `floor` is the version (48 bytes: sequence, writer, nonce) at or below which nothing is to come back, or empty.
     """
@@ -243,7 +248,7 @@ class Value(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, ta
     floor: FloorBytes = b""
 
 
-class Providers(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=67):
+class Providers(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=67):
     """Provider records, the contacts of those providers that we have proven, and the nearest contacts."""
 
     rid: RequestId
@@ -251,48 +256,48 @@ class Providers(Struct, array_like=True, frozen=True, forbid_unknown_fields=True
     contacts: PackedContacts
 
 
-class Stored(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=68):
+class Stored(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=68):
     """It is on our disk: a signed receipt."""
 
     rid: RequestId
     receipt: ReceiptBytes
 
 
-class Newer(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=69):
+class Newer(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=69):
     """Not stored: we have this newer version."""
 
     rid: RequestId
     record: RecordBytes
 
 
-class Compared(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=96):
+class Compared(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=96):
     """A byte for each version asked about, in order: 1 where it is here, 0 where another one or none is."""
 
     rid: RequestId
     same: Annotated[bytes, Meta(min_length=1, max_length=limits.COMPARED_MAX)]
 
 
-class Floors(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=84):
+class Floors(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=84):
     """A byte for each version asked about, in order: 0 nothing known of the key, 1 older, 2 it or newer, 3 over."""
 
     rid: RequestId
     known: Annotated[bytes, Meta(min_length=1, max_length=limits.FLOORS_MAX)]
 
 
-class Done(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=70):
+class Done(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=70):
     """Understood and done."""
 
     rid: RequestId
 
 
-class Vouched(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=80):
+class Vouched(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=80):
     """A signed statement of life over the nonce, or the target's leave notice; empty where it does not answer."""
 
     rid: RequestId
     statement: NoticeBytes
 
 
-class Promise(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=88):
+class Promise(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=88):
     """What this peer knows of a register: promised (`ok`) or not, the highest counter promised, the state accepted.
 
     Without a state: `epoch` is 0, and where `ok`, `record` is the plain record here and `beneath` the sequence of the
@@ -313,13 +318,13 @@ class Promise(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, 
     beneath: Annotated[int, Meta(ge=0, le=limits.SEQUENCE_MAX)]
 
 
-class Accepted(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=89):
+class Accepted(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=89):
     """The state is on this peer's disk."""
 
     rid: RequestId
 
 
-class Refused(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=127):
+class Refused(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=127):
     """We will not; `code` is one of the constants in PROTOCOL.md."""
 
     rid: RequestId

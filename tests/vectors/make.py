@@ -238,6 +238,7 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Ping(0xFFFFFFFF),
         messages.FindNode(rid, target),
         messages.FindValue(rid, target),
+        messages.FindValue(rid, target, False),
         messages.FindProviders(rid, target),
         messages.Store(rid, record.raw, None),
         messages.Store(rid, record.raw, 3600),
