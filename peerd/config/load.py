@@ -4,7 +4,6 @@ A value is read as text whatever its source, so that all sources take the same f
 booleans and lists too. Every error says the value, where it came from and how to mend it.
 """
 
-import difflib
 import math
 import os
 import tomllib
@@ -294,6 +293,8 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def _nearest(name: str, known: Iterable[str], *, cutoff: float = 0.5) -> str:
+    import difflib  # noqa: PLC0415  for those who mistype alone
+
     # Without the prefix, which would make every variable look like every other.
     bare = {other.removeprefix(ENVIRONMENT_PREFIX): other for other in known}
     near = difflib.get_close_matches(name.removeprefix(ENVIRONMENT_PREFIX), bare, n=1, cutoff=cutoff)

@@ -428,15 +428,12 @@ async def _search_one(core: Core, key: Key, timeout_s: float) -> Reading:
 
 
 def record_of(core: Core, reply: Reply, key: Key, seen: Record | None = None) -> Record | None:
-    """Return the record in a reply to FindValue or Store, verified and of that key; raises WireError.
-
-    `seen` is one that was verified for this key already: the holders of a key mostly send the same bytes.
-    """
+    """Return the record in a reply to FindValue or Store, verified and of that key as `seen` was; raises WireError."""
     if not isinstance(reply, Value | Newer):
         raise WireError("reply_kind")
     if not reply.record:
         return None
-    if seen is not None and reply.record == seen.raw:
+    if seen is not None and reply.record == seen.raw:  # most holders of a key send the same bytes
         return seen
     record = holding.check_incoming(core, reply.record)
     if record.key != key:

@@ -17,14 +17,19 @@ HOT_BYTES_MAX = 8 * 1024 * 1024
 
 _PREFIX_BYTES = 8
 _SHARD_BITS = 12
+_SHARD_SHIFT = 8 * _PREFIX_BYTES - _SHARD_BITS
+_EMPTY = array("Q")
 _ENTRY_BYTES = 200
 
 
 class KeySet:
-    """The 8-byte prefixes of all keys: sorted arrays by their first 12 bits, so that adding one moves little."""
+    """The 8-byte prefixes of all keys: sorted arrays by their first 12 bits, so that adding one moves little.
+
+    An array is made with its first key: thousands of empty ones are a megabyte.
+    """
 
     def __init__(self, keys: Iterable[bytes] = ()) -> None:
-        self._shards = [array("Q") for _ in range(1 << _SHARD_BITS)]
+        self._shards: dict[int, array[int]] = {}
         self._count = 0
         for key in keys:
             self.add(key)
@@ -34,13 +39,14 @@ class KeySet:
 
     def add(self, key: bytes) -> None:
         """Add a key that is not in; a prefix is kept as often as keys have it."""
-        shard, prefix = self._place(key)
-        insort(shard, prefix)
+        prefix = _prefix_of(key)
+        insort(self._shards.setdefault(prefix >> _SHARD_SHIFT, array("Q")), prefix)
         self._count += 1
 
     def discard(self, key: bytes) -> None:
         """Take out a key that was added."""
-        shard, prefix = self._place(key)
+        prefix = _prefix_of(key)
+        shard = self._shards.get(prefix >> _SHARD_SHIFT, _EMPTY)
         at = bisect_left(shard, prefix)
         if at < len(shard) and shard[at] == prefix:
             del shard[at]
@@ -48,13 +54,14 @@ class KeySet:
 
     def may_hold(self, key: bytes) -> bool:
         """Say False only where the key is not in."""
-        shard, prefix = self._place(key)
+        prefix = _prefix_of(key)
+        shard = self._shards.get(prefix >> _SHARD_SHIFT, _EMPTY)
         at = bisect_left(shard, prefix)
         return at < len(shard) and shard[at] == prefix
 
-    def _place(self, key: bytes) -> tuple["array[int]", int]:
-        prefix = int.from_bytes(key[:_PREFIX_BYTES].ljust(_PREFIX_BYTES, b"\x00"), "big")
-        return self._shards[prefix >> (64 - _SHARD_BITS)], prefix
+
+def _prefix_of(key: bytes) -> int:
+    return int.from_bytes(key[:_PREFIX_BYTES].ljust(_PREFIX_BYTES, b"\x00"), "big")
 
 
 class HotRecords:
