@@ -9,11 +9,16 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from loguru import logger
 
 # loguru's own sink writes out the values of all variables of a trace: seconds for a test that holds megabytes. Which
 # tests met it hung on what ran before them in the same worker.
 logger.remove()
+
+# Its deadline for one example is of the wall clock, and fails tests on a busy machine.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 # CPU time, so that a busy machine fails no test; and wall time far above it, for what sleeps in the loop.
 BLOCKED_CPU_S = 0.25
