@@ -180,7 +180,10 @@ class Responder:
 
     async def _find_providers(self, peer: PeerId, request: messages.FindProviders) -> Reply:
         core = self._core
-        found = await core.store.providers(Key(request.key), core.store.now_s())
+        try:
+            found = await core.store.providers(Key(request.key), core.store.now_s())
+        except StoreError:
+            return Refused(request.rid, REFUSED_STORE)
         told: list[bytes] = []
         contacts = []
         room = _CONTACTS_ROOM_BYTES
@@ -205,12 +208,12 @@ class Responder:
             core.counts.rejected[error.reason] += 1
             return Refused(request.rid, REFUSED_BAD)
         key, provider = Key(statement.root[4:]), PeerId(statement.provider)
-        for raw in await core.store.providers(key, float("-inf")):
-            known = providers.read(raw)
-            if known.provider == provider and known.stamp > statement.stamp:
-                return Done(request.rid)
         life_s = 0 if statement.kind == GONE else statement.life_s
         try:
+            for raw in await core.store.providers(key, float("-inf")):
+                known = providers.read(raw)
+                if known.provider == provider and known.stamp > statement.stamp:
+                    return Done(request.rid)
             await core.store.put_provider(key, provider, request.provider, core.store.now_s() + life_s)
         except NoRoomError:
             return Refused(request.rid, REFUSED_NO_ROOM)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from peerd.errors import NoRoomError, RefusedError, StoreError, WireError
+from peerd.errors import DamagedError, NoRoomError, RefusedError, StoreError, WireError
 from peerd.ids import Key, PeerId, distance
 from peerd.io.store.interface import Floor
 from peerd.kad.contact import Contact
@@ -180,7 +180,10 @@ class Tombstones:
         waiting: dict[Key, _Waiting] = {}
         asked: dict[Contact, list[PackedFloor]] = {}
         for key, _ in page:
-            raw = await core.store.record(key)
+            try:
+                raw = await core.store.record(key)
+            except DamagedError:
+                continue  # until it is read again from others; the rest goes on
             if raw is None:
                 continue
             record = read_record(raw)

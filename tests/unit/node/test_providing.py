@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from peerd.content.block import raw_block
-from peerd.errors import RefusedError
+from peerd.errors import RefusedError, StoreError
 from peerd.ids import PeerId
 from peerd.node.providing import announce, find_providers
 from peerd.records.provider import CACHE, GONE, REPLICA, Provider, providers
@@ -96,3 +96,16 @@ async def test_content_is_got_though_many_say_to_have_it_that_have_not(world: Wo
                 await core(liar).endpoint.ask(contact_of(host), AddProvider, said(liar, stamp=2**50))
     reader = next(host for host in hosts[1:] if host not in liars and host.id_text not in result.holders)
     assert await get(reader, result.cid) == BLOCK.data
+
+
+async def test_who_cannot_read_its_disk_says_so_and_is_not_taken_for_silent(world: World) -> None:
+    alice, bob = await joined(world, 2)
+
+    def fail(operation: str) -> None:
+        raise StoreError("input/output error")
+
+    bob.store.fault = fail
+    for kind, field in ((FindProviders, bytes(32)), (AddProvider, said(alice))):
+        with pytest.raises(RefusedError, match="store"):
+            await core(alice).endpoint.ask(contact_of(bob), kind, field)
+    bob.store.fault = None

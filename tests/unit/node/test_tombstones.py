@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
-from peerd.errors import NotFoundError
+from peerd.errors import DamagedError, NotFoundError
+from peerd.ids import Key
 from peerd.io.store.interface import Floor
 from peerd.node import holding
 from peerd.node.forgetting import forget
@@ -92,6 +93,22 @@ async def test_a_tombstone_stays_while_a_holder_is_silent_and_goes_when_it_has_i
 
     await eventually(lambda: all_floors(hosts, "a"), within_s=4 * GRACE_S + 30)
     assert await gone(away, "a")
+
+
+async def test_a_damaged_record_does_not_keep_other_tombstones_from_going(small: World) -> None:
+    [alice] = await joined(small, 1)
+    for name in ("a", "b"):
+        await put(alice, name, b"1")
+        await remove(alice, name)
+    honest = alice.store.record
+
+    async def record(key: Key) -> bytes | None:
+        if key == key_of(alice, "b"):
+            raise DamagedError("a record is damaged")
+        return await honest(key)
+
+    alice.store.record = record  # type: ignore[method-assign]
+    await eventually(lambda: all_floors([alice], "a"), within_s=3 * GRACE_S)
 
 
 async def test_a_tombstone_does_not_wait_for_who_was_forgotten(small: World) -> None:
