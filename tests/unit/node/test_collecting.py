@@ -4,6 +4,7 @@ import asyncio
 import random
 
 import pytest
+from msgspec.structs import replace as with_settings
 
 from peerd.content.block import Block
 from peerd.content.cid import Cid
@@ -69,6 +70,7 @@ async def test_what_is_claimed_or_pinned_stays(world: World) -> None:
 
 
 async def test_unclaimed_content_goes_by_itself_after_the_grace_and_fetched_copies_stay(world: World) -> None:
+    world._settings = with_settings(world._settings, unclaimed_grace_s=60.0)
     hosts = await joined(world, 5)
     unclaimed = Cid.parse((await put(hosts[0], "a", DATA)).cid).to_bytes()
     fetched = Cid.parse((await put(hosts[0], "b", OTHER)).cid).to_bytes()

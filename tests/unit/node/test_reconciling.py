@@ -15,6 +15,7 @@ from peerd.node.reconciling import reconcile
 from peerd.records.record import Record, read_record
 from peerd.sim.host import Host
 from peerd.sim.network import Interface
+from peerd.sim.world import SIGNED_MAX
 from peerd.wire import frames
 from peerd.wire.codec import encode
 from peerd.wire.reconcile import (
@@ -112,6 +113,7 @@ async def test_a_tie_is_decided_alike_and_each_side_keeps_the_loser_as_a_conflic
         assert [entry.conflict for entry in history] == [False, True]
 
 
+@pytest.mark.parametrize("expected", [SIGNED_MAX + 1])
 async def test_a_healed_partition_has_the_same_everywhere(world: World) -> None:
     hosts = await joined(world, 10)
     await keep_all(hosts, [version(hosts[0], f"k{number}", 1, b"before" * 10) for number in range(500)])
