@@ -35,8 +35,10 @@ class UdpSockets:
         transport = self._v6 if ":" in address[0] else self._v4
         if transport is None or len(data) > DATAGRAM_MAX_BYTES:
             return
-        with suppress(OSError):
+        try:  # noqa: SIM105  for each datagram; `suppress` costs fifteen times as much
             transport.sendto(data, address)
+        except OSError:
+            pass
 
     def close(self) -> None:
         """Close the sockets."""

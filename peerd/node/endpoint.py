@@ -262,7 +262,7 @@ class Endpoint:
 
     def receive(self, data: bytes, address: Address) -> None:
         """Take one datagram; whatever is wrong with it is counted and otherwise ignored."""
-        if address in self.drop_list:
+        if self.drop_list and address in self.drop_list:
             return
         self.counts.received_count += 1
         try:
@@ -349,9 +349,10 @@ class Endpoint:
                 self._transmit(pending)
 
     def _send(self, data: bytes, address: Address, kind: str = "Handshake") -> None:
-        if self._datagrams is None or address in self.drop_list:
+        if self._datagrams is None or (self.drop_list and address in self.drop_list):
             return
-        self.counts.sent_kinds[kind] += len(data)
-        self.counts.sent_count += 1
-        self.counts.sent_bytes += len(data)
+        counts, size = self.counts, len(data)
+        counts.sent_kinds[kind] += size
+        counts.sent_count += 1
+        counts.sent_bytes += size
         self._datagrams.send(data, address)
