@@ -22,7 +22,6 @@ from peerd.sim.world import World
 
 Thing = Callable[[], Coroutine[Any, Any, None]]
 
-CONTENT_BYTES = 3000
 START_AGAIN_S = 1.0
 STARTS_MAX = 30
 
@@ -122,7 +121,7 @@ class Acts:
         if host is None:
             return
         if draw < step.puts + step.contents:
-            size = 100 if draw < step.puts else CONTENT_BYTES
+            size = 100 if draw < step.puts else step.content_bytes
             await self.requests.put(host, name, size, "quorum")
         elif draw < step.puts + step.contents + step.removes:
             await self.requests.remove(host, name)

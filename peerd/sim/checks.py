@@ -6,6 +6,8 @@ Not here: judging a single answer (requests), and histories of strong operations
 import dataclasses
 
 from peerd.ids import Key, distance
+from peerd.io.store.bounds import limit_bytes
+from peerd.node.blocks import KEPT_PART
 from peerd.node.claims import read_row
 from peerd.node.core import RECORD_HOLDERS
 from peerd.sim.host import Host
@@ -13,6 +15,8 @@ from peerd.sim.ledger import Name, Write
 from peerd.sim.requests import Requests
 from peerd.sim.world import World
 
+# What a version takes beside its bytes, its history included.
+RECORD_ROOM_BYTES = 2_048
 # How far beyond its quota a store may be, at the very most.
 QUOTA_SLACK = 1.05
 
@@ -81,15 +85,16 @@ class Checks:
         for name in self._requests.ledger.names.values():
             newest = name.newest
             if newest is not None and self._intact(newest):
-                self._agree(name, newest)
+                await self._agree(name, newest)
                 await self._copies(name, newest)
         for host in self._world.living:
             await self._copies_end(host)
 
-    def _agree(self, name: Name, newest: Write) -> None:
-        """All that should hold a key have the same version, and at least what was acknowledged."""
+    async def _agree(self, name: Name, newest: Write) -> None:
+        """All that should hold a key and have room have the same version, and at least what was acknowledged."""
         key = self._stores.key(name)
         nearest = sorted(self._world.living, key=lambda host: distance(self._stores.place(host), key))[:RECORD_HOLDERS]
+        nearest = [host for host in nearest if await self._has_room(host, RECORD_ROOM_BYTES)]
         versions = {host.index: self._stores.held(host, key) for host in nearest}
         # A tombstone, a floor and nothing say the same of a key that is deleted.
         said = {"over" if held is None or held.deleted else held.version for held in versions.values()}
@@ -101,19 +106,29 @@ class Checks:
             self._tell(f"the holders of {name.name} differ, acknowledged was {newest.version}: {shown}")
 
     async def _copies(self, name: Name, newest: Write) -> None:
-        """There are as many copies of content as were wanted, or as there are peers; of what was not outdone."""
+        """There are as many copies of content as were wanted, or as have room; of what was not outdone."""
         key = self._stores.key(name)
         held = [self._stores.held(host, key) for host in self._world.living]
         if newest.content is None or any(each is not None and each.version != newest.version for each in held):
             return
-        have = []
+        have, might = [], 0
         for host in self._world.living:
             root = await host.store.root(newest.content)
             if root is not None and root.complete and root.class_ != "cache":
                 have.append(host.index)
+            else:
+                might += await self._has_room(host, len(newest.value or b""))
+        if have and not might:
+            return
         living = self._world.living
         if len(have) < min(living[0].settings.copies, len(living)):
             self._tell(f"too few copies of the content of {name.name}: on {have}")
+
+    async def _has_room(self, host: Host, size: int) -> bool:
+        """Whether so much more fits in beside what a host promised, and without what it keeps for other writers."""
+        usage = await host.store.usage()
+        promised = usage.used_bytes - usage.cache_bytes + size
+        return promised <= limit_bytes(usage.quota_bytes, reserve=False) * (1 - KEPT_PART)
 
     async def _copies_end(self, host: Host) -> None:
         """No copy is kept for a version of a name that the same host knows to be deleted."""

@@ -29,6 +29,13 @@ DAY_S, YEAR_S = 86_400.0, 31_557_600.0
 CLOCK_STEPS = -DAY_S, 10 * YEAR_S, 3600.0, -3600.0, 0.0
 DRIFTS = 0.1, -0.1, 0.0
 
+# In some the quota is the least there may be, and beside the other names are some with content of which few fit in.
+TIGHT_PART = 0.2
+QUOTA_BYTES = 2**20
+LARGE_BYTES = 40_000, 250_000
+LARGE_KEYS = 20
+LARGE_PER_S = 1.5
+
 # Tombstones that go within the run, and those that do not.
 GRACES_S = 4.0, 3600.0
 
@@ -66,14 +73,20 @@ def mixed(seed: int) -> Scenario:
         steps_made += kind(rng, rng.uniform(JOINED_S, until_s - 1), until_s, peers)
     # Twice: some stop at that very moment.
     steps_made += [steps.Heal(at_s=until_s), steps.Restart(at_s=until_s + 1), steps.Restart(at_s=until_s + 4)]
+    faults, settings = _faults(rng), {**SETTINGS, "tombstone_grace_s": rng.choice(GRACES_S)}
+    # By chance of its own: the others stay what they were.
+    tight = Chance(seed).rng("tight")
+    if tight.random() < TIGHT_PART:
+        settings["quota_bytes"] = QUOTA_BYTES
+        steps_made.append(_large(tight, busy_s))
     return Scenario(
         name=f"mixed faults {seed}",
         peers=peers,
         seed=seed,
         settle_s=SETTLE_S,
         signed=False,
-        faults=_faults(rng),
-        settings={**SETTINGS, "tombstone_grace_s": rng.choice(GRACES_S)},
+        faults=faults,
+        settings=settings,
         step=steps_made,
         expect=Expect(puts_ok=0, gets_ok=0, agree=True),
     )
@@ -85,6 +98,21 @@ def _strong(rng: Random, busy_s: float) -> list[AnyStep]:
         steps.Strong(at_s=JOINED_S, over_s=busy_s, count=int(busy_s), keys=rng.randint(1, 2)),
         steps.Count(at_s=JOINED_S + rng.uniform(0, busy_s / 2), over_s=busy_s / 2, writers=rng.randint(4, 20)),
     ]
+
+
+def _large(rng: Random, busy_s: float) -> AnyStep:
+    """Content that fills disks, overwritten and deleted now and then."""
+    return steps.Work(
+        at_s=JOINED_S,
+        over_s=busy_s,
+        count=int(busy_s * LARGE_PER_S),
+        keys=LARGE_KEYS,
+        first=max(KEYS),
+        puts=0.0,
+        removes=0.1,
+        contents=0.6,
+        content_bytes=rng.randint(*LARGE_BYTES),
+    )
 
 
 def _faults(rng: Random) -> Faults:

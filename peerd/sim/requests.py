@@ -15,6 +15,8 @@ from peerd.content.cid import Cid
 from peerd.errors import NotFoundError, PeerdError
 from peerd.node.core import RECORD_HOLDERS
 from peerd.node.results import Consistency, GetOptions, Put, PutOptions
+from peerd.records.claim import content_of
+from peerd.records.record import read_record
 from peerd.sim.host import Host
 from peerd.sim.ledger import Ledger, Name, Write, wrong_absence, wrong_value
 from peerd.sim.logs import raised_at
@@ -120,6 +122,7 @@ class Requests:
         """Read a name; what comes is held against the ledger. `final`: after all faults are over."""
         began_at = self._world.loop.time()
         absent = local = False
+        met = await self._has_met(host)
 
         async def read() -> tuple[bytes, str, int]:
             nonlocal absent, local
@@ -136,7 +139,7 @@ class Requests:
 
         kind = "check" if final else "get"
         result = await self.ask(host, kind, name.name, read())
-        known = self._known(name, began_at, consistency, final=final)
+        known = self._known(name, began_at, consistency, final=final) if met else None
         returned = self._missed(host, name) if local else None
         if result is not None:
             value, version, hops = result
@@ -145,7 +148,8 @@ class Requests:
         elif absent:
             wrong = wrong_absence(name, known=known)
         else:
-            wrong = f"{name.name} cannot be read" if final and known is not None else None
+            unread = final and known is not None and not await self._replaced(name, known)
+            wrong = f"{name.name} cannot be read" if unread else None
         if wrong is not None:
             self.violate(f"{wrong} (asked on {host.name}, holders {self._where(name)})")
 
@@ -229,6 +233,21 @@ class Requests:
         )
         came_back = host.interface.boot > 1
         return missed if came_back and told and not cut_off else None
+
+    async def _has_met(self, host: Host) -> bool:
+        """Whether a peer knows any other: until then it is an overlay of its own (DESIGN.md 6)."""
+        assert host.peer is not None
+        return bool(await host.peer.peers())
+
+    async def _replaced(self, name: Name, known: Write) -> bool:
+        """Whether a write that failed came after what was acknowledged, and its content has gone again."""
+        for host in self.stores.having(name, known.sequence + 1):
+            raw = host.store.peek_record(self.stores.key(name))
+            content = content_of(read_record(raw)) if isinstance(raw, bytes) else None
+            roots = [await each.store.root(content) for each in self._world.living] if content is not None else []
+            if roots and not any(root is not None and root.complete for root in roots):
+                return True
+        return False
 
     def _where(self, name: Name) -> str:
         """Return on which hosts the name's newest write was acknowledged, and which of those are down."""

@@ -79,6 +79,7 @@ class Work(Step, frozen=True, kw_only=True, tag="work"):
     removes: Share = 0.1
     ones: Share = 0.1
     contents: Share = 0.05
+    content_bytes: Number = 3000
 
 
 class Remove(Step, frozen=True, kw_only=True, tag="remove"):

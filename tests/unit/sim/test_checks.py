@@ -137,3 +137,52 @@ def test_an_error_that_a_peer_logs_is_seen_unless_its_disk_was_told_to_fail(simu
 
     monkeypatch.setattr(Responder, "_store", broken)
     assert "ValueError('planted')" in _told(simulate(peers=2, step=[JOIN, PUT], expect={"puts_ok": 0}))
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_who_lacks_what_has_no_room_there_is_no_fault(simulate, monkeypatch, full):
+    settled = Checks.settled
+
+    async def lose(self):
+        store = self._world.hosts[1].store
+        store._records.clear()
+        store._keys.clear()
+        for root in await store.roots(None, 100):
+            await store.delete_root(root.cid)
+        if full:
+            store.quota_bytes = (await store.usage()).used_bytes
+        await settled(self)
+
+    monkeypatch.setattr(Checks, "settled", lose)
+    told = _told(simulate(peers=3, settle_s=1, step=[JOIN, {**PUT, "value_bytes": 5000}], expect=AGREE))
+    assert ("the holders of key-" in told, "too few copies" in told) == (not full, not full)
+
+
+def test_a_copy_that_nobody_has_is_seen_also_where_all_are_full(simulate, monkeypatch):
+    settled = Checks.settled
+
+    async def lose(self):
+        for host in self._world.hosts:
+            for root in await host.store.roots(None, 100):
+                await host.store.delete_root(root.cid)
+            host.store.quota_bytes = (await host.store.usage()).used_bytes
+        await settled(self)
+
+    monkeypatch.setattr(Checks, "settled", lose)
+    report = simulate(peers=3, settle_s=1, step=[JOIN, {**PUT, "value_bytes": 5000}], expect=AGREE)
+    assert "too few copies of the content of key-0: on []" in _told(report)
+
+
+@pytest.mark.parametrize("met", [True, False])
+def test_who_has_met_nobody_yet_may_know_nothing(simulate, monkeypatch, met):
+    if met:
+        monkeypatch.setattr(Requests, "_has_met", _yes)
+    crash, restart = {"do": "crash", "at_s": 5, "count": 3}, {"do": "restart", "at_s": 9, "count": 3}
+    get = {"do": "get", "at_s": 9.05, "count": 20}
+    newcomer = {"do": "join", "at_s": 6, "count": 1}
+    report = simulate(peers=3, step=[JOIN, PUT, crash, newcomer, restart, get], settle_s=20)
+    assert ("is denied though its write was acknowledged" in _told(report)) == met
+
+
+async def _yes(self, host):
+    return True

@@ -30,6 +30,14 @@ def test_a_run_is_short():
     assert all(report.put.ok > 3 for report in reports)
 
 
+def test_in_some_disks_fill():
+    tight = [seed for seed in range(100) if "quota_bytes" in mixed(seed).settings]
+    assert 10 < len(tight) < 30
+    reports = [play(mixed(seed), seed) for seed in tight[:4]]
+    assert sum(report.put.failed.get("no_room", 0) for report in reports) > 10
+    assert [violation for report in reports for violation in report.violations] == []
+
+
 def test_seeds_in_a_row_until_one_fails(capsys):
     assert main(["--peers", "2", "--seeds", "2", "--json"]) == 0
     reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
