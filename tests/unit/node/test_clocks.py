@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from peerd.errors import NotFoundError
+from peerd.errors import NotFoundError, StoreError
 from peerd.node import holding
 from peerd.sim.host import Host
 from peerd.sim.world import World
@@ -105,6 +105,25 @@ async def test_who_was_down_learns_how_long_a_record_still_lives(world: World) -
     assert await left(hosts[4], "a") > TTL_S - 20  # type: ignore[operator]
 
     await asyncio.sleep(15)
+
+    assert abs(await left(hosts[4], "a") - await left(hosts[0], "a")) <= 6  # type: ignore[operator]
+
+
+async def test_who_was_down_learns_that_too_where_its_disk_cannot_be_read_at_first(world: World) -> None:
+    hosts = await joined(world, 5)
+    await put(hosts[0], "a", b"x", ttl_s=TTL_S)
+    await hosts[4].crash(power=False)
+    await asyncio.sleep(100)
+
+    def fail(operation: str) -> None:
+        if operation == "records":
+            raise StoreError("input/output error")
+
+    hosts[4].store.fault = fail
+    await hosts[4].start()
+    await asyncio.sleep(5)
+    hosts[4].store.fault = None
+    await asyncio.sleep(90)
 
     assert abs(await left(hosts[4], "a") - await left(hosts[0], "a")) <= 6  # type: ignore[operator]
 
