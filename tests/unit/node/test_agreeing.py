@@ -200,8 +200,13 @@ async def test_the_silent_count_until_they_are_forgotten(world: World) -> None:
     assert await get(alone, "a", **STRONG) == b"one"
     await put(alone, "a", b"two", if_version=first.version)
     await asyncio.sleep(30)
-    hosts += await joined(world, 2)
-    assert [await get(host, "a", **STRONG) for host in hosts if host.lives] == [b"two"] * 3
+    for _ in range(2):
+        newcomer = world.add()
+        newcomer.settings = with_settings(newcomer.settings, bootstrap=(HostPort(*alone.address),))  # not the dead
+        await newcomer.start()
+    await meshed(world.living)
+    await asyncio.sleep(3)
+    assert [await get(host, "a", **STRONG) for host in world.living] == [b"two"] * 3
 
 
 async def test_a_plain_key_becomes_strong_from_its_newest_version_and_stays_so(world: World) -> None:
