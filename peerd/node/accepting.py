@@ -117,12 +117,21 @@ def _fits(core: Core, key: Key, named: tuple[PeerId, ...], view: list[PeerId]) -
 
 async def _shown(core: Core, request: Prepare, acceptor: Acceptor, *, ok: bool) -> Promise:
     if acceptor.state is not None or acceptor.lost:
-        return _promise(request, acceptor, ok=ok)
+        return _promise(request, acceptor, ok=ok, beneath=await _beyond(core, Key(request.key), acceptor))
     async with core.locks.hold(Key(request.key)):  # a plain write that was let in is over now
         known = await holding.standing(core, Key(request.key))
     record = known.record.raw if known.record is not None else b""
     beneath = known.floor.sequence if known.floor is not None else 0
     return _promise(request, acceptor, ok=ok, record=record, beneath=beneath)
+
+
+async def _beyond(core: Core, key: Key, acceptor: Acceptor) -> int:
+    """Return the sequence of the chosen version that is kept here where it is newer than the state here, else 0."""
+    if acceptor.state is None or acceptor.lost:
+        return 0
+    record = (await holding.standing(core, key)).record
+    newer = record is not None and record.body.strong and record.version > acceptor.state.value.version
+    return record.body.sequence if record is not None and newer else 0
 
 
 def _promise(

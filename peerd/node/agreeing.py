@@ -84,6 +84,10 @@ async def read_strong(core: Core, key: Key, *, timeout_s: float) -> Reading:
     question = await rounds.ask()
     if question.is_absent:
         return await reading.read(core, key, consistency="quorum", timeout_s=timeout_s)
+    if question.may_be_parted:
+        async with core.locks.hold(b"write " + key):
+            await _reunite(rounds, question, timeout_s)
+        question = await rounds.ask()
     state, have = question.base, question.promisers
     if not question.settled:
         async with core.locks.hold(b"write " + key):
@@ -108,6 +112,24 @@ async def _choose_again(rounds: Rounds) -> State | None:
         base = question.base
         if base is None or await rounds.accept(ballot, base, base, also=question.to_ask):
             return base
+        await rounds.pause()
+
+
+async def _reunite(rounds: Rounds, question: Question, timeout_s: float) -> None:
+    """Where a newer version was chosen than the register says, have that chosen: of two histories the newer one wins.
+
+    Within one history no version follows an older one, and only what was chosen is a record; but where one part of a
+    list was told to forget the other, both have chosen, and ballots do not say which came later. Raises TimedOutError.
+    """
+    newest = (await reading.read(rounds.core, rounds.key, consistency="quorum", timeout_s=timeout_s)).record
+    base = question.base
+    while newest is not None and newest.body.strong and base is not None and base.value.version < newest.version:
+        ballot, question = await rounds.prepare()
+        base = question.base
+        if base is None or base.value.version >= newest.version:
+            return
+        if await rounds.accept(ballot, base, base.written(newest), also=question.to_ask):
+            return
         await rounds.pause()
 
 
@@ -158,6 +180,7 @@ class _Writing:
         self._if_version = if_version
         self._only_existing = only_existing
         self._attempts = Attempts()
+        self._reunited = False
 
     async def run(self) -> Chosen:
         await self._check_first()
@@ -216,6 +239,10 @@ class _Writing:
         return Chosen(took.record, took.base, base)
 
     async def _write(self, ballot: Ballot, question: Question) -> Chosen | None:
+        if question.may_be_parted and not self._reunited:
+            self._reunited = True
+            await _reunite(self._rounds, question, reading.READ_TIMEOUT_S)
+            return None
         base = question.base
         before = base.value if base is not None else question.newest_plain
         failure = await self._failure(before)

@@ -47,6 +47,8 @@ class Question(Preparing):
         """Whom others expect to hold the key."""
         self.plain: dict[PeerId, Record] = {}
         self.beneath = 0
+        self.beyond = 0
+        """The highest sequence that was chosen for all that its holder has accepted, as far as was told."""
         self.waiting: set[PeerId] = set()
         """Who is asked and neither answered nor silent for longer than it ever was."""
         self.returning: set[PeerId] = set()
@@ -56,6 +58,16 @@ class Question(Preparing):
     def newest_plain(self) -> Record | None:
         """The newest of the plain records shown."""
         return max(self.plain.values(), key=lambda record: record.version, default=None)
+
+    @property
+    def may_be_parted(self) -> bool:
+        """Whether a newer version than the base may have been chosen: by others of its list, forgotten meanwhile."""
+        base = self.base
+        if base is None:
+            return False
+        sequence = base.value.body.sequence
+        states = [one.state for one in self.shown.values() if one.state is not None]
+        return self.beyond >= sequence or any(state.value.body.sequence > sequence for state in states)
 
     @property
     def soon_prepared(self) -> bool:
@@ -190,7 +202,10 @@ class Rounds:
         except WireError as error:
             self.core.counts.rejected[error.reason] += 1
             return
-        question.beneath = max(question.beneath, reply.beneath)
+        if shown.state is None:
+            question.beneath = max(question.beneath, reply.beneath)
+        else:
+            question.beyond = max(question.beyond, reply.beneath)
         question.on_shown(peer, shown)
 
     async def _put_off(self, question: Question, *, at_once: bool = False) -> None:

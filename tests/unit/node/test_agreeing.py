@@ -209,6 +209,32 @@ async def test_the_silent_count_until_they_are_forgotten(world: World) -> None:
     assert [await get(host, "a", **STRONG) for host in world.living] == [b"two"] * 3
 
 
+@pytest.mark.parametrize("reads_first", [True, False])
+async def test_parts_of_a_list_that_forgot_each_other_agree_when_they_meet(world: World, reads_first: bool) -> None:
+    hosts = await joined(brisk(world), 5)
+    await put(hosts[0], "a", b"first", **STRONG)
+    few, many = hosts[:2], hosts[2:]
+    world.network.part([[host.interface for host in side] for side in (few, many)])
+    await until(lambda: core(few[0]).members.alive_count() == 1 and core(many[0]).members.alive_count() == 2)
+    for value in (b"one", b"two"):
+        await put(many[0], "a", value, **STRONG)
+    for _ in range(4):  # higher ballots than those of the others, without any version
+        with pytest.raises(TimedOutError):
+            await put(few[0], "a", b"refused", **STRONG)
+    assert few[0].peer is not None
+    for host in many:
+        await few[0].peer.forget(host.id_text)
+    await put(few[0], "a", b"forgetful", **STRONG)
+    world.network.heal()
+    await meshed(hosts)
+    if reads_first:
+        assert [await get(host, "a", **STRONG) for host in hosts] == [b"two"] * 5
+        assert [await get(host, "a") for host in hosts] == [b"two"] * 5
+    await put(few[0], "a", b"new", **STRONG)
+    assert [await get(host, "a", **STRONG) for host in hosts] == [b"new"] * 5
+    assert [await get(host, "a") for host in hosts] == [b"new"] * 5
+
+
 async def test_a_plain_key_becomes_strong_from_its_newest_version_and_stays_so(world: World) -> None:
     hosts = await joined(world, 5)
     plain = await put(hosts[0], "a", b"plain")
