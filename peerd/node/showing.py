@@ -1,7 +1,7 @@
 """Showing: what is known of a name or content, how a look-up goes, who is there. Not here: listings (listing)."""
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby
 
 from msgspec.structs import replace as with_fields
 
@@ -214,10 +214,27 @@ async def _versions(core: Core, name: Name) -> list[tuple[results.HistoryEntry, 
             if row.conflict and not known.conflict:
                 rows[row.row.version] = HistoryRow(known.row, conflict=True)
     ordered = [rows[version] for version in sorted(rows, reverse=True)]
-    # Of two versions with one sequence the lower lost the tie, whether or not anybody ever saw both at once.
-    tied = {b.row.version for a, b in pairwise(ordered) if a.row.sequence == b.row.sequence}
-    conflicts = [row.conflict or row.row.version in tied for row in ordered]
+    lost = lost_ties(ordered)
+    conflicts = [row.conflict or row.row.version in lost for row in ordered]
     return [(_entry(row.row, conflict), conflict) for row, conflict in zip(ordered, conflicts, strict=True)]
+
+
+def lost_ties(rows: list[HistoryRow]) -> set[tuple[int, bytes, bytes]]:
+    """Return which versions, the newest first, lost a tie, whether or not anybody ever saw both at once.
+
+    Of those with one sequence the highest did not. Where nobody saw the tie, as when sides that were cut apart wrote
+    each as often as they liked, that is the one which the writer of the next version went on from: its own.
+    """
+    lost: set[tuple[int, bytes, bytes]] = set()
+    above: HistoryRow | None = None
+    for _, group in groupby(rows, key=lambda row: row.row.sequence):
+        tied = list(group)
+        own = [row for row in tied if above is not None and row.row.writer == above.row.writer]
+        unseen = not any(row.conflict for row in tied)
+        kept = own[0] if unseen and len(own) == 1 else tied[0]
+        lost.update(row.row.version for row in tied if row is not kept)
+        above = kept
+    return lost
 
 
 def _row(version: VersionBody) -> HistoryRow:

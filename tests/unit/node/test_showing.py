@@ -7,8 +7,10 @@ import pytest
 from peerd.content.cid import Cid
 from peerd.errors import TimedOutError, UsageError
 from peerd.ids import peer_id_text
+from peerd.io.store.interface import HistoryRow, RecordRow
 from peerd.node.holding import keep_record
 from peerd.node.results import GetOptions, Stat
+from peerd.node.showing import lost_ties
 from peerd.sim.host import Host
 
 from .hosts import World, by_distance, core, get, joined, key_of, put, until, version
@@ -100,6 +102,33 @@ async def test_hops_that_were_not_waited_for_say_so(world: World) -> None:
     assert hosts[0].peer is not None
     hops = (await hosts[0].peer.find("k")).hops
     assert "waiting" not in {hop.result for hop in hops}
+
+
+def _version(sequence: int, writer: bytes, *, conflict: bool = False) -> HistoryRow:
+    row = RecordRow("k", None, sequence, writer, b"", None, 0, deleted=False, expires=None, written_at=0.0)
+    return HistoryRow(row, conflict)
+
+
+@pytest.mark.parametrize(
+    ("newest_first", "lost"),
+    [
+        ([(2, b"b"), (2, b"a"), (1, b"c")], {(2, b"a")}),
+        # A side that wrote more often wins with all its versions, also where one of them was the lower of two.
+        ([(3, b"a"), (2, b"b"), (2, b"a"), (1, b"c")], {(2, b"b")}),
+        ([(4, b"a"), (3, b"b"), (3, b"a"), (2, b"b"), (2, b"a")], {(3, b"b"), (2, b"b")}),
+        # Who wrote the next one is none of the two: it went on from the winner.
+        ([(3, b"c"), (2, b"b"), (2, b"a")], {(2, b"a")}),
+    ],
+)
+def test_what_lost_a_tie_is_what_nobody_went_on_from(
+    newest_first: list[tuple[int, bytes]], lost: set[tuple[int, bytes]]
+) -> None:
+    assert lost_ties([_version(*one) for one in newest_first]) == {(*one, b"") for one in lost}
+
+
+def test_a_tie_that_was_seen_is_decided_as_it_was_seen() -> None:
+    rows = [_version(3, b"a"), _version(2, b"b"), _version(2, b"a", conflict=True)]
+    assert lost_ties(rows) == {(2, b"a", b"")}
 
 
 async def test_of_a_tie_both_versions_are_shown_and_the_loser_told_once(world: World) -> None:
