@@ -12,10 +12,11 @@ from peerd.kad.rtt import HEDGE_MIN_S, RttEstimator
 DURABLE_RTO_MIN_S = 0.1
 
 # What was measured of a peer may be of a storm that is over: what all peers took of late counts too, but nobody is
-# asked beside one whose way alone takes longer.
+# asked beside one whose way alone takes longer. Fewer samples than this tell nothing of the way alone.
 RECENT_SAMPLES = 16
 HEDGE_MEDIANS = 4
 HEDGE_LEASTS = 2
+LEAST_SAMPLES_MIN = 8
 
 # Peers whose round trips are remembered; those measured first go first.
 PEERS_MAX = 8192
@@ -71,7 +72,7 @@ class RoundTrips:
         if not self._recent:
             return own
         median = sorted(self._recent)[len(self._recent) // 2]
-        least = estimator.least_s if estimator is not None else 0.0
+        least = estimator.least_s if estimator is not None and estimator.count >= LEAST_SAMPLES_MIN else 0.0
         return min(own, max(HEDGE_MIN_S, HEDGE_MEDIANS * median, HEDGE_LEASTS * least))
 
 

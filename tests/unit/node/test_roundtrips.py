@@ -4,7 +4,7 @@ import pytest
 
 from peerd.ids import PeerId
 from peerd.kad.rtt import HEDGE_INITIAL_S, HEDGE_MIN_S
-from peerd.node.roundtrips import HEDGE_MEDIANS, RECENT_SAMPLES, RoundTrips
+from peerd.node.roundtrips import HEDGE_MEDIANS, LEAST_SAMPLES_MIN, RECENT_SAMPLES, RoundTrips
 
 A, B = PeerId(b"a" * 32), PeerId(b"b" * 32)
 
@@ -38,3 +38,12 @@ def test_beside_one_far_away_nobody_is_asked_though_the_others_are_near() -> Non
     measured(roundtrips, B, *[0.0003] * RECENT_SAMPLES)
     assert roundtrips.hedge_s(A) == pytest.approx(0.082, rel=0.05)
     assert roundtrips.hedge_s(A) > HEDGE_MEDIANS * 0.0003
+
+
+def test_few_round_trips_of_a_storm_do_not_tell_what_the_way_takes() -> None:
+    roundtrips = RoundTrips()
+    measured(roundtrips, A, *[0.2] * (LEAST_SAMPLES_MIN - 1))
+    measured(roundtrips, B, *[0.0003] * RECENT_SAMPLES)
+    assert roundtrips.hedge_s(A) == HEDGE_MIN_S
+    measured(roundtrips, A, 0.2)
+    assert roundtrips.hedge_s(A) >= 0.2
