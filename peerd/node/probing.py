@@ -145,6 +145,8 @@ class Probing:
             )
         except RemoteError:
             core.members.unanswered(contact.peer)
+            if core.members.detector.silent(contact.peer):
+                self.gossip.tell_missed(contact.peer)
             return False
         core.members.heard(contact.peer)
         core.members.detector.probed(well=True)

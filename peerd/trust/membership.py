@@ -115,6 +115,17 @@ class Membership:
         self.suspects[peer] = None
         return True
 
+    def silent(self, peer: PeerId) -> bool:
+        """A whole probe of a peer had no answer; return whether others are to be told at once, to look for themselves.
+
+        Only while there is no sign of life since: whom others reach is missed behind a cut, and news to nobody.
+        """
+        standing = self.standings.get(peer)
+        if standing is None or standing.state != "suspect" or standing.proven_at >= standing.suspected_at:
+            return False
+        news, standing.told = not standing.told, True
+        return news
+
     def lives(self, peer: PeerId, now: float) -> bool:
         """A suspect gave a sign of life that is no answer to us: a request, or its signature over what we chose.
 

@@ -109,6 +109,21 @@ def test_nobody_is_buried_before_others_were_asked_in_vain() -> None:
     assert members.bury(10 * LONGEST_S) == [BOB]
 
 
+def test_a_silent_one_is_told_of_at_once_and_one_that_others_reach_is_not() -> None:
+    members = met(BOB, CAROL)
+    assert not members.silent(BOB)
+    members.unanswered(BOB, 0.0)
+    assert members.silent(BOB)
+    assert not members.silent(BOB)
+    assert not members.failed(BOB, 1.0, asked=True)
+    members.lives(BOB, 2.0)
+    assert not members.silent(BOB)  # behind a cut: looked for by all again and again
+    assert members.failed(BOB, 9.0, asked=True)
+    members.answered(BOB, 10.0)
+    members.unanswered(BOB, 11.0)
+    assert members.silent(BOB)
+
+
 def test_what_was_asked_early_in_a_suspicion_is_asked_again_at_its_end() -> None:
     members = met(*ALL)
     members.unanswered(BOB, 0.0)
