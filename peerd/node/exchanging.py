@@ -50,6 +50,15 @@ ASKERS_MAX = 1024
 RANGES_AT_ONCE = 8
 
 
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Who is to give something, until when, and whether it offered to; else it was asked for it."""
+
+    peer: PeerId
+    until: float
+    offered: bool
+
+
 @dataclass(slots=True)
 class _Allowance:
     """Questions that a peer may still ask now (a token bucket), as of an instant."""
@@ -65,39 +74,48 @@ class Coming:
     """
 
     def __init__(self) -> None:
-        self._keys: OrderedDict[bytes, tuple[PeerId, float]] = OrderedDict()
+        self._keys: OrderedDict[bytes, _Claim] = OrderedDict()
         self._counts: Counter[PeerId] = Counter()
         self._failed: OrderedDict[bytes, tuple[PeerId, float]] = OrderedDict()
 
-    def claim(self, key: bytes, peer: PeerId, now: float) -> bool:
-        """Return whether that peer may be asked for it now; then it is."""
+    def claim(self, key: bytes, peer: PeerId, now: float, *, offered: bool = False) -> bool:
+        """Return whether that peer may give it now, as it was asked to or `offered`; then it is to."""
         self._expire(now)
         if key in self._keys:
-            # Who was to give it and offers it again has lost the connection meanwhile.
-            return self._keys[key][0] == peer
+            # Who offered it and offers it again has lost the connection meanwhile. What it offers while it is asked
+            # for it, or the other way round (both may have a session under way), would come twice.
+            return offered and self.offered_by(key, peer)
         if self._failed.get(key, (None, 0.0))[0] == peer:
             return False
         if len(self._keys) >= COMING_MAX or self._counts[peer] >= COMING_PER_PEER_MAX:
             return False
-        self._keys[key] = (peer, now + COMING_S)
+        self._keys[key] = _Claim(peer, now + COMING_S, offered)
         self._counts[peer] += 1
         return True
 
     def done(self, key: bytes, peer: PeerId) -> bool:
         """It came, or did not; return whether it was that peer's to give."""
-        if self._keys.get(key, (None, 0.0))[0] != peer:
+        if not self.claimed_by(key, peer):
             return False
         self._drop(key)
         return True
 
+    def claimed_by(self, key: bytes, peer: PeerId) -> bool:
+        """Return whether it is on its way from that peer."""
+        return key in self._keys and self._keys[key].peer == peer
+
+    def offered_by(self, key: bytes, peer: PeerId) -> bool:
+        """Return whether it is on its way from that peer, which offered it."""
+        return self.claimed_by(key, peer) and self._keys[key].offered
+
     def busy(self, key: bytes, now: float) -> bool:
         """Return whether it is on its way from anybody."""
-        return key in self._keys and self._keys[key][1] > now
+        return key in self._keys and self._keys[key].until > now
 
     def _expire(self, now: float) -> None:
         while self._failed and next(iter(self._failed.values()))[1] <= now:
             self._failed.popitem(last=False)
-        while self._keys and next(iter(self._keys.values()))[1] <= now:
+        while self._keys and next(iter(self._keys.values())).until <= now:
             key = next(iter(self._keys))
             self._failed[key] = (self._drop(key), now + COMING_S)
             self._failed.move_to_end(key)
@@ -105,7 +123,7 @@ class Coming:
                 self._failed.popitem(last=False)
 
     def _drop(self, key: bytes) -> PeerId:
-        peer, _ = self._keys.pop(key)
+        peer = self._keys.pop(key).peer
         self._counts[peer] -= 1
         if not self._counts[peer]:
             del self._counts[peer]
@@ -182,9 +200,13 @@ class Exchanging:
         own = core.known.items.mark(key)
         if own is not None and mark_sequence(own) > mark_sequence(mark):
             return NEWER
-        if own == mark or not self.coming.claim(key, peer, core.now()):
+        if own == mark:
             return KNOWN
-        return WISHED
+        if self.coming.claim(key, peer, core.now(), offered=True):
+            return WISHED
+        # Of a tie each side shows the loser: what that peer is asked for just now may be the winner meanwhile.
+        tied = own is not None and mark_sequence(own) == mark_sequence(mark)
+        return WISHED if tied and self.coming.claimed_by(key, peer) else KNOWN
 
     # Taking.
 
