@@ -11,7 +11,7 @@ from peerd.content.block import Block
 from peerd.content.cid import CID_BYTES, Cid
 from peerd.errors import NoRoomError
 from peerd.ids import PeerId
-from peerd.io.store.bounds import ROOM_HINT, limit_bytes
+from peerd.io.store.bounds import ROOM_HINT, common_bytes, limit_bytes
 from peerd.io.store.interface import Freed, Store
 from peerd.node.shares import Shares
 
@@ -22,8 +22,6 @@ EVICT_BYTES = 32 * 1024 * 1024
 EVICT_PART = 16
 # Up to this part of the quota puts need not wait for each other.
 PLENTY_PART = 0.75
-# This part of it is kept for writers that use less than their share (INTERFACE.md).
-KEPT_PART = 0.1
 
 T = TypeVar("T")
 
@@ -177,7 +175,7 @@ class Room:
         usage = await self._store.usage()
         promised = usage.used_bytes - usage.cache_bytes + size + self._promised_bytes
         most = limit_bytes(usage.quota_bytes, reserve=False)
-        self._plenty_bytes = int(most * (1 - KEPT_PART)) - promised
+        self._plenty_bytes = common_bytes(usage.quota_bytes) - promised
         if self._plenty_bytes >= 0:
             return
         if promised > most:

@@ -6,8 +6,7 @@ Not here: judging a single answer (requests), and histories of strong operations
 import dataclasses
 
 from peerd.ids import Key, distance
-from peerd.io.store.bounds import limit_bytes
-from peerd.node.blocks import KEPT_PART
+from peerd.io.store.bounds import common_bytes
 from peerd.node.claims import read_row
 from peerd.node.core import RECORD_HOLDERS
 from peerd.sim.host import Host
@@ -128,7 +127,7 @@ class Checks:
         """Whether so much more fits in beside what a host promised, and without what it keeps for other writers."""
         usage = await host.store.usage()
         promised = usage.used_bytes - usage.cache_bytes + size
-        return promised <= limit_bytes(usage.quota_bytes, reserve=False) * (1 - KEPT_PART)
+        return promised <= common_bytes(usage.quota_bytes)
 
     async def _copies_end(self, host: Host) -> None:
         """No copy is kept for a version of a name that the same host knows to be deleted."""

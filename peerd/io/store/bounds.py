@@ -63,7 +63,11 @@ FORGOTTEN_ROW_BYTES = 240
 
 ROOM_HINT = "raise --quota, or delete something"
 
-_RESERVE_PART = 16
+_RESERVE_PART = 32
+# Kept for writers that use less than their share: the reserve and the empty tables are of the same tenth, but not all
+# of it. Of a small quota they are more.
+_KEPT_PART = 10
+_KEPT_MIN_PART = 16
 # The store's empty directories and tables, as far as they are no large part of a small quota.
 _BASE_BYTES = 1_310_720
 _BASE_PART = 8
@@ -82,6 +86,12 @@ def limit_bytes(quota_bytes: int, *, reserve: bool) -> int:
     """Return how much may be used, with the reserve or without."""
     most = quota_bytes - min(_BASE_BYTES, quota_bytes // _BASE_PART)
     return most if reserve else most - reserve_bytes(quota_bytes)
+
+
+def common_bytes(quota_bytes: int) -> int:
+    """Return how much writers may use that use more than their share: a tenth of the quota is kept from them."""
+    least = limit_bytes(quota_bytes, reserve=False) - quota_bytes // _KEPT_MIN_PART
+    return min(quota_bytes - quota_bytes // _KEPT_PART, least)
 
 
 def padding_bytes(size: int) -> int:

@@ -189,8 +189,9 @@ class Store(Protocol):
         """Put `record` under `key` and note its version in the history.
 
         With `only_if`, only where the present record is just that (None: there is none); False where it is not. A
-        tombstone (`row.deleted`) may use the reserve of the quota: a full store can be emptied. A floor of the key
-        goes, as the record is above it, and so does what was confirmed of an earlier tombstone.
+        tombstone (`row.deleted`) may use the reserve of the quota, and where that is used up the key's older versions
+        leave the history for it: a full store can be emptied. A floor of the key goes, as the record is above it, and
+        so does what was confirmed of an earlier tombstone.
         """
 
     async def add_history(self, key: Key, row: RecordRow, *, conflict: bool) -> None:

@@ -47,8 +47,14 @@ class MemoryRecords(MemoryBase):
         if only_if is not ANY and only_if != (before[0] if before else None):
             return False
         cost = len(record) - len(before[0]) if before else len(record) + bounds.RECORD_ROW_BYTES
-        cost += self._history_cost(key, row)
-        self._require_room(cost - self._superseded_bytes(key, deleted=row.deleted), reserve=row.deleted)
+        freed, grown = self._superseded_bytes(key, deleted=row.deleted), self._history_cost(key, row)
+        full = self._used() + cost + grown - freed > bounds.limit_bytes(self.quota_bytes, reserve=True)
+        if row.deleted and full:  # what was before is forgotten, so that a deletion takes no room
+            grown = (1 - len(self._history.get(key, ()))) * bounds.HISTORY_ROW_BYTES
+        self._require_room(cost + grown - freed, reserve=row.deleted)
+        if row.deleted and full:
+            self._history.pop(key, None)
+        cost += grown
         self._metadata_bytes += cost
         if before is None:
             bisect.insort(self._keys, key)

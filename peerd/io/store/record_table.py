@@ -80,6 +80,8 @@ def put(
             )
         had_floor = floor_table.superseded(database, key, deleted=row.deleted)
         _note_version(database, key, row, conflict=False)
+        if row.deleted and not room.fits(database):
+            _drop_older(database, key, row)
     return PutOutcome(done=True, is_new=is_new, had_floor=had_floor)
 
 
@@ -105,6 +107,13 @@ def _note_version(database: sqlite3.Connection, key: Key, row: RecordRow, *, con
         "DELETE FROM history WHERE key = ?1 AND (sequence, writer, nonce) IN (SELECT sequence, writer, nonce"
         " FROM history WHERE key = ?1 ORDER BY sequence DESC, writer DESC, nonce DESC LIMIT -1 OFFSET ?2)",
         (key, bounds.HISTORY_MAX),
+    )
+
+
+def _drop_older(database: sqlite3.Connection, key: Key, row: RecordRow) -> None:
+    """Forget what was before a deletion that has no room: then it takes none."""
+    database.execute(
+        "DELETE FROM history WHERE key = ? AND (sequence, writer, nonce) <> (?, ?, ?)", (key, *row.version)
     )
 
 

@@ -27,6 +27,10 @@ class Room:
         if before < after > bounds.limit_bytes(self.quota_bytes, reserve=reserve):
             raise NoRoomError("the quota is used up", hint=bounds.ROOM_HINT)
 
+    def fits(self, database: sqlite3.Connection) -> bool:
+        """Return whether what is used now is no more than there is, the reserve included."""
+        return used_bytes(database) <= bounds.limit_bytes(self.quota_bytes, reserve=True)
+
     def require(self, database: sqlite3.Connection, wanted_bytes: int) -> None:
         """Raise NoRoomError where that much more is too much; before it is written anywhere."""
         if wanted_bytes and used_bytes(database) + wanted_bytes > bounds.limit_bytes(self.quota_bytes, reserve=False):

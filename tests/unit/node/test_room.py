@@ -113,8 +113,7 @@ async def test_the_last_tenth_is_kept_for_who_uses_less_than_its_share(world: Wo
         except PeerdError:
             break
     usage = await modest.store.usage()
-    most = bounds.limit_bytes(usage.quota_bytes, reserve=False)
-    assert 0.8 < usage.replica_bytes / most <= 0.9
+    assert 0.85 < usage.replica_bytes / bounds.common_bytes(usage.quota_bytes) <= 1
     with pytest.raises(NoRoomError):
         await core(modest).room.require_share(greedy.identity.peer, SIZE)
     await core(modest).room.require_share(modest.identity.peer, 100_000)
@@ -126,8 +125,7 @@ async def test_what_is_put_here_leaves_the_last_tenth_to_others_too(world: World
         for number in range(40):
             await put(alone, str(number), data_of(number))
     usage = await alone.store.usage()
-    most = bounds.limit_bytes(usage.quota_bytes, reserve=False)
-    assert 0.8 < (usage.replica_bytes + usage.own_bytes) / most <= 0.9
+    assert 0.85 < (usage.replica_bytes + usage.own_bytes) / bounds.common_bytes(usage.quota_bytes) <= 1
     await core(alone).room.require_share(PeerId(bytes(32)), SIZE)
     await put(alone, "a record", b"v")
 
@@ -148,12 +146,35 @@ async def test_the_last_tenth_is_kept_from_the_records_of_who_uses_more_too(worl
     modest.store.quota_bytes = 2**20
     await fill(modest, greedy)
     usage = await modest.store.usage()
-    most = bounds.limit_bytes(usage.quota_bytes, reserve=False)
-    assert 0.8 < usage.used_bytes / most <= 0.9
+    assert 0.95 < usage.used_bytes / bounds.common_bytes(usage.quota_bytes) <= 1
     assert await keep_record(core(modest), version(greedy, f"{greedy.index} 0", 2, b"w" * 700), None)
     assert await keep_record(core(modest), version(greedy, f"{greedy.index} 1", 2, kind=TOMBSTONE), None)
     assert await fill(modest, modest) > 20
-    assert (await modest.store.usage()).used_bytes <= most
+    assert (await modest.store.usage()).used_bytes <= bounds.limit_bytes(usage.quota_bytes, reserve=False)
+
+
+@pytest.mark.parametrize(("quota_bytes", "least"), [(2**20, 0.77), (50_000_000, 0.88), (20 * 10**9, 0.9)])
+def test_what_is_kept_from_who_uses_more_than_its_share_is_one_tenth(quota_bytes: int, least: float) -> None:
+    common, limit = bounds.common_bytes(quota_bytes), bounds.limit_bytes(quota_bytes, reserve=False)
+    assert least <= common / quota_bytes <= 0.9
+    assert (limit - common) / quota_bytes >= 0.0625
+    assert limit + bounds.reserve_bytes(quota_bytes) <= quota_bytes
+
+
+async def test_all_that_a_writer_of_tiny_values_filled_a_store_with_can_be_deleted(world: World) -> None:
+    hosts = await joined(world, 2)
+    modest, greedy = hosts
+    modest.store.quota_bytes = 2**17
+    numbers = range(200)
+    with pytest.raises(NoRoomError):
+        for number in numbers:
+            await keep_record(core(modest), version(greedy, f"{greedy.index} {number}", 1, b"v"), None)
+    kept = (await modest.store.usage()).records
+    for number in range(kept):
+        name = f"{greedy.index} {number}"
+        assert await keep_record(core(modest), version(greedy, name, 2, kind=TOMBSTONE), None)
+    assert kept > 100
+    assert (await modest.store.usage()).used_bytes <= modest.store.quota_bytes
 
 
 async def test_cached_copies_give_way_to_records(world: World) -> None:

@@ -110,3 +110,22 @@ async def test_a_full_store_takes_tombstones_but_no_values(store: Store) -> None
     assert await store.record(key(3)) is None
     assert await store.history(key(3)) == []
     assert await store.record(key(1)) == b"gone"
+
+
+async def test_what_is_kept_can_be_deleted_also_where_the_reserve_is_used_up(store: Store) -> None:
+    for number in range(5):
+        for sequence in (1, 2):
+            await store.put_record(key(number), b"v", row=row(sequence))
+    limit = bounds.limit_bytes(QUOTA_BYTES, reserve=True)
+    row_bytes = bounds.RECORD_ROW_BYTES + bounds.HISTORY_ROW_BYTES
+    room = limit - (await store.usage()).used_bytes
+    await store.put_record(key(100), bytes(room - row_bytes), row=row(1, deleted=True))
+    with pytest.raises(NoRoomError):
+        await store.put_record(key(101), b"t", row=row(1, deleted=True))
+
+    for number in range(5):
+        assert await store.put_record(key(number), b"t", row=row(3, deleted=True), only_if=b"v")
+
+    assert [known.row.sequence for known in await store.history(key(0))] == [3]
+    assert [known.row.sequence for known in await store.history(key(1))] == [3, 2, 1]  # the first had made room
+    assert (await store.usage()).used_bytes <= limit
