@@ -77,7 +77,7 @@ class Reconciling:
 
     def __init__(self, core: Core) -> None:
         """Give the core also what reconciliation knows, and what it confirms."""
-        core.known = Known(core.store, core.tasks)
+        core.known = Known(core.store)
         core.returning = Returning(core)
         self._core = core
         self.exchanging = Exchanging(core)
@@ -158,10 +158,12 @@ class Reconciling:
     async def _load(self) -> None:
         while True:
             try:
-                return await self._core.known.load()
+                await self._core.known.load()
+                break
             except StoreError as error:
                 logger.warning("what is kept could not be read yet", reason=str(error))
                 await asyncio.sleep(RETRY_MAX_S)
+        await self._core.known.follow()
 
     async def _meet(self) -> None:
         """Start sessions with those that came, a few at a time, the nearest first."""

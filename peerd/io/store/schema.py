@@ -214,6 +214,12 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     except sqlite3.Error:
         database.close()
         raise
+    except UnicodeDecodeError:
+        # The message names a damaged table with the bytes that stand in the file.
+        database.close()
+        damaged = sqlite3.DatabaseError("malformed database schema")
+        damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damaged from None
     return database
 
 

@@ -515,6 +515,18 @@ async def test_a_file_of_the_database_that_rotted_anywhere_shows_no_wrong_byte(t
     assert wrong == 0
 
 
+async def test_tables_whose_names_have_rotted_are_damage_and_said_to_be(tmp_path: Path) -> None:
+    await (await SqliteStore.open(tmp_path / "store", QUOTA_BYTES, entropy, HandClock())).close()
+    path = tmp_path / "store" / "store.db"
+    raw = path.read_bytes()
+    assert b"CREATE TABLE records" in raw and b"tablerecordsrecords" in raw
+    raw = raw.replace(b"CREATE TABLE records", b"CREATE TABEL records")
+    path.write_bytes(raw.replace(b"tablerecordsrecords", b"table\xc8ecordsrecords"))
+    with pytest.raises(StoreError, match="cannot be opened") as raised:
+        await SqliteStore.open(tmp_path / "store", QUOTA_BYTES, entropy, HandClock(), known=KnownStore())
+    assert raised.value.hint is not None
+
+
 async def test_room_is_kept_back_given_up_when_others_fill_the_disk_and_taken_again(
     disk_store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
