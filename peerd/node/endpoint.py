@@ -43,6 +43,9 @@ PENDING_MAX = 16384
 
 # Requests that are answered when something is on the other's disk.
 _DURABLE = frozenset({messages.Store, messages.AddProvider, messages.Release, messages.Prepare, messages.Accept})
+# Requests that are answered when somebody else did: how long that takes says nothing of the way to whom we ask. Of the
+# dead it is seconds, and all who miss them ask at once.
+_RELAYED = frozenset({messages.Relay, messages.Vouch})
 
 Handler = Callable[[PeerId, Address, Request], Reply | Awaitable[Reply] | None]
 Proven = Callable[[PeerId, Address, bool], None]
@@ -60,6 +63,7 @@ class _Pending:
     deadline: float
     sent_at: float
     durable: bool
+    measured: bool
     tries_max: int
     wait_min_s: float
     due: float = 0.0
@@ -174,6 +178,7 @@ class Endpoint:
             now + timeout_s,
             now,
             _waits_for_disk(kind, fields),
+            kind not in _RELAYED,
             tries_max,
             wait_min_s,
         )
@@ -299,7 +304,7 @@ class Endpoint:
         pending = self._pending.get(reply.rid)
         if pending is None or pending.contact.peer != peer:
             raise WireError("unasked")
-        if pending.tries == 1:  # Karn: the answer to a repeated request says nothing of the round trip
+        if pending.measured and pending.tries == 1:  # Karn: the answer to a repeated request may be to either
             self.roundtrips.measured(peer, now - pending.sent_at, durable=pending.durable)
         if isinstance(reply, Refused):
             self._finish_pending(pending, RefusedError(reply.code))

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from peerd.errors import NotFoundError, UsageError
-from peerd.ids import peer_id_text
+from peerd.ids import PeerId, peer_id_text
 from peerd.kad.contact import Address
 from peerd.node.forgetting import forget
 from peerd.records.life import Life, lives
@@ -64,6 +64,19 @@ async def test_a_death_is_noticed_by_all_within_twenty_seconds(world: World, cou
     hosts = await joined(world, count)
     await hosts[0].crash(power=False)
     assert await until(lambda: all(is_dead(host, hosts[0]) for host in hosts[1:]), within_s=20) > 8
+
+
+async def test_what_others_take_to_look_for_the_dead_is_not_measured_as_the_way_to_them(world: World) -> None:
+    hosts = await joined(world, 8)
+    dead, living = hosts[:3], hosts[3:]
+    for host in dead:
+        await host.crash(power=False)
+    for _ in range(40):
+        await asyncio.sleep(0.5)
+        roundtrips = [core(host).endpoint.roundtrips for host in living]
+        others = [core(other).peer for other in living]
+        assert max(each.rto_s(peer) for each in roundtrips for peer in others) < 0.1
+        assert max(each.rto_s(PeerId(bytes(32))) for each in roundtrips) < 0.1  # where nothing was measured
 
 
 async def test_shorter_intervals_notice_a_death_sooner(world: World) -> None:
