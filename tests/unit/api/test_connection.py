@@ -9,7 +9,7 @@ from peerd.api.server import ApiServer, Places
 
 from .conftest import Api
 from .double import DoublePeer
-from .wire import Client, read_answer
+from .wire import DEADLINE_S, Client, read_answer
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ async def test_a_client_that_never_ends_its_headers_is_cut_off(tmp_path: Path) -
     silent, slow = await Client(address).connect(), await Client(address).connect()
     slow[1].write(b"GET /v1/id HTTP/1.1\r\nX-Slow: ")
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         assert await silent[0].read() == b""
         assert await slow[0].read() == b""
 
@@ -95,7 +95,7 @@ async def test_stopping_ends_what_is_in_flight_and_frees_the_addresses(api: Api)
     writer.write(api.unix.head("PUT", "/v1/kv/a", {"Content-Length": "1"}) + b"x")
     await api.peer.started.wait()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await api.server.stop()
 
     assert api.peer.error is not None

@@ -10,7 +10,7 @@ from peerd.errors import IntegrityError, TimedOutError
 
 from .conftest import Api
 from .double import tar_of
-from .wire import Client, read_answer
+from .wire import DEADLINE_S, Client, read_answer
 
 DATA = bytes(range(256)) * 20
 
@@ -228,7 +228,7 @@ async def test_content_of_another_length_than_stated_breaks_the_connection(api: 
 
     writer.write(api.unix.head("GET", "/v1/kv/a?length=5120").replace(b"Connection: close\r\n", b""))
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         answer = await read_answer(reader)
         assert await reader.read() == b""
     assert not answer.whole

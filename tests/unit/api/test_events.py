@@ -12,7 +12,7 @@ from peerd.node.events import Event
 
 from .conftest import Api
 from .double import DoublePeer
-from .wire import Client
+from .wire import DEADLINE_S, Client
 
 
 async def read_chunk(reader: asyncio.StreamReader) -> bytes:
@@ -57,7 +57,7 @@ async def test_a_client_that_goes_ends_the_listening(api: Api) -> None:
 
     writer.close()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         while api.peer.bodies_open:
             await asyncio.sleep(0.001)
 
@@ -70,7 +70,7 @@ async def test_a_stop_does_not_wait_for_the_stream(peer: DoublePeer, tmp_path: P
     writer.write(Client(address).head("GET", "/v1/events"))
     await reader.readuntil(b"\r\n\r\n")
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await server.stop()
         await reader.read()
 

@@ -7,7 +7,7 @@ import pytest
 from peerd.errors import NoRoomError, TooFewCopiesError
 
 from .conftest import Api
-from .wire import read_answer
+from .wire import DEADLINE_S, read_answer
 
 MIB = 1024 * 1024
 
@@ -80,7 +80,7 @@ async def test_a_client_that_goes_away_ends_the_put_and_stores_nothing(api: Api,
 
     writer.close()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await api.peer.ended.wait()
     assert api.peer.error is not None
     assert not api.peer.names
@@ -94,7 +94,7 @@ async def test_a_client_that_goes_away_after_its_body_ends_the_put_too(api: Api)
 
     writer.close()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         await api.peer.ended.wait()
     assert isinstance(api.peer.error, asyncio.CancelledError)
 

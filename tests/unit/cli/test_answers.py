@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from cli.api import TIMEOUT_S
 from cli.fetch import SILENT_FROM_S
 from tests.unit.cli.scripted import GET, PUT, Daemon, Peer, Request, answer, as_json, chunked, problem, value
 
@@ -185,10 +186,10 @@ def test_what_was_waited_in_vain_is_not_waited_again(daemon: Daemon, peer: Peer)
         return problem(504, "timeout", "nobody has the rest")
 
     daemon.script = script
-    assert peer("--timeout", "4", "get", "k").status == 5
+    assert peer("--timeout", "60", "get", "k").status == 5
     told = [unquote(request.target.rpartition("timeout=")[2]) for request in daemon.requests]
-    assert told[0] == "4"
-    assert SILENT_FROM_S <= float(told[1]) < 4 - SILENT_FROM_S
+    assert told[0] == "60"
+    assert SILENT_FROM_S <= float(told[1]) < 60 - SILENT_FROM_S
 
 
 def test_a_broken_byte_range_goes_on_at_the_right_byte(daemon: Daemon, peer: Peer) -> None:
@@ -241,9 +242,8 @@ def test_silence_ends_after_the_timeout_with_exit_5(daemon: Daemon, peer: Peer) 
 
     daemon.script = script
     began = time.monotonic()
-    ended = peer("get", "k", "--timeout", "0.2")
-    assert ended.status == 5
-    assert time.monotonic() - began < 10
+    assert peer("get", "k", "--timeout", "0.2").status == 5
+    assert time.monotonic() - began < TIMEOUT_S
     assert daemon.requests[0].target == "/v1/kv/k?timeout=0%2E2"
 
 
