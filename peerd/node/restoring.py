@@ -54,7 +54,7 @@ class Restoring:
         self._seen: dict[bytes, Seen] = {}
         self._told: dict[bytes, frozenset[PeerId]] = {}
         self._surplus: dict[bytes, float] = {}
-        """Since when our copy of a root has been one too many."""
+        """Since when our copy of a root has been one too many; each round forgets those of which there is none left."""
         self._started_at = core.store.now_s()
 
     def living(self, cid: bytes) -> frozenset[PeerId] | None:
@@ -80,8 +80,9 @@ class Restoring:
 
         Roots that still lack some go into `lacking`.
         """
-        after, restored = None, 0
+        after, restored, gone = None, 0, set(self._surplus)
         while roots := await self._core.store.roots(after, PAGE):
+            gone.difference_update(root.cid for root in roots)
             await self._announce_to_newcomers(roots)
             await self._mend(roots, lacking)
             due = [root for root in roots if root.complete and root.class_ != "cache" and self._is_due(root)]
@@ -92,6 +93,8 @@ class Restoring:
                 restored += sum(done)
             after = roots[-1].cid
             await asyncio.sleep(0)
+        for cid in gone:
+            self._surplus.pop(cid, None)
         return restored
 
     async def _mend(self, roots: list[Root], lacking: set[bytes]) -> None:
@@ -175,14 +178,14 @@ class Restoring:
         misplaced = not nearest <= living or (root.class_ == "own" and core.peer not in nearest)
         surplus = root.class_ == "replica" and core.peer not in nearest and root.copies <= len(nearest & others)
         if surplus and whole and not misplaced:
-            await self._let_surplus_go(root)
+            if not await self._let_surplus_go(root):
+                return False
         else:
             self._surplus.pop(root.cid, None)
         if whole and not misplaced:
             self._note(root, nearest, living, whole=True)
             return False
-        first = min(living | {core.peer}, key=lambda peer: distance(self._place_of(peer), cid.digest))
-        if first != core.peer or content is None:
+        if not self._is_first(living, cid.digest) or content is None:
             if not whole:
                 lacking.add(root.cid)
             self._note(root, nearest, living, whole=False)
@@ -202,16 +205,22 @@ class Restoring:
         since = self._surplus.get(root.cid, math.inf)
         return self._core.now() - since >= SURPLUS_INTERVALS * self._core.settings.repair_interval_s
 
-    async def _let_surplus_go(self, root: Root) -> None:
-        """Where those that should have a root have had it for a while, ours is a cached copy; nothing is deleted."""
+    async def _let_surplus_go(self, root: Root) -> bool:
+        """Where those that should have a root have had it for a while, ours is a cached copy; nothing is deleted.
+
+        False where that cannot be noted now: the next round is to count it again.
+        """
         if not self._is_settled(root):
-            if len(self._surplus) < SEEN_MAX:
-                self._surplus.setdefault(root.cid, self._core.now())
-            return
+            if root.cid not in self._surplus and len(self._surplus) >= SEEN_MAX:
+                self._seen.pop(root.cid, None)
+                return False
+            self._surplus.setdefault(root.cid, self._core.now())
+            return True
         self._surplus.pop(root.cid)
         if not self._core.room.is_coming_in(root.cid):
             rows = [row for row in await self._core.store.claims(root.cid) if read_row(row) is not None]
             await make_cached(self._core, root.cid, rows, root.copies)
+        return True
 
     def _note(self, root: Root, nearest: frozenset[PeerId], living: set[PeerId], *, whole: bool) -> None:
         """Note what was found for those that were nearest then: who came meanwhile was not looked at."""
@@ -219,10 +228,12 @@ class Restoring:
             self._seen.pop(next(iter(self._seen)))
         self._seen[root.cid] = Seen(nearest, frozenset(living), whole, self._core.now())
 
-    def _place_of(self, peer: PeerId) -> bytes:
-        if peer == self._core.peer:
-            return self._core.members.own_place
-        return self._core.members.all[peer].contact.place
+    def _is_first(self, living: set[PeerId], key: bytes) -> bool:
+        """Return whether we are the nearest of those that have a copy and have not gone while they were asked."""
+        members = self._core.members
+        there = [member for peer in living if (member := members.all.get(peer)) is not None]
+        own = distance(members.own_place, key)
+        return all(own < distance(member.contact.place, key) for member in there)
 
     async def _announce_to_newcomers(self, roots: list[Root]) -> None:
         """Tell those that came to stand near a root what the ones before them were told."""

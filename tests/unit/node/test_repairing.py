@@ -174,6 +174,64 @@ async def test_a_copy_too_many_is_a_cached_one_after_a_while_and_never_gone(worl
     await eventually(restored, within_s=2 * interval_s)
 
 
+async def test_copies_too_many_that_are_no_more_take_no_place_of_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restoring, "SEEN_MAX", 1)
+    hosts = await joined(world, 6)
+    cid = (await put(hosts[0], "file", b"v" * 5000)).cid
+    order = by_distance(hosts, Cid.parse(cid).digest)
+    await order[0].crash(power=True)
+    living = [host for host in hosts if host.lives]
+
+    async def restored() -> bool:
+        return await copies_of(living, cid) >= 3
+
+    await eventually(restored, within_s=40)
+    for host in living:
+        noted = content_of(host)._surplus
+        noted.clear()
+        noted[b"removed meanwhile"] = core(host).now()
+    await order[0].start()
+
+    async def let_go() -> bool:
+        return await copies_of(hosts, cid) == 3
+
+    await eventually(let_go, within_s=10 * hosts[0].settings.repair_interval_s)
+    assert all(b"removed meanwhile" not in content_of(host)._surplus for host in living)
+
+
+def content_of(host: Host) -> restoring.Restoring:
+    assert host.peer is not None
+    return host.peer._maintaining.restoring
+
+
+async def test_a_holder_that_goes_while_copies_are_counted_ends_no_repair(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = await joined(world, 5)
+    cid = (await put(hosts[0], "file", b"v" * 5000)).cid
+    count, goes = restoring.Restoring._count, True
+
+    async def counted(self: restoring.Restoring, due: list[Root]) -> dict[bytes, set[PeerId]]:
+        living = await count(self, due)
+        return {root: peers | ({PeerId(b"gone" * 8)} if goes else set()) for root, peers in living.items()}
+
+    monkeypatch.setattr(restoring.Restoring, "_count", counted)
+    await by_distance(hosts, Cid.parse(cid).digest)[0].crash(power=True)
+    await asyncio.sleep(40)
+    goes = False
+    for host in hosts:
+        if host.lives:
+            content_of(host).forget()
+    living = [host for host in hosts if host.lives]
+
+    async def restored() -> bool:
+        return await copies_of(living, cid) >= 3
+
+    await eventually(restored, within_s=3 * hosts[0].settings.repair_interval_s)
+
+
 async def copies_of(hosts: list[Host], cid: str) -> int:
     """How many of these have a promised copy of some content, whole."""
     roots = [await host.store.root(Cid.parse(cid).to_bytes()) for host in hosts]
