@@ -30,6 +30,7 @@ from peerd.node.fetch import Fetcher
 from peerd.node.holding import readable
 from peerd.node.nearest import holders_of
 from peerd.node.providing import CACHE, REPLICA, announce, find_providers, sources_of
+from peerd.node.scrubbing import Mending
 from peerd.records.claim import Claim
 from peerd.records.receipt import OF_CONTENT, RECEIPT_LIFE_S, Receipt, receipts
 from peerd.records.record import INLINE, read_record
@@ -290,6 +291,7 @@ class Holding:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._mending = Mending(core)
 
     async def block(self, cid: bytes) -> bytes | None:
         """Return a block kept here; also the value of a record, whose content id names it."""
@@ -297,7 +299,10 @@ class Holding:
         data = await core.store.block(Cid.from_bytes(cid))
         if data is not None:
             return data
-        return await inline_value(core, cid)
+        value = await inline_value(core, cid)
+        if value is None:
+            self._mending.noticed(cid)
+        return value
 
     async def hold(self, connection: BulkConnection, body: HoldBody) -> bytes:
         """Take content from the peer that asks, and return our receipt."""

@@ -1,7 +1,8 @@
 """Scrubbing: everything kept is read and re-hashed once in a long while, and what rotted is fetched again.
 
 The store re-hashes what it reads and sets aside what does not match; this only sees to it that all is read: slowly in
-the background, or all at once where somebody asks (`peer verify`), then records and their signatures too.
+the background, or all at once where somebody asks (`peer verify`), then records and their signatures too. What turns
+out to be lost when another peer asks for it is looked for at once.
 """
 
 import asyncio
@@ -29,6 +30,10 @@ DAMAGED_AT_ONCE = 1_024
 # However much there is to read and however short the interval: never more than one root in this time.
 PAUSE_MIN_S = 0.05
 REREAD_TIMEOUT_S = 10.0
+# Blocks that others asked for and that were not here, until it was looked whether they should be.
+NOTICED_MAX = 1_024
+# Roots that share a block; the others of it are whole once the block is.
+ROOTS_WITH_BLOCK_MAX = 64
 
 
 @dataclass(slots=True)
@@ -145,6 +150,46 @@ async def mend(core: Core, root: Root) -> bool:
                 walk.give(block, data)
     await _take_up(core, root.cid)
     return True
+
+
+class Mending:
+    """Mends at once what turns out to be lost when others ask for it, one root after the other."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._noticed: dict[bytes, None] = {}
+        self._runs = False
+
+    def noticed(self, cid: bytes) -> None:
+        """A block that somebody asked for is not here: it never was, or the disk has lost it."""
+        if len(self._noticed) < NOTICED_MAX:
+            self._noticed[cid] = None
+        if not self._runs:
+            self._runs = self._core.tasks.spawn(self._run(), "mend what was asked for")
+
+    async def _run(self) -> None:
+        try:
+            while self._noticed:
+                cid = next(iter(self._noticed))
+                del self._noticed[cid]
+                try:
+                    await self._look(cid)
+                except (IntegrityError, NoRoomError, StoreError) as error:
+                    logger.warning("damaged content could not be mended for now", reason=str(error))
+        finally:
+            self._runs = False
+
+    async def _look(self, cid: bytes) -> None:
+        core = self._core
+        for raw in await core.store.roots_with_block(cid, ROOTS_WITH_BLOCK_MAX):
+            root = await core.store.root(raw)
+            if root is None or not root.complete or (await core.store.has_blocks([Cid.from_bytes(cid)]))[0]:
+                continue
+            if await mend(core, root):
+                logger.warning("damaged blocks were fetched again", cid=Cid.from_bytes(raw).text)
+            else:
+                logger.warning("content is damaged here and could not be mended", cid=Cid.from_bytes(raw).text)
+                await _give_up(core, raw)
 
 
 async def scrub_root(core: Core, root: Cid) -> Scrubbed:

@@ -311,6 +311,9 @@ class Store(Protocol):
     async def roots(self, after: bytes | None, limit: int) -> list[Root]:
         """Return a page of roots in the order of their CIDs, those above `after`."""
 
+    async def roots_with_block(self, cid: bytes, limit: int) -> list[bytes]:
+        """Return the CIDs of so many roots that link a block, whether it is here or not."""
+
     def touch_root(self, cid: bytes, used_at: float) -> None:
         """Note that a root was used: what eviction goes by. No I/O; reaches the disk with a later write."""
 

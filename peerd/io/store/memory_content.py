@@ -168,6 +168,12 @@ class MemoryContent(MemoryBase):
         cids = sorted(cid for cid in self._roots if after is None or cid > after)
         return [self._roots[cid].root for cid in cids[:limit]]
 
+    async def roots_with_block(self, cid: bytes, limit: int) -> list[bytes]:
+        """See `Store.roots_with_block`."""
+        self._check("roots_with_block")
+        known = self._blocks.get(cid)
+        return [] if known is None else sorted(known.roots)[:limit]
+
     def touch_root(self, cid: bytes, used_at: float) -> None:
         """See `Store.touch_root`."""
         kept = self._roots.get(cid)

@@ -66,6 +66,16 @@ def page(database: sqlite3.Connection, after: bytes | None, limit: int) -> list[
     return [_root(row) for row in found]
 
 
+def with_block(database: sqlite3.Connection, cid: bytes, limit: int) -> list[bytes]:
+    """See `Store.roots_with_block`."""
+    found = database.execute(
+        "SELECT roots.cid FROM blocks JOIN links ON links.block = blocks.id JOIN roots ON roots.id = links.root"
+        " WHERE blocks.cid = ? AND roots.cid IS NOT NULL ORDER BY roots.cid LIMIT ?",
+        (cid, limit),
+    )
+    return [row[0] for row in found]
+
+
 def _root(row: tuple[Any, ...]) -> Root:
     cid, kind, size, dag_size, rank, name, copies, complete, added_at, used_at = row
     class_ = bounds.CLASS_OF_RANK[rank]

@@ -35,6 +35,10 @@ class SqliteRoots(Handover):
         found = await self._read("reading roots", partial(root_table.page, after=after, limit=limit))
         return [self._as_used(root) for root in found]
 
+    async def roots_with_block(self, cid: bytes, limit: int) -> list[bytes]:
+        """See `Store.roots_with_block`."""
+        return await self._read("reading links", partial(root_table.with_block, cid=cid, limit=limit))
+
     def _as_used(self, root: Root) -> Root:
         used_at = self._touched.get(root.cid)
         return root if used_at is None else replace(root, used_at=used_at)

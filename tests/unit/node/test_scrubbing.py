@@ -3,11 +3,11 @@
 import asyncio
 import random
 
-from peerd.content.block import Block
+from peerd.content.block import Block, raw_block
 from peerd.content.cid import Cid
 from peerd.content.read import DagWalk
 from peerd.node.results import Verified
-from peerd.node.scrubbing import Scrubbed, scrub_root, verify
+from peerd.node.scrubbing import NOTICED_MAX, Mending, Scrubbed, scrub_root, verify
 from peerd.sim.host import Host
 
 from .hosts import World, add, core, damaged, eventually, joined, kept, put
@@ -85,6 +85,47 @@ async def test_verifying_mends_blocks_of_all_roots_and_counts_them(world: World)
     found = await verify(core(hosts[2]))
     assert (found.damaged, found.mended, found.lost) == (2, 2, 0)
     assert await verify(core(hosts[2])) == Verified(blocks=8, records=0, damaged=0, mended=0, lost=0)
+
+
+async def asked_for(host: Host, cid: Cid) -> bytes | None:
+    """What a host answers another peer that wants a block."""
+    return await core(host).bulk._handler.block(cid.to_bytes())
+
+
+async def test_what_another_peer_asks_for_and_is_lost_comes_back_at_once(world: World) -> None:
+    hosts = await joined(world, 3)
+    roots = [Cid.parse((await add(hosts[0], data)).cid) for data in (DATA, DATA[: 2**21])]
+    mine = hosts[1].store
+    shared = (await blocks_under(mine, roots[1]))[1]
+    assert len(await mine.roots_with_block(shared.to_bytes(), 9)) == 2
+    await mine.delete_blocks([shared])
+    assert await asked_for(hosts[1], shared) is None
+    await asyncio.sleep(2)
+    assert await mine.has_blocks([shared]) == [True]
+    assert all([(kept := await mine.root(root.to_bytes())) is not None and kept.complete for root in roots])
+
+
+async def test_what_another_peer_asks_for_and_nobody_has_is_no_copy_any_more(world: World) -> None:
+    (alone,) = await joined(world, 1)
+    root = Cid.parse((await add(alone, DATA)).cid)
+    lost = (await blocks_under(alone.store, root))[1]
+    await alone.store.delete_blocks([lost])
+    assert await asked_for(alone, lost) is None
+    assert await asked_for(alone, Cid.parse((await add(alone, DATA[:70_000])).cid)) is not None
+    await asyncio.sleep(60)
+    kept = await alone.store.root(root.to_bytes())
+    assert kept is not None
+    assert not kept.complete
+
+
+async def test_of_blocks_that_were_never_here_only_so_many_are_looked_at(world: World) -> None:
+    (alone,) = await joined(world, 1)
+    mending = Mending(core(alone))
+    for number in range(NOTICED_MAX + 100):
+        mending.noticed(raw_block(b"%d" % number).cid.to_bytes())
+    assert len(mending._noticed) == NOTICED_MAX
+    await asyncio.sleep(1)
+    assert (mending._noticed, mending._runs) == ({}, False)
 
 
 async def test_a_record_whose_bytes_rotted_is_read_again(world: World) -> None:

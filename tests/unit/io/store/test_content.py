@@ -283,3 +283,18 @@ async def test_claims_are_added_once_listed_and_removed(store: Store) -> None:
     assert await store.roots_with_claim(b"added") == [b"c0"]
     with pytest.raises(UsageError):
         await store.add_claim(b"c1", bytes(bounds.CLAIM_MAX_BYTES + 1))
+
+
+async def test_roots_with_a_block_are_told_whether_it_is_here_or_not(store: Store) -> None:
+    shared = block(1)
+    await store.put_blocks([shared])
+    for number in (2, 1, 3):
+        await store.link_blocks(root(number).cid, raws(shared))
+    await store.delete_blocks([shared.cid])
+
+    cids = sorted(root(number).cid for number in (1, 2, 3))
+    assert await store.roots_with_block(shared.cid.to_bytes(), 10) == cids
+    assert await store.roots_with_block(shared.cid.to_bytes(), 2) == cids[:2]
+    await store.release_root(cids[0])
+    assert await store.roots_with_block(shared.cid.to_bytes(), 10) == cids[1:]
+    assert await store.roots_with_block(block(2).cid.to_bytes(), 10) == []
