@@ -123,6 +123,16 @@ class Joining:
         self._start()
         return silence is None
 
+    def offer_named(self, contact: Contact) -> bool:
+        """Take whom a member names; not who said goodbye a moment ago, which that one may not have heard.
+
+        While it hands over it still answers handshakes, and would be taken for one that is back. Who is back comes to
+        us, or is news.
+        """
+        if self._core.members.lingering(contact.peer) is not None:
+            return False
+        return self.offer(Candidate(contact.address, contact.peer, "overlay"))
+
     def _is_tried(self, address: Address) -> bool:
         return address in self._under_way or address in self._waiting
 
@@ -243,7 +253,7 @@ class Joining:
         self._refreshed_at = self._core.now()
         holders = await search(self._core, self._core.members.own_place, FindNode, count=self._core.members.table.ksize)
         for contact in holders.contacts:
-            self.offer(Candidate(contact.address, contact.peer, "overlay"))
+            self.offer_named(contact)
 
     def compare(self, contact: Contact, digest: bytes) -> None:
         """A member's digest of the members came: where it differs from ours, ask whom it knows.
@@ -303,6 +313,6 @@ class Joining:
                 raise WireError("page_order")
             after = contacts[-1].place
             for found in contacts:
-                fruitful |= self.offer(Candidate(found.address, found.peer, "overlay"))
+                fruitful |= self.offer_named(found)
             await asyncio.sleep(0)
         return fruitful

@@ -359,7 +359,7 @@ class Probing:
             target = span.random_target(core.environment.entropy)
             found = await search(core, target, FindNode)
             for contact in found.contacts:
-                self._joining.offer(Candidate(contact.address, contact.peer, "overlay"))
+                self._joining.offer_named(contact)
 
     async def remember(self) -> None:
         """Write the members to disk, to be tried again after a restart."""

@@ -15,7 +15,7 @@ from peerd.records.life import Life, lives
 from peerd.sim.host import Host
 from peerd.sim.world import World
 from peerd.wire.messages import Relay, Vouched
-from tests.unit.node.hosts import answering, core, joined, meshed, until
+from tests.unit.node.hosts import answering, contact_of, core, joined, meshed, until
 
 
 def states(host: Host, *others: Host) -> list[str]:
@@ -228,6 +228,18 @@ async def test_who_left_is_left_to_those_too_that_the_goodbye_did_not_reach(worl
     world.network.cut(hosts[0].interface, hosts[1].interface)
     await hosts[0].stop()
     await until(lambda: states(hosts[1], hosts[0]) == ["left"], within_s=20)
+
+
+async def test_who_leaves_is_not_taken_for_one_that_is_back_as_somebody_still_names_it(world: World) -> None:
+    hosts = await joined(world, 3)
+    world.network.cut(hosts[0].interface, hosts[1].interface)
+    stopping = asyncio.create_task(hosts[0].stop())  # it waits for the answer that does not come
+    await until(lambda: states(hosts[2], hosts[0]) == ["left"])
+    assert states(hosts[1], hosts[0]) == ["alive"]
+    assert hosts[2].peer is not None
+    await hosts[2].peer._joining.exchange(contact_of(hosts[1]))
+    await stopping
+    assert states(hosts[2], hosts[0]) == ["left"]
 
 
 async def test_membership_at_rest_is_a_ping_and_a_pong_a_second(world: World) -> None:
