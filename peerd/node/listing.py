@@ -11,6 +11,7 @@ from peerd.node import results
 from peerd.node.core import Core
 from peerd.node.get import Source, open_target
 from peerd.node.holding import left_s, record_cid_bytes
+from peerd.node.locking import PREFIX
 from peerd.node.names import Name
 from peerd.node.put import kind_of
 from peerd.node.results import GetOptions
@@ -90,6 +91,8 @@ async def _list_kept(core: Core) -> list[results.Entry]:
         for key, raw in page:
             record = read_record(raw)
             cid = record_cid_bytes(record)
+            if record.body.owner is None and record.body.name.startswith(PREFIX):
+                continue  # a lock, which is no key of anybody's
             if cid is None or len(listed) >= LISTED_MAX or await left_s(core, record) == 0:
                 continue
             owner = PeerId(record.body.owner) if record.body.owner is not None else None

@@ -11,7 +11,7 @@ from peerd.node.results import PutOptions
 from peerd.sim.host import Host
 from peerd.wire.messages import Accept
 
-from .hosts import World, joined, late
+from .hosts import World, joined, late, put
 
 LEASE_S = 4.0
 
@@ -51,6 +51,15 @@ async def test_a_lock_is_held_by_one_and_handed_on_with_a_higher_fence(world: Wo
         await renew(hosts[0], first)
     with pytest.raises(ConflictError):
         await unlock(hosts[0], first)
+
+
+async def test_locks_are_no_keys_of_those_that_are_listed(world: World) -> None:
+    hosts = await joined(leased(world), 3)
+    await put(hosts[0], "lock/l", b"value")
+    await lock(hosts[0])
+    for host in hosts:
+        assert host.peer is not None
+        assert [entry.name for entry in await host.peer.list(None)] == ["lock/l"]
 
 
 async def test_a_lock_that_is_renewed_is_not_taken_over(world: World) -> None:
