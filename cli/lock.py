@@ -1,7 +1,8 @@
 """`peer lock NAME -- CMD`: run a command while a fenced lock is held, and give it back when the command has ended.
 
 The lock is renewed from here, so that it ends with this process. Where it cannot be renewed in time it counts as lost,
-by this host's monotonic clock, before anybody else can have it; then the command is told to end.
+by this host's monotonic clock, before anybody else can have it; then the command is told to end. So it is, on Linux,
+where this process is killed; elsewhere the fence alone protects what the lock guards then.
 """
 
 # Modules are imported where they are needed: start time.
@@ -19,6 +20,7 @@ from .text import safe
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable
     from typing import Any
 
     from .parse import Invocation
@@ -32,6 +34,7 @@ LOOK_EVERY_S = 0.2
 EXIT_NOT_FOUND = 127
 EXIT_NOT_STARTED = 126
 EXIT_SIGNAL_BASE = 128
+_PR_SET_PDEATHSIG = 1
 
 
 def lock(invocation: Invocation) -> None:
@@ -114,11 +117,31 @@ class _Holding:
 def _start(command: list[str], fence: int) -> subprocess.Popen[bytes]:
     import subprocess
 
+    environment = {**os.environ, FENCE_VARIABLE: str(fence)}
     try:
-        return subprocess.Popen(command, env={**os.environ, FENCE_VARIABLE: str(fence)})  # noqa: S603 (the user's own)
+        return subprocess.Popen(command, env=environment, preexec_fn=_end_with_us())  # noqa: S603, PLW1509 (one thread)
     except OSError as error:
         output.say(f"peer: {safe(command[0])} cannot be started: {error.strerror}")
         raise SystemExit(EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else EXIT_NOT_STARTED) from None
+
+
+def _end_with_us() -> Callable[[], None] | None:
+    """Return what has the kernel tell the command to end when this process dies, None where it cannot."""
+    import signal
+    import sys
+
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    prctl, ours = ctypes.CDLL(None).prctl, os.getpid()
+
+    def prepare() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if os.getppid() != ours:  # we were killed before it was asked
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return prepare
 
 
 def _pass_signals_on(process: subprocess.Popen[bytes]) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +95,22 @@ def test_an_interrupt_of_peer_alone_ends_the_command_too(trio: list[Daemon]) -> 
         holder.kill()
         holder.wait()
     bob.ok("--timeout", "5", "lock", "l/b", "--", "true")
+
+
+def test_a_command_ends_with_the_peer_that_is_killed(trio: list[Daemon], tmp_path: Path) -> None:
+    alice, bob, _ = trio
+    started, ended = tmp_path / "started", tmp_path / "ended"
+    script = f"trap 'echo told > {ended}; exit' TERM; echo $$ > {started}; while :; do sleep 0.1; done"
+    holder = alice.popen("lock", "l/c", "--", "sh", "-c", script, stderr=subprocess.DEVNULL)
+    until(lambda: started.exists() and started.read_text(), 10)
+    holder.kill()
+    holder.wait()
+    try:
+        until(ended.exists, 5)
+    except AssertionError:
+        os.kill(int(started.read_text()), signal.SIGKILL)
+        raise
+    assert bob.peer("--timeout", "60", "lock", "l/c", "--", "true", limit_s=90).code == 0
 
 
 def test_a_lock_that_is_lost_ends_its_command_with_exit_10() -> None:
