@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -116,17 +117,20 @@ class Client:
     def gather(self, counter: int) -> Generator[None, Event, Preparing]:
         preparing = Preparing(self.world.view)
         asked: set[PeerId] = set()
+        number = next(
+            self.world.numbers
+        )  # an answer to an earlier question is none to this, also where neither promises
         while True:
             for peer in preparing.to_ask:
                 if peer not in asked:
                     asked.add(peer)
-                    self.world.send(self, peer, ("prepare", counter))
+                    self.world.send(self, peer, ("prepare", counter, number))
             if (preparing.prepared and counter) or preparing.settled:
                 return preparing
             event = yield
             if event is TIMEOUT:
                 return preparing
-            if event[0] == "shown" and event[1] == counter:
+            if event[0] == "shown" and event[1] == number:
                 preparing.on_shown(event[2], event[3])
                 self.highest = max(self.highest, preparing.highest)
 
@@ -236,6 +240,7 @@ class Sea:
         self.time = 0
         self.down: set[PeerId] = set()
         self.operations = 12
+        self.numbers = count()
 
     def send(self, client: Client, peer: PeerId, message: tuple[Any, ...]) -> None:
         self.flying.append(lambda: self._arrive(client, peer, message))
@@ -246,7 +251,7 @@ class Sea:
         disk, ballot = self.disks[peer], Ballot(message[1], client.name)
         answer: Event
         if message[0] == "prepare":
-            answer = ("shown", message[1], peer, disk.on_prepare(ballot))
+            answer = ("shown", message[2], peer, disk.on_prepare(ballot))
         else:
             answer = ("accepted", message[1], peer, disk.on_accept(ballot, message[2]))
         self.flying.append(lambda: client.on_event(answer))
@@ -310,6 +315,12 @@ def test_every_history_is_linearizable(seed: int, loss: float, listed: int) -> N
 def test_every_history_is_linearizable_while_the_holders_change(seed: int, loss: float, listed: int) -> None:
     sea = Sea(seed, listed=listed)
     sea.run(2500, loss=loss, moves=True)
+    assert is_linearizable(sea.history)
+
+
+def test_an_answer_to_an_earlier_read_is_none_to_a_later_one() -> None:
+    sea = Sea(447957983)
+    sea.run(2500, loss=0.0, moves=True)
     assert is_linearizable(sea.history)
 
 
