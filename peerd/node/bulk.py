@@ -231,6 +231,8 @@ class BulkConnection:
                 else:
                     answer = await self._handler.answer(self.peer, kind, payload)
                     await self._send(frames.ANSWER_OF[kind], rid, answer)
+            except NoRoomError:
+                await self._send(frames.FAILED, rid, b"no_room")
             except StoreError:
                 await self._send(frames.FAILED, rid, b"store")
             except RefusedError as error:

@@ -7,6 +7,7 @@ keys are on their way from it. Not here: with whom and when (reconciling), the c
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from peerd.errors import NoRoomError, RefusedError, WireError
@@ -273,5 +274,6 @@ class Exchanging:
                 raise WireError("other_key")
             floors.append((key, Floor(*packed[0].version, now + packed[0].left_s if packed[0].left_s else None)))
         if floors:
-            await core.tombstones.keep_floors(floors, peer)
+            with suppress(NoRoomError):  # as of records: those that found no room are not taken
+                await core.tombstones.keep_floors(floors, peer)
         return {key for key, floor in floors if (await standing(core, key)).of(floor.version) in (ABOVE, OVER)}

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from peerd.errors import RefusedError, UnreachableError, WireError
+from peerd.errors import NoRoomError, RefusedError, UnreachableError, WireError
 from peerd.ids import Key, PeerId
 from peerd.node.exchanging import COMING_MAX, COMING_PER_PEER_MAX, COMING_S, Coming
-from peerd.node.holding import keep_record
+from peerd.node.holding import floor_of, keep_record, lay_floor
 from peerd.node.known import mark_of
 from peerd.node.reconciling import reconcile
 from peerd.records.record import Record, read_record
@@ -245,6 +245,22 @@ async def test_records_of_other_keys_and_forged_ones_are_not_kept(world: World) 
             await reconcile(core(alice), contact_of(mallory))
         core(alice).reconciling._shunned.clear()
     assert knows(alice) == {}
+
+
+async def test_who_has_no_room_for_a_floor_goes_on_with_the_rest(world: World) -> None:
+    alice, bob = await joined(world, 2)
+    over = version(alice, "over", 3, b"x")
+    await lay_floor(core(alice), over.key, floor_of(over, ends=None))
+    await keep(alice, *(version(alice, f"a{number}", 1, b"x") for number in range(5)))
+
+    def no_room(operation: str) -> None:
+        if operation == "put_floor":
+            raise NoRoomError("the disk is full")
+
+    bob.store.sync_fault = no_room
+    done = await reconcile(core(alice), contact_of(bob))
+    assert (done.sent, done.confirmed) == (5, True)
+    assert len(knows(bob)) == 5
 
 
 async def test_what_was_not_wished_for_is_declined(world: World) -> None:
