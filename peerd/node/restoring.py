@@ -44,6 +44,7 @@ class Seen:
     living: frozenset[PeerId]
     whole: bool
     at: float
+    """When we began to ask: who is started again after its answer, while others answer, may have lost what it had."""
 
 
 class Restoring:
@@ -86,10 +87,11 @@ class Restoring:
             await self._announce_to_newcomers(roots)
             await self._mend(roots, lacking)
             due = [root for root in roots if root.complete and root.class_ != "cache" and self._is_due(root)]
+            asked_at = self._core.now()
             living = await self._count(due)
             for at in range(0, len(due), RESTORED_AT_ONCE):
                 part = due[at : at + RESTORED_AT_ONCE]
-                done = await asyncio.gather(*(self._safely(root, living[root.cid], lacking) for root in part))
+                done = await asyncio.gather(*(self._safely(root, living[root.cid], asked_at, lacking) for root in part))
                 restored += sum(done)
             after = roots[-1].cid
             await asyncio.sleep(0)
@@ -158,15 +160,15 @@ class Restoring:
                 peers.add(PeerId(statement.provider))
         return peers
 
-    async def _safely(self, root: Root, others: set[PeerId], lacking: set[bytes]) -> bool:
+    async def _safely(self, root: Root, others: set[PeerId], asked_at: float, lacking: set[bytes]) -> bool:
         try:
-            return await self._restore(root, others, lacking)
+            return await self._restore(root, others, asked_at, lacking)
         except PeerdError as error:
             lacking.add(root.cid)
             logger.warning("copies could not be restored", cid=Cid.from_bytes(root.cid).text, reason=str(error))
             return False
 
-    async def _restore(self, root: Root, others: set[PeerId], lacking: set[bytes]) -> bool:
+    async def _restore(self, root: Root, others: set[PeerId], asked_at: float, lacking: set[bytes]) -> bool:
         """Where some of the promised copies lack and it is our turn, place them."""
         core = self._core
         cid = Cid.from_bytes(root.cid)
@@ -183,17 +185,18 @@ class Restoring:
         else:
             self._surplus.pop(root.cid, None)
         if whole and not misplaced:
-            self._note(root, nearest, living, whole=True)
+            self._note(root, Seen(nearest, frozenset(living), True, asked_at))
             return False
         if not self._is_first(living, cid.digest) or content is None:
             if not whole:
                 lacking.add(root.cid)
-            self._note(root, nearest, living, whole=False)
+            self._note(root, Seen(nearest, frozenset(living), False, asked_at))
             return False
         if not whole:
             core.missing_since.setdefault(root.cid, core.now())
         placed = await place(core, content)
-        self._note(root, nearest, living.union(placed.holders), whole=len(placed.holders) >= wanted)
+        living = living.union(placed.holders)
+        self._note(root, Seen(nearest, frozenset(living), len(placed.holders) >= wanted, asked_at))
         if len(placed.holders) < wanted:
             lacking.add(root.cid)
             return False
@@ -222,11 +225,11 @@ class Restoring:
             await make_cached(self._core, root.cid, rows, root.copies)
         return True
 
-    def _note(self, root: Root, nearest: frozenset[PeerId], living: set[PeerId], *, whole: bool) -> None:
+    def _note(self, root: Root, seen: Seen) -> None:
         """Note what was found for those that were nearest then: who came meanwhile was not looked at."""
         if root.cid not in self._seen and len(self._seen) >= SEEN_MAX:
             self._seen.pop(next(iter(self._seen)))
-        self._seen[root.cid] = Seen(nearest, frozenset(living), whole, self._core.now())
+        self._seen[root.cid] = seen
 
     def _is_first(self, living: set[PeerId], key: bytes) -> bool:
         """Return whether we are the nearest of those that have a copy and have not gone while they were asked."""

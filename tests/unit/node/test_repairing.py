@@ -232,6 +232,37 @@ async def test_a_holder_that_goes_while_copies_are_counted_ends_no_repair(
     await eventually(restored, within_s=3 * hosts[0].settings.repair_interval_s)
 
 
+async def test_a_holder_that_is_put_back_while_the_others_are_asked_is_asked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = await joined(world, 5)
+    cid = (await put(hosts[0], "file", b"v" * 5000)).cid
+    first, second = by_distance(hosts, Cid.parse(cid).digest)[:2]
+    count, asked, put_back = restoring.Restoring._count, asyncio.Event(), asyncio.Event()
+
+    async def counted(self: restoring.Restoring, due: list[Root]) -> dict[bytes, set[PeerId]]:
+        living = await count(self, due)
+        if self is content_of(first) and due and not asked.is_set():
+            asked.set()
+            assert core(second).peer in living[Cid.parse(cid).to_bytes()]
+            await second.crash(power=True)
+            second.store.reopen()
+            await second.store.release_root(Cid.parse(cid).to_bytes())
+            await second.start()
+            await meshed(hosts)
+            put_back.set()
+        return living
+
+    monkeypatch.setattr(restoring.Restoring, "_count", counted)
+    content_of(first).forget()
+    await put_back.wait()
+
+    async def whole() -> bool:
+        return await copies_of(hosts, cid) >= 3
+
+    await eventually(whole, within_s=3 * hosts[0].settings.repair_interval_s)
+
+
 async def copies_of(hosts: list[Host], cid: str) -> int:
     """How many of these have a promised copy of some content, whole."""
     roots = [await host.store.root(Cid.parse(cid).to_bytes()) for host in hosts]
