@@ -15,6 +15,7 @@ from peerd.content.cid import Cid
 from peerd.errors import NotFoundError, PeerdError
 from peerd.node.core import RECORD_HOLDERS
 from peerd.node.results import Consistency, GetOptions, Put, PutOptions
+from peerd.node.returning import SETTLE_S
 from peerd.records.claim import content_of
 from peerd.records.record import read_record
 from peerd.sim.host import Host
@@ -34,6 +35,8 @@ HUNG_AFTER_S = 60.0
 VIOLATIONS_MAX = 100
 # How long after a cut ended, or somebody stood still, the sides may not have found each other.
 MEET_S = 15.0
+# Who starts within this of one that is back is met by it before it answers for anything.
+MET_S = SETTLE_S / 2
 
 # A latency that measured round trips do not lead one to expect.
 SLOW_MS = 50.0
@@ -223,12 +226,16 @@ class Requests:
     def _missed(self, host: Host, name: Name) -> Write | None:
         """Return the newest write acknowledged before this peer was started last, while it was not cut off since.
 
-        What it has itself and does not mark as stale must not be older, also with `one`: it has come back and was told.
+        What it has itself and does not mark as stale must not be older, also with `one`: it has come back and was told
+        by one that signed for it. Not by one that itself came back only once others had confirmed what is here.
         """
         cut_off = self._world.network.parted or self._disturbed_until >= host.started_at or not self.steady()
         missed = name.newest_before(host.started_at)
         told = missed is not None and any(
-            each is not host and each.lives and each.id_text in missed.holders and not each.has_lost(missed.ended_at)
+            each is not host
+            and each.id_text in missed.holders
+            and not each.has_lost(missed.ended_at)
+            and each.started_at <= host.started_at + MET_S
             for each in self._world.answering
         )
         came_back = host.interface.boot > 1

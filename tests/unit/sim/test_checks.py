@@ -10,8 +10,10 @@ from peerd.io.store.memory import MemoryStore
 from peerd.node import blocks, claims
 from peerd.node.peer import Peer
 from peerd.node.responder import Responder
+from peerd.node.returning import Returning
 from peerd.sim.checks import Checks
 from peerd.sim.requests import Requests
+from peerd.sim.world import World
 
 JOIN = {"do": "join", "at_s": 0, "over_s": 1}
 PUT = {"do": "put", "at_s": 3, "over_s": 1, "keys": 3}
@@ -186,3 +188,34 @@ def test_who_has_met_nobody_yet_may_know_nothing(simulate, monkeypatch, met):
 
 async def _yes(self, host):
     return True
+
+
+@pytest.mark.parametrize(("gap_s", "planted"), [(0.1, True), (3, False)])
+def test_what_one_that_is_back_has_is_older_only_where_who_signed_came_after_it(run, monkeypatch, gap_s, planted):
+    """Bob misses what alice alone signs, and both come back: who answers before it was told is seen."""
+    if planted:
+        monkeypatch.setattr(Returning, "confirmed", lambda *_: True)
+
+    async def work(loop):
+        world = World(loop, seed=1, expected=3, signed=False)
+        alice, bob, carol = [await world.join() for _ in range(3)]
+        await asyncio.sleep(2)
+        requests, name = Requests(world), "a"
+        await requests.put(alice, name, 100, "quorum")
+        for host in (bob, carol):
+            await host.crash(power=False)
+        await requests.put(alice, name, 100, "quorum")
+        await alice.crash(power=False)
+        for host in (carol, bob):
+            await host.start()
+        await asyncio.sleep(gap_s)
+        await alice.start()
+        newest = requests.ledger.name(name)
+        await requests.get(bob, newest, "one")
+        await world.lights_out()
+        assert newest.newest.holders == (alice.id_text,)
+        return requests
+
+    requests = run(work)
+    assert requests.tallies["get"].ok == 1
+    assert ["came back older than acknowledged" in each for each in requests.violations] == [True] * (gap_s < 1)
