@@ -124,9 +124,14 @@ class ReadQuorum:
 
     @property
     def settled(self) -> bool:
-        """Whether a majority of those that answer has the newest version, so that it needs no write-back."""
+        """Whether a majority of those that answer has the newest version, so that it needs no write-back.
+
+        A tombstone only once nobody is waited for: those without room for what was written above it still show it.
+        """
         if self.newest is None:
             return self.decided
+        if self.newest.deleted and self._waiting:
+            return False
         return len(self.agreeing) >= majority(len(self._answers) + len(self._waiting))
 
     @property

@@ -178,6 +178,20 @@ async def test_a_tombstone_wins_over_what_older_holders_show(world: World) -> No
             await get(host, "a")
 
 
+async def test_a_tombstone_hides_nothing_that_was_written_above_it_where_most_had_no_room(world: World) -> None:
+    hosts = await joined(world, 3)
+    await put(hosts[0], "a", b"hello")
+    assert hosts[0].peer is not None
+    await hosts[0].peer.remove("a", PutOptions())
+    for host in hosts[:2]:
+        host.store.quota_bytes = 1
+    result = await put(hosts[0], "a", b"hello again")
+    assert result.holders == [hosts[2].id_text]
+    late(hosts[2], 0.005, FindValue)
+    for host in hosts:
+        assert await get(host, "a") == b"hello again"
+
+
 async def test_no_read_is_older_than_what_this_peer_has_seen(world: World) -> None:
     hosts = await joined(world, 5)
     newest = version(hosts[0], "a", 2, b"new")
