@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from loguru import logger
 
 from peerd.errors import ConflictError, NoRoomError, RefusedError, StoreError, TimedOutError, WireError
-from peerd.ids import Key, PeerId
+from peerd.ids import Key, PeerId, distance, node_id
 from peerd.kad.contact import Contact
 from peerd.node import holding
 from peerd.node.agreeing import Draft, read_strong, reserve_sequence, write_strong
@@ -104,7 +104,13 @@ async def _write_plainly(
         sequence = await reserve_sequence(core, key, min(known + 1, SEQUENCE_MAX))
         record = draft.version(core, sequence, strong=False)
         outcome = await store_record(
-            core, record, one=consistency == "one", require=require, ttl_s=draft.ttl_s, timeout_s=timeout_s
+            core,
+            record,
+            one=consistency == "one",
+            require=require,
+            ttl_s=draft.ttl_s,
+            timeout_s=timeout_s,
+            replaces=newest is not None and not newest.deleted,
         )
         if isinstance(outcome, Record):
             newest, known = outcome, outcome.body.sequence
@@ -146,14 +152,28 @@ async def _newest(
 
 
 async def store_record(
-    core: Core, record: Record, *, one: bool, require: int | None, ttl_s: int | None, timeout_s: float
+    core: Core,
+    record: Record,
+    *,
+    one: bool,
+    require: int | None,
+    ttl_s: int | None,
+    timeout_s: float,
+    replaces: bool,
 ) -> "Written | Record | None":
     """Store a version on the key's holders; return who has it, or the newer version that one of them showed.
 
-    None where a floor is above it: as many refused it for that as took it. Raises TimedOutError, NoRoomError.
+    None where a floor is above it: as many refused it for that as took it. Raises TimedOutError, NoRoomError: also
+    where it `replaces` a value which most of those whom reads will ask keep for want of room.
     """
     holders = await holders_of(core, record.key)
-    return await _Write(core, record, holders, one=one, require=require, ttl_s=ttl_s, timeout_s=timeout_s).run()
+    write = _Write(core, record, holders, one=one, require=require, ttl_s=ttl_s, timeout_s=timeout_s)
+    written = await write.run()
+    if isinstance(written, Written) and replaces and not one and write.most_are_full():
+        raise NoRoomError(
+            "most of the peers that keep it have no room for the new value", hint="free some, or raise --quota on them"
+        )
+    return written
 
 
 class _Write:
@@ -181,7 +201,7 @@ class _Write:
         enough = min(require, self.wanted) if require is not None else None
         self.quorum = WriteQuorum([*asked, core.peer] if holders.ours else asked, required=enough)
         self.newer: Record | None = None
-        self.refused_room = False
+        self.full: set[PeerId] = set()
         self.refused_floor = 0
         self.refused_here: NoRoomError | StoreError | None = None
         self.refused_strong = False
@@ -205,7 +225,7 @@ class _Write:
         if self.refused_floor and self.refused_floor >= len(self.quorum.receipts):
             return None
         if not self.quorum.acknowledged and not (self.one and self.quorum.receipts):
-            if self.refused_room and not self.quorum.receipts:
+            if self.full and not self.quorum.receipts:
                 raise NoRoomError(
                     "the peers that should keep it have no room", hint="free some, or raise --quota on them"
                 )
@@ -230,12 +250,20 @@ class _Write:
         enough = len(self.quorum.receipts) >= majority(self.wanted)
         return enough and self.quorum.acknowledged and not self.quorum.waiting
 
+    def most_are_full(self) -> bool:
+        """Whether of those nearest that answered more had no room than took it: a majority that knows nothing of it."""
+        network, key = self.core.identity.network, self.record.key
+        answered = self.full | set(self.quorum.receipts)
+        nearest = sorted(answered, key=lambda peer: distance(node_id(network, peer), key))[:RECORD_HOLDERS]
+        return 2 * sum(peer in self.full for peer in nearest) > len(nearest)
+
     async def _keep_here(self) -> None:
         try:
             outcome = await holding.keep_record(self.core, self.record, self.ttl_s)
         except (NoRoomError, StoreError) as error:
             logger.warning("this peer could not keep what it should hold", reason=str(error))
-            self.refused_room = self.refused_room or isinstance(error, NoRoomError)
+            if isinstance(error, NoRoomError):
+                self.full.add(self.core.peer)
             self.refused_here = error
             self.quorum.on_left_out(self.core.peer)
             return
@@ -273,7 +301,8 @@ class _Write:
         except WireError as error:
             self.core.counts.rejected[error.reason] += 1
         if isinstance(answer.error, RefusedError):
-            self.refused_room = self.refused_room or answer.error.reason == "no_room"
+            if answer.error.reason == "no_room":
+                self.full.add(peer)
             self.refused_floor += answer.error.reason == "floor"
             self.refused_strong = self.refused_strong or answer.error.reason == "strong"
         self.quorum.on_left_out(peer)

@@ -252,6 +252,18 @@ async def test_where_all_are_full_there_is_no_room(world: World) -> None:
     assert await kept(hosts[1], "a") is None
 
 
+async def test_a_value_that_most_keep_for_want_of_room_is_not_said_to_be_replaced(world: World) -> None:
+    hosts = await joined(world, 5)
+    await put(hosts[0], "a", b"old")
+    for host in hosts[:2]:
+        host.store.quota_bytes = 1
+    await put(hosts[0], "a", b"newer" * 10)
+    hosts[2].store.quota_bytes = 1
+    with pytest.raises(NoRoomError):
+        await put(hosts[0], "a", b"newest" * 20)
+    assert (await put(hosts[0], "b", b"another")).copies == 2
+
+
 async def test_more_copies_required_than_were_reached_is_told_with_what_was(world: World) -> None:
     hosts = await joined(world, 3)
     mute(hosts[2], Store)
