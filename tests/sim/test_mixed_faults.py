@@ -25,7 +25,9 @@ MENDED: dict[int, str] = {
 Of the first thousand there were: 288 and 394, content kept for a put that had failed though its name was deleted; 331
 and 507, configured peers that nobody had met were not tried in company; 452, who came while copies of content were
 placed was taken for one that had been there; 165, two peers that had shaken hands four times in a minute refused each
-other's connections for content; 574 and 735, a claim that came after the deletion of its name was kept.
+other's connections for content; 574 and 735, a claim that came after the deletion of its name was kept; 721, the
+tombstone of two holders without room denied what the third had acknowledged; 790, a read on one that was back was held
+to what the only one that signed for it brought back after it (a fault of the checks).
 """
 
 
