@@ -5,34 +5,45 @@ with the places in groups that are equally near to all keys below the present pr
 in or out. The cost grows with the number of peers near the two, not with that of the keys.
 """
 
+from collections import deque
 from collections.abc import Sequence
 
 from peerd.ids import ID_BYTES
 
 # Deeper than places differ; where chance made two alike for longer, both count as in.
 DEPTH_MAX = 40
+# Parts of the key space that are looked at: some ten milliseconds. Without places that are alike a few hundred suffice.
+STEPS_MAX = 2048
 
 Range = tuple[bytes, bytes]
 """Keys from the first on and below the second; b"" as the second is above all."""
 
 
 def regions(ours: int, theirs: int, places: Sequence[int], count: int) -> list[Range]:
-    """Return in order where two of `places` (as numbers of 256 bits) are both among the `count` nearest to a key."""
-    found: list[Range] = []
-    waiting: list[tuple[int, int, list[list[int]]]] = [(0, 0, [list(places)])]
+    """Return in order where two of `places` (as numbers of 256 bits) are both among the `count` nearest to a key.
+
+    Where two places are alike for long, which of them is nearer changes with every interval of that depth: parts that
+    are not decided within STEPS_MAX, the smallest, count as in. Both peers come to the same.
+    """
+    found: list[tuple[int, int]] = []
+    waiting = deque([(0, 0, [list(places)])])
+    steps = 0
     while waiting:
-        prefix, depth, groups = waiting.pop()
+        prefix, depth, groups = waiting.popleft()
         theirs_in = _is_in(groups, theirs, count)
         ours_in = _is_in(groups, ours, count) if theirs_in is not False else False
         if ours_in is False:
             continue
-        if (theirs_in is None or ours_in is None) and depth < DEPTH_MAX:
-            # The lower half is taken first, so that ranges come in order.
-            waiting.append((prefix * 2 + 1, depth + 1, _parted(groups, depth, 1, count)))
-            waiting.append((prefix * 2, depth + 1, _parted(groups, depth, 0, count)))
+        steps += 1
+        if (theirs_in is None or ours_in is None) and depth < DEPTH_MAX and steps < STEPS_MAX:
+            for bit in (0, 1):
+                waiting.append((prefix * 2 + bit, depth + 1, _parted(groups, depth, bit, count)))
             continue
-        _append(found, prefix, depth)
-    return found
+        found.append((prefix, depth))
+    ranges: list[Range] = []
+    for prefix, depth in sorted(found, key=lambda part: part[0] << (DEPTH_MAX - part[1])):
+        _append(ranges, prefix, depth)
+    return ranges
 
 
 def _is_in(groups: list[list[int]], place: int, count: int) -> bool | None:

