@@ -24,6 +24,7 @@ from peerd.node.known import Known
 from peerd.node.members import Members
 from peerd.node.registers import Registers
 from peerd.node.tasks import Tasks
+from peerd.node.trusting import Trusting
 from peerd.records.statement import Verifier
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Core:
     intake: Intake
     room: Room
     registers: Registers
+    trust: Trusting
     locks: KeyLocks = field(default_factory=KeyLocks)
     counts: Counts = field(default_factory=Counts)
     copies: Copies = field(default_factory=Copies)

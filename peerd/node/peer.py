@@ -14,7 +14,6 @@ from contextlib import suppress
 
 from loguru import logger
 
-from peerd import __version__
 from peerd.config import HostPort, Settings, parse_host_port
 from peerd.errors import NotFoundError, PeerdError, UsageError
 from peerd.identity import Identity
@@ -23,7 +22,7 @@ from peerd.io.environment import Datagrams, Environment
 from peerd.io.store.interface import Store
 from peerd.kad.contact import Address
 from peerd.logs import short
-from peerd.node import auditing, listing, results, showing
+from peerd.node import auditing, listing, results, showing, stating
 from peerd.node.blocks import Intake, Room
 from peerd.node.bulk import BulkPool
 from peerd.node.claims import claimant_of, pin_root, unpin_root
@@ -47,10 +46,11 @@ from peerd.node.reholding import Reholding
 from peerd.node.resolving import resolve
 from peerd.node.responder import Responder
 from peerd.node.results import Form, GetOptions, PutOptions
-from peerd.node.safety import Counting, may_fail, sentence
+from peerd.node.safety import Counting
 from peerd.node.scrubbing import verify
 from peerd.node.tasks import Tasks
 from peerd.node.tombstones import Tombstones
+from peerd.node.trusting import Trusting
 from peerd.node.watching import Watching
 from peerd.node.withdrawing import tell_newcomer
 from peerd.records.life import forgotten_notices
@@ -90,6 +90,7 @@ class Peer:
             intake=intake,
             room=room,
             registers=Registers(store, environment.clock),
+            trust=Trusting(environment.clock),
         )
         self._core.reconciling = Reconciling(self._core)
         self._core.tombstones = Tombstones(self._core)
@@ -348,35 +349,15 @@ class Peer:
 
     async def status(self) -> results.Status:
         """Return how the daemon is."""
-        core = self._core
         usage = await self._watching.usage()
-        rejected = core.endpoint.counts.rejected + core.counts.rejected
         safety = await self._counting.safety()
-        missing = max(len(core.missing_since), safety.broken if safety is not None else 0)
-        now = core.now()
-        lag_s = max(0.0, now - min(core.missing_since.values(), default=now))
-        return results.Status(
-            id=self.id_text,
-            network=core.settings.network,
-            version=__version__,
-            uptime_s=round(core.now() - self._started_at, 3),
+        return stating.status(
+            self._core,
+            usage,
+            safety,
+            uptime_s=self._core.now() - self._started_at,
             listen=self.listen_text,
-            contacts=core.members.alive_count(),
-            records=usage.records,
-            blobs=usage.blobs,
-            storage=results.Storage(
-                used_bytes=usage.used_bytes,
-                quota_bytes=usage.quota_bytes,
-                pinned_bytes=usage.pinned_bytes,
-                replica_bytes=usage.replica_bytes + usage.own_bytes,
-                cache_bytes=usage.cache_bytes,
-            ),
-            cache=results.CacheCounts(hits=core.counts.cache_hits, misses=core.counts.cache_misses),
-            repair=results.Repair(missing_copies=missing, lag_s=round(lag_s, 3), may_fail=may_fail(safety)),
-            rejected=dict(rejected),
             degraded=[*self.degraded],
-            health=sentence(safety, missing=missing, others=core.members.alive_count(), degraded=[*self.degraded]),
-            coordinators=[],
         )
 
     def events(self) -> AsyncIterator[Event]:
