@@ -14,7 +14,7 @@ from peerd.ids import Key, PeerId, peer_id_text
 from peerd.kad.contact import Contact
 from peerd.node import results
 from peerd.node.answering import FLOOR, TOMBSTONE, known_of
-from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.core import Core
 from peerd.node.holding import left_s
 from peerd.node.names import Name, target_of
 from peerd.node.nearest import holders_of
@@ -97,7 +97,7 @@ async def _compare(core: Core, audited: list[_Audited]) -> list[results.AuditedK
         holders = await holders_of(core, one.key)
         one.contacts = [*holders.contacts, *holders.doubtful]
         if core.members.complete:
-            one.expected = core.members.expected_holders(one.key, RECORD_HOLDERS)
+            one.expected = core.members.expected_holders(one.key)
         else:
             one.expected = [*(c.peer for c in one.contacts), *([core.peer] if holders.ours else [])]
         for contact in one.contacts:

@@ -14,6 +14,7 @@ from peerd.ids import Key, PeerId, find_peer_id, name_key
 from peerd.io.environment import Environment
 from peerd.io.store.interface import Store
 from peerd.kad.contact import Contact
+from peerd.kad.crowd import RECORD_HOLDERS
 from peerd.node.blocks import Intake, Room
 from peerd.node.bulk import BulkPool
 from peerd.node.copies import Copies
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from peerd.node.reconciling import Reconciling
     from peerd.node.returning import Returning
     from peerd.node.tombstones import Tombstones
-
-# A record is kept by so many of the peers nearest to its key (DESIGN.md 6).
-RECORD_HOLDERS = 8
 
 
 @dataclass(slots=True)
@@ -106,3 +104,6 @@ class Core:
         `durable` is for requests that are answered once something is on the other's disk.
         """
         return self.endpoint.roundtrips.rto_s(contact.peer, durable=durable)
+
+
+__all__ = ["RECORD_HOLDERS", "Core", "Counts"]

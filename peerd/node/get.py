@@ -21,7 +21,7 @@ from peerd.node import results
 from peerd.node.agreeing import read_strong
 from peerd.node.auditing import some_have
 from peerd.node.blocks import BlockWriter, link_whole
-from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.core import Core
 from peerd.node.fetch import Fetcher
 from peerd.node.holding import record_cid_bytes
 from peerd.node.names import Name, target_of
@@ -203,7 +203,7 @@ async def _describe(core: Core, root: Cid) -> tuple[bytes, Kind, int, bool]:
             data = await fetcher.get(root)
         except TimedOutError:
             found = await find_providers(core, root)
-            expected = core.members.expected_holders(root.digest, RECORD_HOLDERS)
+            expected = core.members.expected_holders(root.digest)
             denied = [peer for peer in expected if peer in found.answered]
             if 2 * len(denied) > len(expected) and not await some_have(core, root, found):
                 raise NotFoundError(f"not found: {root.text}") from None

@@ -10,7 +10,7 @@ from peerd.ids import Key
 from peerd.io.store.interface import Root
 from peerd.node import placing
 from peerd.node.asking import Asking
-from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.core import Core
 from peerd.node.holding import left_s
 from peerd.records.record import read_record
 from peerd.wire.messages import Store
@@ -57,7 +57,7 @@ async def _hand_over_records(core: Core, page: list[tuple[Key, bytes]]) -> None:
             record = read_record(raw)
             life_s = await left_s(core, record)
             have = core.copies.of(key, record.version.digest) or ()
-            heirs = core.members.closest(key, RECORD_HOLDERS)[RECORD_HOLDERS - 1 :]
+            heirs = core.members.heirs(key)
             for contact in heirs if life_s != 0 else ():
                 if contact.peer not in have:
                     asking.ask(contact, Store, record.raw, life_s, silent_after_s=0)

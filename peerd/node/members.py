@@ -14,6 +14,7 @@ from peerd.clock import Clock
 from peerd.config import Settings
 from peerd.ids import NetworkId, NodeId, PeerId, distance, node_id
 from peerd.kad.contact import Address, Contact
+from peerd.kad.crowd import RECORD_HOLDERS, Responsible, divide
 from peerd.kad.table import RoutingTable
 from peerd.trust.membership import Membership, Standing, State
 
@@ -274,17 +275,23 @@ class Members:
             return []
         return [contact for contact in self.table.closest(key, count) if contact.peer in self.doubted]
 
-    def nearest_with_us(self, key: bytes, count: int) -> tuple[list[Contact], bool]:
-        """Return the nearest members and whether we are among the `count` nearest (then at most count - 1 others)."""
-        contacts = self.closest(key, count)
-        if len(contacts) < count:
-            return contacts, True
-        if distance(self.own_place, key) < distance(contacts[-1].place, key):
-            return contacts[:-1], True
-        return contacts, False
+    def responsible(self, key: bytes, count: int = RECORD_HOLDERS, *, exclude: Collection[PeerId] = ()) -> Responsible:
+        """Return who should hold `key` of those that answer: the one rule for all that is kept, given and asked.
 
-    def expected_holders(self, key: bytes, count: int, *, within_grace: bool = True) -> list[PeerId]:
-        """Return the `count` nearest of all that may still have it: also the silent, for as long as the grace.
+        Others take the share of those of `exclude`.
+        """
+        found = divide(self.closest(key, count), self.own_place, key, count)
+        if exclude and any(contact.peer in exclude for contact in found.contacts):
+            others = self.closest(key, count, exclude)[: count - found.ours]
+            return Responsible(others, found.ours, found.crowded)
+        return found
+
+    def heirs(self, key: bytes, count: int = RECORD_HOLDERS) -> list[Contact]:
+        """Return who should hold `key` once we are gone, and need not while we are here."""
+        return self.closest(key, count)[count - 1 :]
+
+    def expected_holders(self, key: bytes, count: int = RECORD_HOLDERS, *, within_grace: bool = True) -> list[PeerId]:
+        """Return who should hold `key` of all that may still have it: also the silent, for as long as the grace.
 
         Not only `within_grace`: until they are forgotten, however long they are silent.
         """

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peerd.errors import WireError
-from peerd.ids import distance
 from peerd.kad.contact import Contact, unpack_contacts
+from peerd.kad.crowd import divide
 from peerd.kad.disjoint import DisjointLookup
 from peerd.kad.lookup import RESULT_COUNT, Hop, Outcome
 from peerd.node.asking import Answer, Asking
@@ -38,8 +38,8 @@ class Holders:
 async def holders_of(core: Core, key: bytes, count: int = RECORD_HOLDERS) -> Holders:
     """Return the `count` peers that should hold `key`; in a network that is known whole no question is asked."""
     if core.members.complete:
-        contacts, ours = core.members.nearest_with_us(key, count)
-        return Holders(contacts, ours, 1, doubtful=core.members.doubtful(key, count))
+        found = core.members.responsible(key, count)
+        return Holders(found.contacts, found.ours, 1, doubtful=core.members.doubtful(key, count))
     return await search(core, key, FindNode, count=count)
 
 
@@ -73,12 +73,9 @@ async def search(
                 break
             if _take(core, lookup, answer, on_reply):
                 lookup.finish()
-    found = lookup.closest()
-    ours = len(found) < count or distance(core.members.own_place, key) < distance(found[-1].place, key)
-    hops = max((lookup.hop(contact.peer) or 1 for contact in found), default=1)
-    if ours and len(found) >= count:
-        found = found[: count - 1]
-    return Holders(found, ours, hops, lookup.trace)
+    found = divide(lookup.closest(), core.members.own_place, key, count)
+    hops = max((lookup.hop(contact.peer) or 1 for contact in found.contacts), default=1)
+    return Holders(found.contacts, found.ours, hops, lookup.trace)
 
 
 def _take(core: Core, lookup: DisjointLookup, answer: Answer, on_reply: OnReply | None) -> bool:

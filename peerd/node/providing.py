@@ -98,7 +98,7 @@ async def sources_of(core: Core, root: Cid) -> list[Contact]:
     alleged = [contact for peer in found.providers if (contact := _contact(core, found, peer)) is not None]
     alleged.sort(key=lambda contact: core.endpoint.roundtrips.srtt_s(contact.peer) or 1.0)
     named = {contact.peer for contact in alleged}
-    nearest = core.members.closest(root.digest, core.settings.copies)
+    nearest = core.members.responsible(root.digest, core.settings.copies).contacts
     return alleged + [contact for contact in nearest if contact.peer not in named]
 
 

@@ -15,7 +15,7 @@ from peerd.kad.contact import Contact
 from peerd.kad.lookup import Hop
 from peerd.node import holding
 from peerd.node.asking import Answer, Asking
-from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.core import Core
 from peerd.node.holding import Over, Standing
 from peerd.node.nearest import Holders, holders_of, search
 from peerd.records.claim import Claim
@@ -180,7 +180,7 @@ class _Read:
 
     def _find_expected(self) -> list[PeerId]:
         if self.core.members.complete:
-            return self.core.members.expected_holders(self.key, RECORD_HOLDERS)
+            return self.core.members.expected_holders(self.key)
         asked = [contact.peer for contact in self.holders.contacts]
         return [*asked, self.core.peer] if self.holders.ours else asked
 

@@ -15,7 +15,7 @@ from peerd.ids import Key, PeerId, distance
 from peerd.kad.contact import Contact
 from peerd.node.asking import Asking
 from peerd.node.copies import DIGEST_BYTES
-from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.core import Core
 from peerd.node.holding import check_record_receipt, keep_record, left_s
 from peerd.node.reading import record_of
 from peerd.node.restoring import Restoring
@@ -178,11 +178,8 @@ class Repairing:
         now = self._core.now()
         while self._full and next(iter(self._full.values())) < now:
             self._full.popitem(last=False)
-        contacts, ours = self._core.members.nearest_with_us(key, RECORD_HOLDERS)
-        if not any(contact.peer in self._full for contact in contacts):
-            return contacts, ours
-        others = self._core.members.closest(key, RECORD_HOLDERS, exclude=self._full)
-        return others[: RECORD_HOLDERS - ours], ours
+        found = self._core.members.responsible(key, exclude=self._full)
+        return found.contacts, found.ours
 
     def _our_turn(self, key: bytes, contacts: list[Contact]) -> bool:
         """Return whether of a record's holders that were there before the last change we are the nearest."""

@@ -14,7 +14,7 @@ from peerd.kad.contact import Address, Contact, pack_contacts
 from peerd.logs import short
 from peerd.node import accepting, holding
 from peerd.node.claims import end_claim
-from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.core import Core
 from peerd.node.holding import Outdone, Over, keep_record
 from peerd.node.members import places_of
 from peerd.node.probing import Probing
@@ -117,10 +117,9 @@ class Responder:
     def _find_value(self, peer: PeerId, request: messages.FindValue) -> Reply | Awaitable[Reply]:
         core, key = self._core, Key(request.key)
         raw = core.store.peek_record(key)
-        if core.returning.active and not core.returning.confirmed(key):
-            _, ours = core.members.nearest_with_us(key, RECORD_HOLDERS)
-            if ours or raw is not None:
-                return Refused(request.rid, REFUSED_RETURNING)
+        unconfirmed = core.returning.active and not core.returning.confirmed(key)
+        if unconfirmed and (raw is not None or core.members.responsible(key).ours):
+            return Refused(request.rid, REFUSED_RETURNING)
         if raw is MISS:
             return self._find_value_later(peer, request)
         if raw is None:

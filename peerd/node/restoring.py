@@ -21,7 +21,7 @@ from peerd.io.store.interface import Root
 from peerd.kad.contact import Contact
 from peerd.node.auditing import kept_by
 from peerd.node.claims import read_row
-from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.core import Core
 from peerd.node.placing import content_of, make_cached, place
 from peerd.node.providing import CACHE, REPLICA, announce
 from peerd.node.scrubbing import is_broken, mend
@@ -123,9 +123,9 @@ class Restoring:
         return member is not None and self._core.members.contact(peer) is not None and member.came_at <= since
 
     def _nearest(self, root: Root) -> frozenset[PeerId]:
-        contacts, ours = self._core.members.nearest_with_us(Cid.from_bytes(root.cid).digest, max(root.copies, 1))
-        peers = [contact.peer for contact in contacts]
-        return frozenset([*peers, self._core.peer] if ours else peers)
+        found = self._core.members.responsible(Cid.from_bytes(root.cid).digest, max(root.copies, 1))
+        peers = [contact.peer for contact in found.contacts]
+        return frozenset([*peers, self._core.peer] if found.ours else peers)
 
     async def _count(self, due: list[Root]) -> dict[bytes, set[PeerId]]:
         """Ask those that should have these roots, or said so; return the others that have a promised copy of each."""
@@ -241,7 +241,7 @@ class Restoring:
     async def _announce_to_newcomers(self, roots: list[Root]) -> None:
         """Tell those that came to stand near a root what the ones before them were told."""
         for root in roots:
-            nearest = self._core.members.closest(Cid.from_bytes(root.cid).digest, RECORD_HOLDERS)
+            nearest = self._core.members.responsible(Cid.from_bytes(root.cid).digest).contacts
             told = self._told.get(root.cid)
             if told is None and root.added_at >= self._started_at:
                 self._remember_told(root, nearest)  # it was announced when it came

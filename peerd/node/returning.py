@@ -15,7 +15,7 @@ from peerd.errors import PeerdError, StoreError
 from peerd.ids import Key, PeerId
 from peerd.io.store.interface import Root
 from peerd.node.claims import claims_on, drop_claims
-from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.core import Core
 from peerd.node.reading import read
 from peerd.trust.quorum import majority
 
@@ -67,7 +67,7 @@ class Returning:
             return True
         if self._settles_in_s > 0:
             return False
-        others, _ = self._core.members.nearest_with_us(key, RECORD_HOLDERS)
+        others = self._core.members.responsible(key).contacts
         if not others:
             return self._alone_may_serve
         heard = sum(1 for contact in others if contact.peer in self._reconciled)

@@ -123,7 +123,7 @@ async def _record_holders(core: Core, name: Name) -> HeldBy:
             have[answer.contact.peer] = told.version.text if told is not None else None
     silent = {contact.peer for contact in contacts}
     if core.members.complete:
-        silent.update(core.members.expected_holders(name.key, RECORD_HOLDERS))
+        silent.update(core.members.expected_holders(name.key))
     return HeldBy(
         [
             results.Holder(id=peer_id_text(peer), address=_address(core, peer), kind="replica", version=shown)

@@ -111,7 +111,7 @@ class Tombstones:
         question = PackedFloor(record.key, record.version[:3])
         said = list((await self._ask_holders([question])).values())
         have = said.count(ABOVE) + said.count(OVER)
-        others = len(self._core.members.nearest_with_us(record.key, RECORD_HOLDERS)[0])
+        others = len(self._holders(record.key))
         return have >= max(1, min(VOUCHERS_MIN, others)) and have > said.count(BELOW)
 
     async def confirmed_by(self, peer: PeerId, keys: Iterable[Key]) -> None:
@@ -129,7 +129,7 @@ class Tombstones:
         return len(votes) >= majority(len(peers)) and votes.count(OVER) > votes.count(BELOW) + votes.count(ABOVE)
 
     def _holders(self, key: Key) -> list[Contact]:
-        return self._core.members.nearest_with_us(key, RECORD_HOLDERS)[0]
+        return self._core.members.responsible(key).contacts
 
     async def _ask_holders(self, questions: Iterable[PackedFloor]) -> Answers:
         asked: dict[Contact, list[PackedFloor]] = {}
@@ -298,7 +298,7 @@ class Tombstones:
         while page := await core.store.floors(after, SWEEP_MAX):
             given: dict[Contact, list[PackedFloor]] = {}
             for key, floor in page:
-                for heir in core.members.closest(key, RECORD_HOLDERS)[RECORD_HOLDERS - 1 :]:
+                for heir in core.members.heirs(key):
                     given.setdefault(heir, []).append(self._packed(key, floor))
             await self._give(given)
             after = page[-1][0]

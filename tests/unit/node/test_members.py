@@ -241,14 +241,15 @@ def test_a_dead_peer_nearer_to_the_key_takes_the_place_of_a_living_one(members: 
 
 
 @pytest.mark.parametrize("others", [0, 1, 7, 8, 20])
-def test_nearest_with_us_counts_us_where_we_are_near(others: int) -> None:
+def test_we_are_responsible_where_we_are_near(others: int) -> None:
     for own in range(100, 110):
         members = Watched(peer(own))
         everybody = [peer(number) for number in range(1, others + 1)]
         members.meet(*everybody)
         key = node_id(NETWORK, peer(4711))
         nearest = sorted([*everybody, peer(own)], key=lambda each: distance(node_id(NETWORK, each), key))[:8]
-        contacts, ours = members.nearest_with_us(key, 8)
+        found = members.responsible(key)
+        contacts, ours = found.contacts, found.ours
         assert ours == (peer(own) in nearest)
         assert [contact.peer for contact in contacts] == [each for each in nearest if each != peer(own)]
 
