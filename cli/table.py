@@ -264,6 +264,14 @@ _COMMANDS = (
     Command("version", "node:version", "The versions of this program and of the daemon."),
     Command("lab", "lab:lab", "Several daemons on this machine, to try things: up, status, exec, kill …", raw=True),
     Command(
+        "token",
+        "token:token",
+        "rotate: give the API another token; the old one is refused at once.",
+        operands=(Operand("rotate", complete="choice", choices=("rotate",)),),
+        details="The new one is in the same file (`peer paths` names it), where `peer` finds it; it is not printed. "
+        "What was begun with the old one ends as it would have, watched events apart: they end.",
+    ),
+    Command(
         "keygen",
         "keygen:keygen",
         "Write 32 random bytes for --network-key.",
@@ -292,7 +300,6 @@ NOT_IN_THIS_VERSION = frozenset(
         "members",
         "revoke",
         "open",
-        "token",
     )
 )
 """Names that are promised for other versions, so that they are told apart from a mistyped one."""

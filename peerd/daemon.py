@@ -19,7 +19,7 @@ from loguru import logger
 from peerd import logs
 from peerd.api.listen import listen_all
 from peerd.api.server import ApiServer, Places
-from peerd.config import HostPort, Settings, is_open, read_network_key
+from peerd.config import HostPort, Settings, read_network_key
 from peerd.errors import NoRoomError, UsageError
 from peerd.identity import ED25519, SEED_BYTES, Identity
 from peerd.ids import NetworkId, PeerId, network_id
@@ -109,7 +109,14 @@ async def _start(settings: Settings, settings_file: Path | None, stack: AsyncExi
         token=str(data.path / TOKEN_NAME),
         config=str(settings_file) if settings_file is not None else None,
     )
-    api = ApiServer(peer, listening, token, places=places, connections_max=settings.api_connections_max)
+    api = ApiServer(
+        peer,
+        listening,
+        token,
+        places=places,
+        new_token=lambda: data.new_token(system_entropy),
+        connections_max=settings.api_connections_max,
+    )
     addresses = await api.start()
     stack.push_async_callback(api.stop)
     await _discover(settings, peer, stack)
@@ -121,10 +128,7 @@ async def _start(settings: Settings, settings_file: Path | None, stack: AsyncExi
 def _network(settings: Settings) -> NetworkId:
     if settings.network_key is None:
         return network_id(settings.network)
-    secret = read_network_key(settings.network_key)
-    if is_open(settings.network_key):
-        logger.warning("everybody on this host can read the network key: chmod 600", file=str(settings.network_key))
-    return network_id(settings.network, secret)
+    return network_id(settings.network, read_network_key(settings.network_key))
 
 
 def _identity(data: DataDirectory) -> bytes:

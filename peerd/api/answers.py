@@ -25,6 +25,12 @@ class Paths(Struct, frozen=True, kw_only=True):
     listen: str
 
 
+class Token(Struct, frozen=True, kw_only=True):
+    """The file that holds the API's token; never the token, which would be in what keeps answers."""
+
+    token: str
+
+
 class Health(Struct, frozen=True, kw_only=True):
     """`live`: the process answers; `ready`: the peer serves."""
 

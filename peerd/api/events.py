@@ -30,7 +30,7 @@ async def send_events(exchange: Exchange) -> web.StreamResponse:
     events = exchange.peer.events()  # from here on: what happens while the head goes out is not lost
     await response.prepare(exchange.request)
     waiting: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
-    with exchange.server.endless():
+    with exchange.server.endless(local=exchange.local):
         async with asyncio.TaskGroup() as group:
             pump = group.create_task(_pump(events, waiting))
             try:

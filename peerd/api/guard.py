@@ -2,7 +2,8 @@
 
 A Unix socket is guarded by its mode (0600). A TCP address can be reached by every user of the host and by every web
 page that a user opens, hence: the token; a Host that is literally this address, or DNS rebinding would make a foreign
-page "same origin"; no Origin but our own; and no body that an HTML form could send, because forms need no preflight.
+page "same origin"; no Origin but our own; and nothing that a page of another origin could send without a preflight:
+no body of an HTML form, and no effect of a GET, where the request bears the marks of a browser.
 """
 
 import base64
@@ -19,6 +20,12 @@ from peerd.errors import NotAuthorisedError
 FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 HTTP_PORT = 80
+
+OWN_SITES = frozenset({"none", "same-origin"})
+"""Sec-Fetch-Site of what a person typed and of our own pages (Fetch Metadata 2.2); `same-site` is another port's."""
+
+BROWSER_MARKS = frozenset({"origin", "cookie", "referer"})
+BROWSER_PREFIX = "sec-fetch-"
 
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]@/\s]+))(?::([0-9]{1,5}))?")
 
@@ -62,12 +69,27 @@ def check_token(authorization: Sequence[str], token: str) -> None:
     raise UnauthenticatedError("this address needs the token of the daemon", hint=HINT_TOKEN)
 
 
+def check_site(sites: Sequence[str]) -> None:
+    """Raise NotAuthorisedError where the browser says that the request comes from a page that is not our own."""
+    if any(site.strip().lower() not in OWN_SITES for site in sites):
+        raise NotAuthorisedError("the request comes from a web page of another site")
+
+
 def check_form(method: str, content_type: str, headers: Mapping[str, str]) -> None:
     """Raise NotAuthorisedError for a change that an HTML form of another page could have sent (cross-site forgery)."""
-    if method in SAFE_METHODS or content_type.lower() not in FORM_TYPES:
-        return
-    if "Origin" in headers or "Cookie" in headers:
+    if method not in SAFE_METHODS and content_type.lower() in FORM_TYPES and is_of_browser(headers):
         raise NotAuthorisedError("a form of a web page may not change anything here")
+
+
+def check_effect(method: str, headers: Mapping[str, str]) -> None:
+    """Raise NotAuthorisedError for a read that has an effect and comes from a browser: any page can have it made."""
+    if method in SAFE_METHODS and is_of_browser(headers):
+        raise NotAuthorisedError("a web page may not pin by reading", hint="POST /v1/pins/{target} pins")
+
+
+def is_of_browser(headers: Mapping[str, str]) -> bool:
+    """Return whether a request bears a mark that browsers set and programs do not."""
+    return any(name.lower() in BROWSER_MARKS or name.lower().startswith(BROWSER_PREFIX) for name in headers)
 
 
 def _credential(header: str) -> bytes | None:

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from peerd import __version__
-from peerd.api.answers import DropList, Health, Id, Paths, Version
+from peerd.api.answers import DropList, Health, Id, Paths, Token, Version
 from peerd.api.conditions import etag, wanted_version
 from peerd.api.download import download
 from peerd.api.errors import COMMON_HEADERS, UnavailableError
@@ -199,6 +199,12 @@ async def paths(exchange: Exchange) -> web.StreamResponse:
             listen=(await exchange.peer.status()).listen,
         )
     )
+
+
+async def rotate_token(exchange: Exchange) -> web.StreamResponse:
+    """Replace the API's token; the new one is in its file, the old one is refused from now on."""
+    await exchange.server.rotate_token()
+    return json_response(Token(token=exchange.server.places.token))
 
 
 async def live(exchange: Exchange) -> web.StreamResponse:

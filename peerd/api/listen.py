@@ -16,10 +16,10 @@ from pathlib import Path
 from peerd.api.guard import Bound
 from peerd.config.address import HostPort, UnixAddress, parse_api_address
 from peerd.errors import UsageError
+from peerd.io.datadir import OTHERS, make_directory
 
 BACKLOG = 128
 SOCKET_MODE = 0o600
-DIRECTORY_MODE = 0o700
 
 _HINT = "stop what uses it, or give the daemon another address with --api"
 
@@ -98,7 +98,8 @@ async def _listen_tcp(address: HostPort) -> Listening:
 
 def _listen_unix(address: UnixAddress) -> Listening:
     path = address.path
-    path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    make_directory(path.parent)
+    _require_private(path.parent)
     _make_way(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -112,6 +113,16 @@ def _listen_unix(address: UnixAddress) -> Listening:
         sock.close()
         raise
     return Listening(address.text, (sock,), path=path, inode=_inode(path))
+
+
+def _require_private(directory: Path) -> None:
+    """Raise UsageError where others may enter: who can write there puts a socket of theirs in the place of ours."""
+    mode = stat.S_IMODE(directory.stat().st_mode)
+    if mode & OTHERS:
+        raise UsageError(
+            f"the directory of the API's socket {directory} is open to others (mode {mode:o})",
+            hint="give --api unix: a path in a directory of mode 700; one that is not there yet is made so",
+        )
 
 
 def _make_way(path: Path) -> None:

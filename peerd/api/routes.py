@@ -239,6 +239,7 @@ def _daemon() -> Iterator[Route]:
     yield Route("GET", "/v1/id", handlers.identify, (200,), answers.Id)
     yield Route("GET", "/v1/version", handlers.version, (200,), answers.Version)
     yield Route("GET", "/v1/paths", handlers.paths, (200,), answers.Paths)
+    yield Route("POST", "/v1/token", handlers.rotate_token, (200,), answers.Token, errors=(StoreError, NoRoomError))
     yield Route("GET", "/v1/events", send_events, (200,), media="events")
     for method in ("GET", "HEAD"):
         yield Route(method, "/v1/health/live", handlers.live, (200,), answers.Health, needs_token=False)

@@ -4,8 +4,9 @@ Not here: what a route does (handlers), who may ask (guard). What nobody foresaw
 """
 
 import asyncio
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from loguru import logger
 from peerd.api.connection import BoundedServer, abort
 from peerd.api.errors import problem_response
 from peerd.api.exchange import Exchange
-from peerd.api.guard import Bound, check_form, check_host, check_origin, check_token
+from peerd.api.guard import Bound, check_effect, check_form, check_host, check_origin, check_site, check_token
 from peerd.api.listen import Listening, listen_all
 from peerd.api.params import read_query
 from peerd.api.routes import ROUTES, Route, Table
@@ -72,6 +73,7 @@ class ApiServer:
         token: str,
         *,
         places: Places,
+        new_token: Callable[[], str] | None = None,
         connections_max: int = CONNECTIONS_MAX,
         idle_s: float = IDLE_S,
         body_idle_s: float = BODY_IDLE_S,
@@ -88,12 +90,14 @@ class ApiServer:
         self._peer = peer
         self._wanted = addresses
         self._token = token
+        self._new_token = new_token
+        self._rotating = threading.Lock()
         self._connections_max = connections_max
         self._idle_s = idle_s
         self._grace_s = grace_s
         self._table = Table(ROUTES)
         self._served: list[_Served] = []
-        self._endless: set[asyncio.Task[object]] = set()
+        self._endless: dict[asyncio.Task[object], bool] = {}
 
     @property
     def addresses(self) -> list[str]:
@@ -130,16 +134,34 @@ class ApiServer:
             served.listening.remove()
         self._served.clear()
 
+    async def rotate_token(self) -> None:
+        """Have another token from here on: the old one opens nothing more, and endless answers it opened end.
+
+        Raises UsageError where the token is not the server's to change, and what writing it raises; then the old one
+        stays.
+        """
+        if self._new_token is None:
+            raise UsageError("the token of this API is its program's to change")
+        await asyncio.to_thread(self._rotate, self._new_token)
+        for task, local in list(self._endless.items()):
+            if not local:
+                task.cancel()
+
+    def _rotate(self, new_token: Callable[[], str]) -> None:
+        # The file and what we ask for change together, here in the thread: also where the client has gone meanwhile.
+        with self._rotating:
+            self._token = new_token()
+
     @contextmanager
-    def endless(self) -> Iterator[None]:
-        """Mark the current task as an answer that ends with the server and not by itself."""
+    def endless(self, *, local: bool) -> Iterator[None]:
+        """Mark the current task as an answer that does not end by itself, but with the server or with its token."""
         task = asyncio.current_task()
         assert task is not None
-        self._endless.add(task)
+        self._endless[task] = local
         try:
             yield
         finally:
-            self._endless.discard(task)
+            del self._endless[task]
 
     def description(self) -> bytes:
         """Return the API's description of itself, as JSON."""
@@ -176,6 +198,8 @@ class ApiServer:
                 argument=argument,
                 query=read_query(query, route.params),
             )
+            if exchange.query.get("pin") and not exchange.local:
+                check_effect(request.method, request.headers)
             response = await route.handle(exchange)
         except PeerdError as error:
             status = error.http_status
@@ -199,6 +223,7 @@ class ApiServer:
         if bound is not None:
             host = check_host(headers.getall("Host", ()), bound, _local_ip(request))
             check_origin(headers.getall("Origin", ()), host)
+            check_site(headers.getall("Sec-Fetch-Site", ()))
             if path not in _OPEN_PATHS:
                 check_token(headers.getall("Authorization", ()), self._token)
         check_form(request.method, request.content_type, headers)

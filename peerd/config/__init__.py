@@ -6,7 +6,7 @@ and the numbers of the protocol, which are no settings because all peers must ag
 
 from peerd.config.address import ApiAddress, HostPort, UnixAddress, parse_api_address, parse_host_port
 from peerd.config.load import Loaded, load
-from peerd.config.secret import is_open, read_network_key
+from peerd.config.secret import read_network_key
 from peerd.config.table import Settings
 from peerd.config.units import format_size, parse_size
 
@@ -17,7 +17,6 @@ __all__ = [
     "Settings",
     "UnixAddress",
     "format_size",
-    "is_open",
     "load",
     "parse_api_address",
     "parse_host_port",

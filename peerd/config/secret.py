@@ -8,16 +8,19 @@ from peerd.errors import UsageError
 
 NETWORK_KEY_MAX_BYTES = 4096
 
+_OTHERS = 0o077
+
 
 def read_network_key(path: Path) -> bytes:
     """Return the secret in the file at `path`: its bytes, without one newline at the end.
 
-    Raises UsageError where it cannot be read, is no regular file, can be written by everybody on this host, is empty,
-    or has more than 4096 bytes. That everybody can read it is for the caller to warn of (`is_open`).
+    Raises UsageError where it cannot be read, is no regular file, is open to others, is empty, or has more than 4096
+    bytes. The group may read what another user owns: so service managers hand a secret to the user of a service.
     """
     try:
         with open(path, "rb", opener=_opener) as file:
-            mode = os.fstat(file.fileno()).st_mode
+            found = os.fstat(file.fileno())
+            mode = found.st_mode
             # One byte for the newline, and one to see that it is too long.
             secret = file.read(NETWORK_KEY_MAX_BYTES + 2) if stat.S_ISREG(mode) else b""
     except FileNotFoundError:
@@ -28,20 +31,15 @@ def read_network_key(path: Path) -> bytes:
         raise UsageError(f"cannot read the network key {path}: {error.strerror}", hint=hint) from None
     if not stat.S_ISREG(mode):
         raise UsageError(f"the network key {path} is not a regular file", hint="name a file that holds the secret")
-    if mode & stat.S_IWOTH:
-        hint = f"chmod 600 {path}, and see that the secret in it is still yours"
-        raise UsageError(f"everybody on this host can change the network key {path}", hint=hint)
+    if mode & (_OTHERS if found.st_uid == os.geteuid() else _OTHERS & ~stat.S_IRGRP):
+        hint = f"if nobody has read or changed it who should not: chmod 600 {path}"
+        raise UsageError(f"the network key {path} is open to others (mode {stat.S_IMODE(mode):o})", hint=hint)
     secret = secret.removesuffix(b"\n")
     if not secret:
         raise UsageError(f"the network key {path} is empty", hint=f"make one: peer keygen {path}")
     if len(secret) > NETWORK_KEY_MAX_BYTES:
         raise UsageError(f"the network key {path} is longer than {NETWORK_KEY_MAX_BYTES} bytes", hint="32 are plenty")
     return secret
-
-
-def is_open(path: Path) -> bool:
-    """Return whether everybody on this host can read the file."""
-    return bool(path.stat().st_mode & stat.S_IROTH)
 
 
 def _opener(path: str, flags: int) -> int:

@@ -30,7 +30,7 @@ KNOWN_STORE_NAME = "store-seen"
 
 _LOCK_NAME = "lock"
 _ID_BYTES = 16
-_OTHERS = 0o077
+OTHERS = 0o077
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FULLSYNC = getattr(fcntl, "F_FULLFSYNC", None)
 
@@ -103,15 +103,19 @@ class DataDirectory:
 
     def token(self, entropy: Entropy) -> str:
         """Return the API's token from the file `token`, made at the first start."""
-        raw = load_or_create_secret(
-            self.path / TOKEN_NAME, lambda: urlsafe_b64encode(entropy(TOKEN_BYTES)).rstrip(b"=")
-        )
+        raw = load_or_create_secret(self.path / TOKEN_NAME, lambda: _new_token(entropy))
         text = raw.decode(errors="replace").strip()
         if not text or not text.isascii() or not text.isprintable() or " " in text:
             raise UsageError(
                 f"{self.path / TOKEN_NAME} does not hold a token", hint="delete it: the next start makes a new one"
             )
         return text
+
+    def new_token(self, entropy: Entropy) -> str:
+        """Put another token in the place of the API's, on disk when this returns, and return it."""
+        token = _new_token(entropy)
+        write_file(self.path / TOKEN_NAME, token)
+        return token.decode()
 
     def known_store(self) -> KnownStore:
         """Return what `note_store` noted last; nothing where it was not or cannot be read."""
@@ -139,6 +143,10 @@ class DataDirectory:
         self.close()
 
 
+def _new_token(entropy: Entropy) -> bytes:
+    return urlsafe_b64encode(entropy(TOKEN_BYTES)).rstrip(b"=")
+
+
 def make_directory(path: Path) -> None:
     """Make a directory for its owner alone, and the parents it lacks; one that exists is left as it is."""
     missing = [path, *path.parents]
@@ -158,7 +166,7 @@ def make_directory(path: Path) -> None:
 def require_private(path: Path, what: str, mode: int) -> None:
     """Raise UsageError where others than the owner may use `path`."""
     found = stat.S_IMODE(path.stat().st_mode)
-    if found & _OTHERS:
+    if found & OTHERS:
         raise UsageError(
             f"{what} {path} is open to others (mode {found:o})",
             hint=f"if nobody has read it who should not: chmod {mode:o} {path}",

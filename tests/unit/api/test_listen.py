@@ -40,6 +40,33 @@ async def test_the_mode_holds_whatever_the_umask_is(tmp_path: Path) -> None:
     listening.remove()
 
 
+@pytest.mark.parametrize("wide", [0o750, 0o711, 0o777, 0o1777])
+async def test_a_socket_in_a_directory_that_others_may_enter_is_refused(tmp_path: Path, wide: int) -> None:
+    directory = tmp_path / "open"
+    directory.mkdir()
+    directory.chmod(wide)
+
+    with pytest.raises(UsageError, match=f"open to others .mode {wide:o}.") as caught:
+        await listen(f"unix:{directory}/api.sock")
+
+    assert "--api unix:" in (caught.value.hint or "")
+    assert list(directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o277])
+async def test_directories_made_for_the_socket_are_the_owners_alone_whatever_the_umask(
+    tmp_path: Path, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        listening = await listen(f"unix:{tmp_path}/a/b/api.sock")
+    finally:
+        os.umask(before)
+
+    assert [stat.S_IMODE((tmp_path / path).stat().st_mode) for path in ("a", "a/b")] == [0o700, 0o700]
+    listening.remove()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the mode is set after the bind")
 async def test_the_socket_is_never_open_to_others_not_even_between_bind_and_chmod(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

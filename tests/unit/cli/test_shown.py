@@ -89,6 +89,14 @@ def test_history_find_peers_and_pins(daemon: Daemon, peer: Peer) -> None:
     assert [(r.method, r.target) for r in daemon.requests[-2:]] == [("POST", "/v1/pins/k"), ("DELETE", "/v1/pins/k")]
 
 
+def test_token_rotate_says_the_file_and_never_the_token(daemon: Daemon, peer: Peer) -> None:
+    daemon.answers(as_json({"token": "/data/token"}))
+    ended = peer("token", "rotate")
+    assert (ended.status, ended.out, ended.err) == (0, b"", "the new token is in /data/token\n")
+    assert peer("token", "rotate", "--json").json == {"token": "/data/token"}
+    assert [(r.method, r.target) for r in daemon.requests] == [("POST", "/v1/token")] * 2
+
+
 AUDITED = {
     "key": "k", "version": "v2", "deleted": False, "holders": ["a", "b"], "missing": ["c"], "differing": ["d"],
     "silent": ["e"], "versions": {"d": "v1"},

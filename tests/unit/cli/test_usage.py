@@ -107,7 +107,8 @@ def test_lab_takes_all_that_follows_unread() -> None:
         ("completion", "tcsh"),
         ("ping", ""),
         ("watch", "k"),
-        ("token", "rotate"),
+        ("token",),
+        ("token", "show"),
         ("doctor",),
     ],
 )

@@ -1,4 +1,5 @@
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -38,21 +39,34 @@ def test_a_secret_of_no_or_too_many_bytes_is_refused(path: Path, content: bytes)
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("mode", [0o602, 0o646, 0o666])
-def test_a_secret_that_everybody_can_get_at_is_refused(path: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0o601, 0o602, 0o604, 0o610, 0o620, 0o640, 0o644, 0o666])
+def test_a_secret_that_others_can_get_at_is_refused(path: Path, mode: int) -> None:
     path.write_bytes(b"word")
     path.chmod(mode)
-    with pytest.raises(UsageError, match="everybody") as caught:
+    with pytest.raises(UsageError, match="open to others") as caught:
         read_network_key(path)
     assert caught.value.hint is not None
     assert "chmod 600" in caught.value.hint
+    assert "word" not in caught.value.message
 
 
-@pytest.mark.parametrize("mode", [0o400, 0o600, 0o640])
-def test_a_secret_of_its_user_and_group_is_taken(path: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0o400, 0o600])
+def test_a_secret_of_its_user_alone_is_taken(path: Path, mode: int) -> None:
     path.write_bytes(b"word")
     path.chmod(mode)
     assert read_network_key(path) == b"word"
+
+
+@pytest.mark.parametrize(("mode", "taken"), [(0o440, True), (0o640, True), (0o660, False), (0o644, False)])
+def test_a_group_may_read_the_secret_that_another_user_owns_and_hands_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, taken: bool
+) -> None:
+    path.write_bytes(b"word")
+    path.chmod(mode)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with nullcontext() if taken else pytest.raises(UsageError, match="open to others"):
+        assert read_network_key(path) == b"word"
 
 
 def test_a_missing_secret_says_how_to_make_one(tmp_path: Path) -> None:

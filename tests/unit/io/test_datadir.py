@@ -103,6 +103,15 @@ def test_the_token_is_made_once(tmp_path: Path) -> None:
     assert urlsafe_b64decode(token + "=") == entropy(datadir.TOKEN_BYTES)
 
 
+def test_a_new_token_takes_the_place_of_the_old_one(tmp_path: Path, umask: int) -> None:
+    with DataDirectory.open(tmp_path / "data") as data:
+        old = data.token(entropy)
+        new = data.new_token(bytes)
+
+        assert old != new == data.token(entropy)
+        assert mode(data.path / "token") == 0o600
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"two words", b"\n"])
 def test_a_token_file_that_holds_none_is_refused(tmp_path: Path, content: bytes) -> None:
     with DataDirectory.open(tmp_path / "data") as data:
