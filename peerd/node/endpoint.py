@@ -81,6 +81,8 @@ class Counts:
     received_count: int = 0
     sent_kinds: Counter[str] = field(default_factory=Counter)
     """Bytes sent by kind of message: its name, or `Handshake`."""
+    sent_messages: Counter[str] = field(default_factory=Counter)
+    """The same, in messages."""
 
 
 def _waits_for_disk(kind: Callable[..., Request], fields: tuple[Any, ...]) -> bool:
@@ -358,6 +360,7 @@ class Endpoint:
             return
         counts, size = self.counts, len(data)
         counts.sent_kinds[kind] += size
+        counts.sent_messages[kind] += 1
         counts.sent_count += 1
         counts.sent_bytes += size
         self._datagrams.send(data, address)

@@ -217,6 +217,11 @@ class Peer:
         return self._core.endpoint.counts.sent_kinds
 
     @property
+    def sent_messages(self) -> Mapping[str, int]:
+        """Return the number of datagrams sent, by kind of message."""
+        return self._core.endpoint.counts.sent_messages
+
+    @property
     def listen_text(self) -> str:
         """Return the main listening address as people write it."""
         return HostPort(*self.addresses[0]).text if self.addresses else self._core.settings.listen.text

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from peerd.errors import PeerdError
 from peerd.sim import scenario as steps
 from peerd.sim.host import Host
+from peerd.sim.liars import Casting
 from peerd.sim.requests import Requests
 from peerd.sim.scenario import AnyStep
 from peerd.sim.strong import Strong
@@ -29,11 +30,12 @@ STARTS_MAX = 30
 class Acts:
     """Does things to one world."""
 
-    def __init__(self, world: World, requests: Requests, peers: int) -> None:
+    def __init__(self, world: World, requests: Requests, casting: Casting, peers: int) -> None:
         self.world = world
         self.requests = requests
         self.strong = Strong(world, requests)
         self.peers = peers
+        self._casting = casting
         self.down: dict[Host, None] = {}
 
     def of(self, step: AnyStep, rng: Random) -> Sequence[Thing]:
@@ -100,23 +102,23 @@ class Acts:
     # Users.
 
     async def _put(self, rng: Random, step: steps.Put, number: int) -> None:
-        host = self._anybody(rng)
+        host = self._user(rng)
         if host is not None:
             await self.requests.put(host, _name(number), step.value_bytes, step.consistency)
 
     async def _get(self, rng: Random, step: steps.Get) -> None:
         ledger = self.requests.ledger
-        host, names = self._anybody(rng), list(ledger.names.values()) if step.deleted else ledger.readable()
+        host, names = self._user(rng), list(ledger.names.values()) if step.deleted else ledger.readable()
         if host is not None and names:
             await self.requests.get(host, rng.choice(names), step.consistency)
 
     async def _remove(self, rng: Random, number: int) -> None:
-        host = self._anybody(rng)
+        host = self._user(rng)
         if host is not None:
             await self.requests.remove(host, _name(number))
 
     async def _work(self, rng: Random, step: steps.Work) -> None:
-        host, draw = self._anybody(rng), rng.random()
+        host, draw = self._user(rng), rng.random()
         name = _name(step.first + rng.randrange(step.keys))
         if host is None:
             return
@@ -130,13 +132,13 @@ class Acts:
             await self.requests.get(host, self.requests.ledger.name(name), "one" if one else "quorum")
 
     async def _strong(self, rng: Random, step: steps.Strong) -> None:
-        host = self._anybody(rng)
+        host = self._user(rng)
         if host is not None and await self._belongs(host):
             await self.strong.work(host, f"register-{step.first + rng.randrange(step.keys)}", rng)
 
     async def _add(self, rng: Random, step: steps.Count) -> None:
         for _ in range(step.times):
-            host = self._anybody(rng)
+            host = self._user(rng)
             if host is not None and await self._belongs(host):
                 await self.strong.increment(host, f"counter-{step.first}")
 
@@ -153,7 +155,7 @@ class Acts:
     # Peers.
 
     async def _join(self) -> None:
-        await self._start(self.world.add())
+        await self._start(self.world.add(self._casting.outfit(len(self.world.hosts))))
 
     async def _start(self, host: Host) -> None:
         """Start a peer, again and again as a service manager does where its disk lets it not."""
@@ -268,6 +270,10 @@ class Acts:
             host.go_on()
             host.disk.mend(host.store)
         self.world.set_faults(replace(self.world.faults, loss=0.0, duplicate=0.0, reorder=0.0))
+
+    def _user(self, rng: Random) -> Host | None:
+        hosts = [host for host in self.world.honest if host.answers]
+        return rng.choice(hosts) if hosts else None
 
     def _anybody(self, rng: Random) -> Host | None:
         hosts = self.world.answering

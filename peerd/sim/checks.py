@@ -44,16 +44,16 @@ class Checks:
             newest = name.newest
             if newest is not None:
                 self._is_held(name, newest)
-        for host in self._world.living:
+        for host in self._world.honest:
             await self._counts(host)
 
     def _is_held(self, name: Name, newest: Write) -> None:
-        """Some living peer has what was acknowledged, or what came after it, unless all that said so are gone."""
+        """Some honest peer has what was acknowledged, or what came after it, unless all that said so are gone."""
         key = self._stores.key(name)
         holders = self._intact(newest)
         if any(self._has(host, key, newest.sequence) for host in holders):
             return
-        if holders and not any(self._has(host, key, newest.sequence) for host in self._world.living):
+        if holders and not any(self._has(host, key, newest.sequence) for host in self._world.honest):
             kind = "delete" if newest.value is None else "write"
             where = ", ".join(str(host.index) for host in holders)
             self._tell(f"nobody holds {name.name} any more: the {kind} {newest.version} acknowledged by {where}")
@@ -63,9 +63,9 @@ class Checks:
         return held is not None and held.sequence >= sequence
 
     def _intact(self, write: Write) -> list[Host]:
-        """Return who lives of those that acknowledged a write and have not lost it with an old copy."""
+        """Return who lives of those honest that acknowledged a write and have not lost it with an old copy."""
         return [
-            host for host in self._world.living if host.id_text in write.holders and not host.has_lost(write.ended_at)
+            host for host in self._world.honest if host.id_text in write.holders and not host.has_lost(write.ended_at)
         ]
 
     async def _counts(self, host: Host) -> None:
@@ -86,14 +86,14 @@ class Checks:
             if newest is not None and self._intact(newest):
                 await self._agree(name, newest)
                 await self._copies(name, newest)
-        for host in self._world.living:
+        for host in self._world.honest:
             await self._copies_end(host)
 
     async def _agree(self, name: Name, newest: Write) -> None:
         """All that should hold a key and have room have the same version, and at least what was acknowledged."""
         key = self._stores.key(name)
         nearest = sorted(self._world.living, key=lambda host: distance(self._stores.place(host), key))[:RECORD_HOLDERS]
-        nearest = [host for host in nearest if await self._has_room(host, RECORD_ROOM_BYTES)]
+        nearest = [host for host in nearest if host.outfit is None and await self._has_room(host, RECORD_ROOM_BYTES)]
         versions = {host.index: self._stores.held(host, key) for host in nearest}
         # A tombstone, a floor and nothing say the same of a key that is deleted.
         said = {"over" if held is None or held.deleted else held.version for held in versions.values()}
@@ -111,7 +111,7 @@ class Checks:
         if newest.content is None or any(each is not None and each.version != newest.version for each in held):
             return
         have, might = [], 0
-        for host in self._world.living:
+        for host in self._world.honest:
             root = await host.store.root(newest.content)
             if root is not None and root.complete and root.class_ != "cache":
                 have.append(host.index)
@@ -119,8 +119,8 @@ class Checks:
                 might += await self._has_room(host, len(newest.value or b""))
         if have and not might:
             return
-        living = self._world.living
-        if len(have) < min(living[0].settings.copies, len(living)):
+        honest = self._world.honest
+        if len(have) < min(honest[0].settings.copies, len(honest)):
             self._tell(f"too few copies of the content of {name.name}: on {have}")
 
     async def _has_room(self, host: Host, size: int) -> bool:

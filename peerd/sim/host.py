@@ -93,6 +93,8 @@ class Host:
         suite: Suite,
         overlay: NetworkId,
         settings: Settings,
+        seed: bytes | None = None,
+        outfit: Callable[[Peer], None] | None = None,
     ) -> None:
         self.index = index
         self.name = f"peer {index}"
@@ -102,6 +104,8 @@ class Host:
         self.tasks: dict[asyncio.Task[Any], None] = {}
         """What runs here beside the peer's own: accepted connections, requests of its users. In order of starting."""
         self.peer: Peer | None = None
+        self.outfit = outfit
+        """What makes a liar of each peer that is started here; None where they are honest."""
         self._network = network
         self._ports = ports
         self._chance = chance
@@ -113,7 +117,8 @@ class Host:
             skew_s=rng.uniform(-faults.clock_skew_s, faults.clock_skew_s),
         )
         self._entropy = chance.entropy("host", index)
-        self.identity = Identity(suite.signing_key(chance.rng("identity", index).randbytes(32)), overlay, suite)
+        seed = seed or chance.rng("identity", index).randbytes(32)
+        self.identity = Identity(suite.signing_key(seed), overlay, suite)
         self.id_text = peer_id_text(self.identity.peer)
         quota_bytes = settings.quota_bytes
         assert quota_bytes is not None, "a simulated host has no file system to take a part of"
@@ -123,6 +128,8 @@ class Host:
         self.stands_still = False
         self.sent_kinds: Counter[str] = Counter()
         """Bytes that the peers sent which ended here, by kind of message."""
+        self.sent_messages: Counter[str] = Counter()
+        """The same, in messages."""
         self.lived_s = 0.0
         self.rollbacks: list[Rollback] = []
         self.started_at = 0.0
@@ -166,13 +173,18 @@ class Host:
         self.started_at = self._network.loop.time()
         peer = Peer(self.settings, self.identity, self._environment(), self.store)
         try:
-            await self.do(peer.start(), "start")
+            await self.do(self._begin(peer), "start")
         except PeerdError:
             await peer.crash()
             self._ports.open.pop(self.address, None)
             await self._ended()
             raise
         self.peer = peer
+
+    async def _begin(self, peer: Peer) -> None:
+        await peer.start()
+        if self.outfit is not None:
+            self.outfit(peer)
 
     async def stop(self) -> None:
         """Stop the peer as `peerd` does on SIGTERM."""
@@ -205,6 +217,7 @@ class Host:
 
     def _count(self, peer: Peer) -> None:
         self.sent_kinds.update(peer.sent_kinds)
+        self.sent_messages.update(peer.sent_messages)
         self.lived_s += self._network.loop.time() - self.started_at
 
     def stand_still(self) -> None:

@@ -71,13 +71,21 @@ class Ledger:
         return [name for name, newest in written if newest is not None and not name.may_be_deleted(newest)]
 
 
+def wrong_bytes(name: Name, value: bytes) -> str | None:
+    """Return what is wrong with bytes that a read came to, or None: somebody wrote them there."""
+    if value in name.tried:
+        return None
+    return f"wrong bytes under {name.name}: {len(value)} bytes that nobody wrote there"
+
+
 def wrong_value(name: Name, value: bytes, sequence: int, *, known: Write | None) -> str | None:
     """Return what is wrong with the value that a read came to, or None.
 
     `known` is the newest write that the read must not be older than.
     """
-    if value not in name.tried:
-        return f"wrong bytes under {name.name}: {len(value)} bytes that nobody wrote there"
+    wrong = wrong_bytes(name, value)
+    if wrong is not None:
+        return wrong
     if known is not None and sequence < known.sequence:
         return f"{name.name} came back older than acknowledged: sequence {sequence} after {known.sequence}"
     return None

@@ -26,7 +26,7 @@ _STAMP = struct.Struct(">dII")
 class Interface:
     """A host's one way in and out. `boot` counts its starts: what was sent to an earlier life is not delivered."""
 
-    __slots__ = ("address", "boot", "context", "free_at", "index", "island", "place", "receive", "up")
+    __slots__ = ("address", "boot", "context", "free_at", "index", "island", "place", "receive", "streamed_bytes", "up")
 
     def __init__(self, index: int, address: Address, place: float) -> None:
         self.index = index
@@ -39,6 +39,7 @@ class Interface:
         self.receive: Receive | None = None
         self.context: Context | None = None
         self.free_at = 0.0
+        self.streamed_bytes = 0
 
     def start(self) -> None:
         """Switch it on."""

@@ -10,6 +10,7 @@ from peerd.sim.acts import Acts, Thing
 from peerd.sim.checks import Checks
 from peerd.sim.host import Host
 from peerd.sim.ledger import Name
+from peerd.sim.liars import Casting
 from peerd.sim.logs import errors_logged, raised_at
 from peerd.sim.loop import VirtualLoop, running_on
 from peerd.sim.report import Report, outcome, report, sent_per_peer_s, view
@@ -60,7 +61,7 @@ class _Play:
             signed=scenario.signed,
         )
         self.requests = Requests(self.world)
-        self.acts = Acts(self.world, self.requests, scenario.peers)
+        self.acts = Acts(self.world, self.requests, Casting(self.world, scenario), scenario.peers)
         self.checks = Checks(self.world, self.requests)
 
     async def run(self) -> Report:
@@ -123,16 +124,17 @@ class _Play:
     async def _check(self) -> None:
         """When cuts and loss are over and the world has settled: is everything acknowledged still there?"""
         world = self.world
-        if not world.living:
+        honest = world.honest
+        if not honest:
             return
         rng = world.chance.rng("check")
         turns = asyncio.Semaphore(CHECKS_AT_A_TIME)
         async with asyncio.TaskGroup() as group:
             for name in self.requests.ledger.names.values():
-                for host in rng.sample(world.living, min(CHECK_READERS, len(world.living))):
+                for host in rng.sample(honest, min(CHECK_READERS, len(honest))):
                     group.create_task(self._check_name(turns, host, name), name=f"check {name.name}")
             for text in self.acts.strong.histories:
-                for host in rng.sample(world.living, min(CHECK_READERS, len(world.living))):
+                for host in rng.sample(honest, min(CHECK_READERS, len(honest))):
                     group.create_task(self._read_strong(turns, host, text), name=f"check {text}")
         self.acts.strong.check()
         await self.checks.look()
@@ -149,7 +151,7 @@ class _Play:
 
     def _expect(self) -> None:
         expect, violate = self.scenario.expect, self.requests.violate
-        for kind, least in (("put", expect.puts_ok), ("get", expect.gets_ok)):
+        for kind, least in (("put", expect.puts_ok), ("get", expect.gets_ok), ("check", expect.checks_ok)):
             if (share := self.requests.tallies[kind].share_ok()) < least:
                 violate(f"{share:.2%} of all {kind}s succeeded, {least:.2%} were to")
         gets = outcome(self.requests.tallies["get"])

@@ -1,5 +1,7 @@
 """What came of a run, as JSON and as text. The same seed gives the same report, but for `wall_s` and `cpu_s`."""
 
+from collections import Counter
+
 import msgspec
 
 from peerd.sim.requests import Requests, Tally
@@ -31,6 +33,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     peers: int
     living: int
+    liars: int
     suite: str
     virtual_s: float
     wall_s: float
@@ -40,6 +43,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     sent_bytes: int
     sent_per_peer_s: dict[str, float]
     """Bytes of datagrams for each second that a peer lived: of records, of content, and of all else."""
+    honest_messages: dict[str, int]
+    """The messages that peers sent which do not lie, by kind; of those that have ended."""
+    honest_streamed_bytes: int
+    """What they sent over connections."""
     put: Outcome
     get: Outcome
     remove: Outcome
@@ -57,8 +64,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """Return what people read."""
+        liars = f" of whom {self.liars} lie" if self.liars else ""
         lines = [
-            f"{self.scenario}: {self.peers} peers, {self.living} running at the end, seed {self.seed}, "
+            f"{self.scenario}: {self.peers} peers{liars}, {self.living} running at the end, seed {self.seed}, "
             f"signatures {self.suite}",
             f"time       {self.virtual_s:.1f} s simulated in {self.wall_s:.1f} s ({self.cpu_s:.1f} s of CPU)",
             "messages   " + ", ".join(f"{count} {what}" for what, count in sorted(self.messages.items())),
@@ -102,6 +110,7 @@ def report(
         seed=seed,
         peers=len(world.hosts),
         living=seen.living,
+        liars=sum(host.outfit is not None for host in world.hosts),
         suite=world.suite.name,
         virtual_s=round(world.loop.time(), 6),
         wall_s=round(wall_s, 3),
@@ -110,6 +119,8 @@ def report(
         messages=dict(sorted(world.network.counts.items())),
         sent_bytes=world.network.sent_bytes,
         sent_per_peer_s=sent_per_peer_s(world),
+        honest_messages=honest_messages(world),
+        honest_streamed_bytes=sum(host.interface.streamed_bytes for host in world.hosts if host.outfit is None),
         put=outcome(requests.tallies["put"]),
         get=outcome(requests.tallies["get"]),
         remove=outcome(requests.tallies["remove"]),
@@ -130,6 +141,15 @@ def sent_per_peer_s(world: World) -> dict[str, float]:
         for kind, count in host.sent_kinds.items():
             sent["records" if kind in OF_RECORDS else "content" if kind in OF_CONTENT else "maintenance"] += count
     return {what: round(count / lived_s, 1) for what, count in sent.items()} if lived_s else {}
+
+
+def honest_messages(world: World) -> dict[str, int]:
+    """Return how many messages of each kind the peers sent that do not lie; of those that have ended."""
+    sent: Counter[str] = Counter()
+    for host in world.hosts:
+        if host.outfit is None:
+            sent.update(host.sent_messages)
+    return dict(sorted(sent.items()))
 
 
 def outcome(tally: Tally) -> Outcome:

@@ -19,7 +19,7 @@ from peerd.node.returning import SETTLE_S
 from peerd.records.claim import content_of
 from peerd.records.record import read_record
 from peerd.sim.host import Host
-from peerd.sim.ledger import Ledger, Name, Write, wrong_absence, wrong_value
+from peerd.sim.ledger import Ledger, Name, Write, wrong_absence, wrong_bytes, wrong_value
 from peerd.sim.logs import raised_at
 from peerd.sim.loop import where
 from peerd.sim.stores import Stores
@@ -148,13 +148,27 @@ class Requests:
             value, version, hops = result
             self.tallies[kind].hops[hops] += 1
             wrong = wrong_value(name, value, _sequence(version), known=known or returned)
+            if wrong is not None and self._world.has_liars and wrong_bytes(name, value) is None:
+                self._outdated(kind)
+                wrong = None
         elif absent:
-            wrong = wrong_absence(name, known=known)
+            wrong = wrong_absence(name, known=known) if not self._world.has_liars else None
+        elif self._world.has_liars:
+            wrong = None
         else:
             unread = final and known is not None and not await self._replaced(name, known)
             wrong = f"{name.name} cannot be read" if unread else None
         if wrong is not None:
             self.violate(f"{wrong} (asked on {host.name}, holders {self._where(name)})")
+
+    def _outdated(self, kind: str) -> None:
+        """Count a read that came to an old version as failed.
+
+        Among liars no single read is sure to know the newest, but all are counted; only wrong bytes are forbidden.
+        """
+        tally = self.tallies[kind]
+        tally.ok -= 1
+        tally.failed["outdated"] += 1
 
     # Asking.
 
@@ -215,7 +229,11 @@ class Requests:
         known = name.newest if final else name.newest_before(began_at)
         if known is None:
             return None
-        having = [h for h in self._world.answering if h.id_text in known.holders and not h.has_lost(known.ended_at)]
+        having = [
+            host
+            for host in self._world.honest
+            if host.answers and host.id_text in known.holders and not host.has_lost(known.ended_at)
+        ]
         if final:
             return known if having else None
         disturbed = self._world.network.parted or self._disturbed_until >= known.ended_at
@@ -236,7 +254,8 @@ class Requests:
             and each.id_text in missed.holders
             and not each.has_lost(missed.ended_at)
             and each.started_at <= host.started_at + MET_S
-            for each in self._world.answering
+            for each in self._world.honest
+            if each.answers
         )
         came_back = host.interface.boot > 1
         return missed if came_back and told and not cut_off else None

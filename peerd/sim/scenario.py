@@ -209,12 +209,27 @@ class Expect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     puts_ok: Share = 1.0
     gets_ok: Share = 1.0
+    checks_ok: Share = 0.0
     gets_p95_ms: Duration | None = None
     gets_p99_ms: Duration | None = None
     maintenance_per_peer_s: float | None = None
     """The most bytes of datagrams a second for all but records and content."""
     agree: bool = False
     """All that should hold a key have the same version in the end; `settle_s` must be long enough for it."""
+
+
+class Liars(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So many of the scenario's peers, or that share of them, lie from `from_s` on, as a plug-in makes them.
+
+    `plugin` is `module:attribute`: an object whose `outfit(shared)` returns what is done to each peer that was started;
+    `shared` is a table that all plug-ins of a run have in common. Without a plug-in they do as the honest do, and are
+    left out where honest peers are asked, judged and counted: what liars are compared with.
+    """
+
+    plugin: str = ""
+    count: Number | None = None
+    share: Share | None = None
+    from_s: Instant = 0.0
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -229,6 +244,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     faults: Faults = Faults()
     settings: dict[str, Any] = {}
     step: list[AnyStep] = []
+    liars: list[Liars] = []
     expect: Expect = Expect()
 
 

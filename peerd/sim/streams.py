@@ -148,6 +148,7 @@ class SimulatedStream:
             when += RETRANSMISSION_S
         self._flying.append((when, piece))
         self._flying_bytes += size
+        self._own.streamed_bytes += size
         if len(self._flying) == 1:
             self._arrive_at(when)
 

@@ -4,6 +4,7 @@ Above SIGNED_MAX peers signatures are the stand-in of `identity`, which every re
 """
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from msgspec.structs import replace
 from peerd.config import HostPort, Settings
 from peerd.identity import ED25519, STAND_IN, Suite
 from peerd.ids import network_id
+from peerd.kad.contact import Address
+from peerd.node.peer import Peer
 from peerd.sim.chance import Chance
 from peerd.sim.faults import Faults
 from peerd.sim.host import Host
@@ -66,11 +69,27 @@ class World:
         """Those of them that do not stand still."""
         return [host for host in self.hosts if host.answers]
 
-    def add(self) -> Host:
-        """Return a new host, on which nothing runs yet."""
+    @property
+    def honest(self) -> list[Host]:
+        """The hosts on which a peer runs that was not made to lie: they alone are asked and judged."""
+        return [host for host in self.hosts if host.lives and host.outfit is None]
+
+    @property
+    def has_liars(self) -> bool:
+        """Whether anybody lies."""
+        return any(host.outfit is not None for host in self.hosts)
+
+    def add(
+        self, outfit: Callable[[Peer], None] | None = None, address: Address | None = None, seed: bytes | None = None
+    ) -> Host:
+        """Return a new host, on which nothing runs yet.
+
+        `outfit` is done to each peer that was started here, and makes it a liar. `address` and `seed` (32 bytes, of its
+        key) stand in place of those that follow from its number.
+        """
         index = len(self.hosts)
         assert index < HOSTS_MAX, "addresses run out"
-        address = (f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}", PORT)
+        address = address or (f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}", PORT)
         told = self.hosts[:BOOTSTRAP_HOSTS]
         if len(told) > BOOTSTRAP_TOLD:
             told = self._rng.sample(told, BOOTSTRAP_TOLD)
@@ -86,6 +105,8 @@ class World:
             settings=replace(
                 self._settings, listen=HostPort(*address), bootstrap=tuple(HostPort(*each.address) for each in told)
             ),
+            seed=seed,
+            outfit=outfit,
         )
         self.hosts.append(host)
         self.by_id[host.id_text] = host
