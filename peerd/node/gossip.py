@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from loguru import logger
 
-from peerd.errors import StoreError, WireError
+from peerd.errors import PeerdError, RefusedError, RemoteError, StoreError, WireError
 from peerd.ids import PeerId, peer_id_text
 from peerd.kad.contact import Contact, pack_contacts, unpack_contacts
 from peerd.logs import short
@@ -19,10 +19,10 @@ from peerd.node.asking import Asking
 from peerd.node.core import Core
 from peerd.node.joining import Candidate, Joining
 from peerd.records.life import Forgotten, Life, forgotten_notices, lives
-from peerd.records.notice import leave_notices
+from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.trust.news import News
 from peerd.wire import limits
-from peerd.wire.messages import Tell
+from peerd.wire.messages import Tell, Vouch, Vouched
 
 JOINED, LEFT, MISSED, LIVES, FORGOTTEN = 1, 2, 3, 4, 5
 
@@ -36,6 +36,11 @@ _CONTACT_MAX_BYTES = 64
 SETTLED_S = 3.0
 # A suspicion of this peer is answered by a new signature at most so often.
 REFUTED_EACH_S = 0.5
+# Members that others say have left and that are asked whether they have, at a time: replayed notices cost no more.
+DEPARTURES_MAX = 64
+DEPARTURE_TIMEOUT_S = 1.0
+DEPARTURE_SENT_MAX = 3
+_NONCE_BYTES = 8
 
 
 class Gossip:
@@ -54,6 +59,8 @@ class Gossip:
         self._refuted_at = float("-inf")
         self._refuting = False
         self._missed_by_others: OrderedDict[PeerId, None] = OrderedDict()
+        self._departures: set[PeerId] = set()
+        self._leaving = False
 
     def take(self) -> tuple[bytes, ...]:
         """Return what to tell whom we are speaking to."""
@@ -97,9 +104,24 @@ class Gossip:
         """Return our signed word that we live, made now."""
         core = self._core
         if not self._stamp:
-            with suppress(StoreError):  # a disk that fails is no reason to be taken for dead
-                self._stamp = await core.next_stamp()
+            await self._draw_stamp()
         return lives.sign(core.identity, Life(format=1, peer=core.peer, stamp=self._stamp, nonce=nonce))
+
+    async def _draw_stamp(self) -> None:
+        with suppress(StoreError):  # a disk that fails is no reason to be taken for dead
+            self._stamp = await self._core.next_stamp()
+
+    async def farewell(self) -> bytes:
+        """Return our leave notice. What this peer signs of its life from then on is older than it."""
+        core = self._core
+        self._leaving = True
+        if not self._stamp:
+            await self._draw_stamp()
+        try:
+            stamp = await core.next_stamp()
+        except PeerdError:  # a disk that fails is no reason to go without a word
+            stamp = max(self._stamp + 1, int(core.environment.clock.wall() * 1000))
+        return leave_notices.sign(core.identity, LeaveNotice(format=1, peer=core.peer, stamp=stamp))
 
     # Hearing.
 
@@ -115,7 +137,7 @@ class Gossip:
         if kind == JOINED:
             self._on_joined(body)
         elif kind == LEFT:
-            self.on_left(body, passed_on=True)
+            self.on_left(teller, body)
         elif kind == MISSED:
             self._on_missed(teller, body)
         elif kind == LIVES:
@@ -130,12 +152,54 @@ class Gossip:
             if self._core.members.complete:
                 self._joining.offer(Candidate(address, peer, "overlay"))
 
-    def on_left(self, notice: bytes, *, passed_on: bool) -> None:
-        """Take a leave notice, brought by its signer or by others. Raises WireError for an unacceptable one."""
+    def on_left(self, teller: PeerId, notice: bytes) -> None:
+        """Take a leave notice: of its signer at once; of others, about somebody that is there, once that was asked.
+
+        It may be from an earlier life of a member that came back, replayed to one that restarted and knows no stamps.
+        Raises WireError for an unacceptable one.
+        """
         core = self._core
         said = leave_notices.verify(notice, core.verifier)
         peer = PeerId(said.peer)
-        if not core.members.left(peer, said.stamp, notice):
+        contact = core.members.contact(peer)
+        if peer == teller or contact is None:
+            self._left(peer, said.stamp, notice, passed_on=peer != teller)
+            return
+        standing = core.members.detector.know(peer)
+        known = said.stamp <= max(standing.stamp, standing.leave_stamp)
+        if known or peer in self._departures or len(self._departures) >= DEPARTURES_MAX:
+            return
+        self._departures.add(peer)
+        if not core.tasks.spawn(self._ask_whether_left(contact, said.stamp, notice), "ask who is said to have left"):
+            self._departures.discard(peer)
+
+    async def _ask_whether_left(self, contact: Contact, stamp: int, notice: bytes) -> None:
+        """Believe a leave notice that others brought, unless its signer shows that it has lived since."""
+        core, peer = self._core, contact.peer
+        nonce = core.environment.entropy(_NONCE_BYTES)
+        try:
+            reply = await core.endpoint.ask(
+                contact, Vouch, nonce, timeout_s=DEPARTURE_TIMEOUT_S, tries_max=DEPARTURE_SENT_MAX
+            )
+            if isinstance(reply, Vouched):
+                said = lives.verify(reply.statement, core.verifier)
+                if said.peer == peer and said.nonce == nonce and said.stamp > stamp:
+                    core.members.refuted(peer, said.stamp)
+                    return
+        except RefusedError:
+            return  # it is there, and busy
+        except WireError as error:
+            core.counts.rejected[error.reason] += 1
+            return
+        except RemoteError:
+            pass
+        finally:
+            self._departures.discard(peer)
+        self._left(peer, stamp, notice, passed_on=True)
+
+    def _left(self, peer: PeerId, stamp: int, notice: bytes, *, passed_on: bool) -> None:
+        core = self._core
+        if not core.members.left(peer, stamp, notice):
             return
         self.tell_no_more(peer)
         if passed_on:
@@ -216,6 +280,8 @@ class Gossip:
     def _refute(self, stamp: int) -> None:
         """Say, signed and with a stamp above the suspicion's, that we live (SWIM 4.2)."""
         core = self._core
+        if self._leaving:
+            return
         if self._life is not None and stamp < self._stamp:
             if (LIVES, core.peer) not in self._news:
                 self._news.add((LIVES, core.peer), bytes([LIVES]) + self._life)

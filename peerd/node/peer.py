@@ -54,7 +54,6 @@ from peerd.node.trusting import Trusting
 from peerd.node.watching import Watching
 from peerd.node.withdrawing import tell_newcomer
 from peerd.records.life import forgotten_notices
-from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.statement import Verifier
 from peerd.wire.messages import Leave
 
@@ -176,11 +175,7 @@ class Peer:
 
     async def _say_goodbye(self) -> None:
         core = self._core
-        try:
-            stamp = await core.store.next_stamp()
-        except PeerdError:  # a disk that fails is no reason to go without a word
-            stamp = int(core.environment.clock.wall() * 1000)
-        notice = leave_notices.sign(core.identity, LeaveNotice(format=1, peer=core.peer, stamp=stamp))
+        notice = await core.gossip.farewell()
         asked = [core.endpoint.ask(c, Leave, notice, timeout_s=GOODBYE_TIMEOUT_S) for c in core.members.alive()]
         await asyncio.gather(*asked, return_exceptions=True)
 

@@ -189,7 +189,7 @@ class Probing:
                     asking.ask(contact, Relay, target.peer, nonce, silent_after_s=0, wait_min_s=timeout_s * 1.25)
             while (answer := await asking.next()) is not None:
                 if isinstance(answer.reply, Vouched):
-                    if self._is_shown(target.peer, nonce, answer.reply.statement):
+                    if self._is_shown(target.peer, nonce, answer.contact.peer, answer.reply.statement):
                         return True, 0
                     if not answer.reply.statement:
                         detector.confirm(target.peer, answer.contact.peer)
@@ -197,7 +197,7 @@ class Probing:
                     unheard += 1
         return False, unheard
 
-    def _is_shown(self, peer: PeerId, nonce: bytes, statement: bytes) -> bool:
+    def _is_shown(self, peer: PeerId, nonce: bytes, teller: PeerId, statement: bytes) -> bool:
         core = self._core
         if not statement:
             return False
@@ -207,7 +207,7 @@ class Probing:
             if error.reason != "malformed":
                 core.counts.rejected[error.reason] += 1
                 return False
-            self.gossip.hear(peer, [bytes([LEFT]) + statement])
+            self.gossip.hear(teller, [bytes([LEFT]) + statement])
             return False
         if said.peer != peer or said.nonce != nonce:
             core.counts.rejected["vouch"] += 1

@@ -85,7 +85,7 @@ class Responder:
                 self._probing.gossip.hear(peer, request.news)
                 return Done(request.rid)
             case messages.Leave():
-                return self._leave(request)
+                return self._leave(peer, request)
             case messages.Release():
                 return self._release(peer, request)
             case messages.Prepare():
@@ -234,9 +234,9 @@ class Responder:
             logger.warning("a register could not be stored", reason=str(error), peer=short(peer))
             return Refused(request.rid, REFUSED_STORE)
 
-    def _leave(self, request: messages.Leave) -> Reply:
+    def _leave(self, peer: PeerId, request: messages.Leave) -> Reply:
         try:
-            self._probing.gossip.on_left(request.notice, passed_on=False)
+            self._probing.gossip.on_left(peer, request.notice)
         except WireError as error:
             self._core.counts.rejected[error.reason] += 1
             return Refused(request.rid, REFUSED_BAD)
