@@ -1,7 +1,8 @@
 """`peer forget`: a person says that a peer will not come back, and nobody waits for what it holds any more.
 
 The notice is signed and spreads as news; whoever sees that peer alive does not believe it, and a peer that comes back
-all the same is a member again. Without it nobody is ever forgotten for being silent (DESIGN.md 6, 7).
+all the same is a member again. Without it nobody is ever forgotten for being silent (DESIGN.md 6, 7). Here it counts
+at once; on other peers once enough say so (trust.forgotten), as one that lies must not make others let go.
 """
 
 from peerd.errors import NotFoundError, UsageError
@@ -24,7 +25,7 @@ async def forget(core: Core, text: str) -> PeerId:
             f"{peer_id_text(peer)} is a living member and cannot be forgotten",
             hint="stop it first; it may be forgotten once `peer peers` shows it as dead or left",
         )
-    if core.members.forgotten(peer):
+    if core.members.forgotten_here(peer):
         return peer
     stamp = await core.next_stamp()
     notice = forgotten_notices.sign(core.identity, Forgotten(format=1, signer=core.peer, peer=peer, stamp=stamp))

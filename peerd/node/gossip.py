@@ -87,9 +87,9 @@ class Gossip:
         """Somebody said goodbye."""
         self._news.add((LEFT, peer), bytes([LEFT]) + notice)
 
-    def tell_forgotten(self, notice: bytes, peer: PeerId) -> None:
+    def tell_forgotten(self, notice: bytes, peer: PeerId, signer: PeerId) -> None:
         """Somebody will not come back."""
-        self._news.add((FORGOTTEN, peer), bytes([FORGOTTEN]) + notice)
+        self._news.add((FORGOTTEN, peer, signer), bytes([FORGOTTEN]) + notice)
 
     def tell_no_more(self, peer: PeerId) -> None:
         """Nobody misses this peer any more, or nobody should."""
@@ -236,16 +236,18 @@ class Gossip:
                 self._news.add((LIVES, peer), bytes([LIVES]) + statement)
 
     def on_forgotten(self, notice: bytes) -> bool:
-        """Take somebody's word that a peer will not come back; return whether it is new and believed."""
+        """Take somebody's word that a peer will not come back, and pass it on; return whether it is new."""
         core = self._core
         said: Forgotten = forgotten_notices.verify(notice, core.verifier)
-        peer = PeerId(said.peer)
-        if not core.members.forget(peer, notice):
+        peer, signer = PeerId(said.peer), PeerId(said.signer)
+        before = core.members.forgotten(peer)
+        if not core.members.forget(peer, signer, notice):
             return False
-        logger.info("a peer is forgotten", peer=short(peer), by=short(PeerId(said.signer)))
-        core.events.emit("forgotten", id=peer_id_text(peer))
+        logger.info("a peer will not come back, somebody says", peer=short(peer), by=short(signer))
+        if core.members.forgotten(peer) and not before:
+            core.events.emit("forgotten", id=peer_id_text(peer))
         core.tasks.spawn(core.store.note_forgotten(peer, notice), "note who is forgotten")
-        self.tell_forgotten(notice, peer)
+        self.tell_forgotten(notice, peer, signer)
         return True
 
     async def push_forgotten(self, notice: bytes) -> None:
@@ -272,7 +274,7 @@ class Gossip:
         """A peer is there (again): nobody misses it, and it is not forgotten."""
         self.tell_no_more(peer)
         if self._core.members.unforget(peer):
-            self._news.drop((FORGOTTEN, peer))
+            self._news.drop_all((FORGOTTEN, peer))
             self._core.tasks.spawn(self._core.store.note_forgotten(peer, None), "note who is back")
 
     # We are missed.

@@ -16,6 +16,7 @@ from peerd.ids import NetworkId, NodeId, PeerId, distance, node_id
 from peerd.kad.contact import Address, Contact
 from peerd.kad.crowd import RECORD_HOLDERS, Responsible, divide
 from peerd.kad.table import RoutingTable
+from peerd.trust.forgotten import Forgotten, Gone
 from peerd.trust.membership import Membership, Standing, State
 
 Source = Literal["mdns", "bootstrap", "coordinator", "overlay", "remembered"]
@@ -92,7 +93,7 @@ class Members:
         self.returned: Callable[[PeerId], None] = lambda peer: None
         """Told of whoever answers again after it did not for a while, or is new: it may have missed something."""
         self._digest = 0
-        self._forgotten: dict[PeerId, bytes] = {}
+        self._forgotten = Forgotten(own_peer, is_member=self._is_proven, member_count=self._proven_count)
         self.company_since: float | None = None
         """Since when somebody else is there, None while nobody is."""
 
@@ -161,36 +162,44 @@ class Members:
 
     # Who will not come back.
 
-    def forget(self, peer: PeerId, notice: bytes) -> bool:
-        """Somebody says that `peer` will not come back; believed, and then returned as True, unless it is there."""
+    def forget(self, peer: PeerId, signer: PeerId, notice: bytes) -> bool:
+        """`signer` says that `peer` will not come back; return whether that is new, never where the peer is there."""
         member = self.all.get(peer)
         if peer == self.own_peer or (member is not None and member.state in ("alive", "suspect")):
             return False
-        if peer in self._forgotten:
-            return False
-        if len(self._forgotten) >= KNOWN_MAX:
-            del self._forgotten[next(iter(self._forgotten))]
-        self._forgotten[peer] = notice
-        if member is not None:
+        before = peer in self._forgotten
+        new = self._forgotten.add(peer, signer, notice)
+        if member is not None and before != (peer in self._forgotten):
             self._turn()
-        return True
+        return new
+
+    def _is_proven(self, peer: PeerId) -> bool:
+        member = self.all.get(peer)
+        return member is not None and (member.verified or member.source == "remembered")
+
+    def _proven_count(self) -> int:
+        return 1 + sum(1 for member in self.all.values() if member.verified and member.state != "left")
 
     def unforget(self, peer: PeerId) -> bool:
         """It is there again; return whether it was forgotten."""
-        return self._forgotten.pop(peer, None) is not None
+        return self._forgotten.drop(peer)
 
     def forgotten(self, peer: PeerId) -> bool:
         """Return whether this peer is not expected to come back."""
         return peer in self._forgotten
 
+    def forgotten_here(self, peer: PeerId) -> bool:
+        """Return whether our own operator said that this peer will not come back."""
+        return self._forgotten.own(peer)
+
     @property
-    def gone(self) -> Container[PeerId]:
-        """Who is forgotten."""
-        return self._forgotten.keys()
+    def gone(self) -> Gone:
+        """Who does not count in the lists of registers any more."""
+        return self._forgotten
 
     def forgotten_notices(self) -> list[bytes]:
         """Return what says so, the newest last."""
-        return list(self._forgotten.values())
+        return self._forgotten.notices()
 
     def known(self) -> list[PeerId]:
         """Return every member not forgotten, whatever its state, ourselves left out."""

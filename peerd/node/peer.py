@@ -416,7 +416,8 @@ class Peer:
 
     async def _offer_remembered(self) -> None:
         for notice in await self._core.store.forgotten():
-            self._core.members.forget(PeerId(forgotten_notices.read(notice).peer), notice)
+            said = forgotten_notices.read(notice)
+            self._core.members.forget(PeerId(said.peer), PeerId(said.signer), notice)
         now = self._core.store.now_s()
         for known in await self._core.store.remembered_peers(REMEMBERED_ASKED_MAX):
             address = (known.host, known.port)

@@ -4,7 +4,7 @@ Here is who is asked, what silence means and when to begin again; what is writte
 """
 
 import asyncio
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 
 from peerd.errors import NoRoomError, RefusedError, StoreError, TimedOutError, WireError
 from peerd.ids import Key, PeerId
@@ -15,6 +15,7 @@ from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.nearest import search
 from peerd.node.reading import REFUSED_RETURNING, RETURNING_POLL_S
 from peerd.records.record import Record
+from peerd.trust.forgotten import Gone
 from peerd.trust.register import (
     Accepting,
     Ballot,
@@ -41,7 +42,7 @@ UNREACHED = "a majority of the key's agreed holders did not answer"
 class Question(Preparing):
     """A prepare, or a question that binds nobody, and what else the answers showed."""
 
-    def __init__(self, expected: Iterable[PeerId], gone: Container[PeerId]) -> None:
+    def __init__(self, expected: Iterable[PeerId], gone: Gone) -> None:
         super().__init__(expected, gone)
         self.views: dict[PeerId, None] = {}
         """Whom others expect to hold the key."""

@@ -46,6 +46,12 @@ class News:
         """Tell this no more."""
         self._items.pop(key, None)
 
+    def drop_all(self, beginning: tuple[Hashable, ...]) -> None:
+        """Tell nothing more whose key begins so."""
+        size = len(beginning)
+        for key in [key for key in self._items if isinstance(key, tuple) and key[:size] == beginning]:
+            del self._items[key]
+
     def take(self, room_bytes: int, at_most: int, members: int) -> list[bytes]:
         """Return what to tell now, at most `at_most` items, each and its 3 bytes of framing within the room."""
         if not self._items:

@@ -11,7 +11,7 @@ acceptor that took the follower early would else let a later round forget the jo
 """
 
 import hashlib
-from collections.abc import Collection, Container, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 from peerd.errors import WireError
 from peerd.ids import ID_BYTES, PeerId
 from peerd.records.record import Record, read_record
+from peerd.trust.forgotten import NOBODY, Gone
 from peerd.trust.quorum import majority
 from peerd.wire import limits
 from peerd.wire.codec import Codec, encode
@@ -70,7 +71,7 @@ class State:
         """The record, read."""
         return read_record(self.record)
 
-    def has_quorum(self, peers: Collection[PeerId], gone: Container[PeerId] = ()) -> bool:
+    def has_quorum(self, peers: Collection[PeerId], gone: Gone = NOBODY) -> bool:
         """Whether `peers` hold a majority of each list; who is `gone` for good, as its people say, does not count."""
         return has_majority(self.holders, peers, gone) and (
             not self.previous or has_majority(self.previous, peers, gone)
@@ -130,9 +131,10 @@ def mark(record: Record) -> bytes:
     return record.body.nonce[:MARK_BYTES]
 
 
-def has_majority(members: Collection[PeerId], peers: Collection[PeerId], gone: Container[PeerId] = ()) -> bool:
+def has_majority(members: Collection[PeerId], peers: Collection[PeerId], gone: Gone = NOBODY) -> bool:
     """Whether more than half of `members`, those that are `gone` left out, are among `peers`."""
-    left = [member for member in members if member not in gone]
+    away = gone.among(members)
+    left = [member for member in members if member not in away]
     return bool(left) and sum(1 for member in left if member in peers) >= majority(len(left))
 
 
@@ -280,7 +282,7 @@ class Shown:
 class Preparing:
     """The first phase of one round, or a question that binds nobody: who promised what, and what follows from it."""
 
-    def __init__(self, expected: Iterable[PeerId], gone: Container[PeerId] = ()) -> None:
+    def __init__(self, expected: Iterable[PeerId], gone: Gone = NOBODY) -> None:
         self.gone = gone
         """Who will not come back, as its people say: no list counts it any more."""
         self.expected = tuple(expected)
@@ -361,7 +363,7 @@ class Preparing:
 class Accepting:
     """The second phase: whether the new state is chosen."""
 
-    def __init__(self, base: State | None, state: State, gone: Container[PeerId] = ()) -> None:
+    def __init__(self, base: State | None, state: State, gone: Gone = NOBODY) -> None:
         self.gone = gone
         self.base = base
         self.state = state

@@ -34,8 +34,8 @@ PROVIDERS_MAX = 200_000
 PEERS_MAX = 1_024
 """Remembered peers; the longest unseen goes first."""
 
-FORGOTTEN_MAX = 1_024
-"""Peers of whom somebody said that they will not come back; the first noted goes first."""
+FORGOTTEN_MAX = 4_096
+"""Notices of peers that will not come back; the first noted goes first."""
 
 CLAIM_MAX_BYTES = 640
 """A claim is a signed statement of at most 512 bytes, after what it is found by; anything longer is not one."""

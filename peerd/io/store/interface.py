@@ -394,10 +394,10 @@ class Store(Protocol):
         """Return peers to try again, the last seen first."""
 
     async def note_forgotten(self, peer: PeerId, notice: bytes | None) -> None:
-        """Note that a peer will not come back and who says so, or with None that it did."""
+        """Note that a peer will not come back, as one more notice says, or with None that it did; at most 4,096."""
 
     async def forgotten(self) -> list[bytes]:
-        """Return the notices of those that will not come back, the first noted first."""
+        """Return all notices of those that will not come back, the first noted first."""
 
     async def usage(self) -> Usage:
         """Return what is used; from counters, no scan."""

@@ -32,7 +32,7 @@ class MemoryStore(MemoryFloors, MemoryContent):
         self._providers: dict[Key, dict[PeerId, tuple[float, bytes]]] = {}
         self._provider_ends: list[tuple[float, Key, PeerId]] = []
         self._peers: dict[PeerId, RememberedPeer] = {}
-        self._forgotten_peers: dict[PeerId, bytes] = {}
+        self._forgotten_peers: dict[bytes, PeerId] = {}
 
     async def put_provider(self, key: Key, peer: PeerId, statement: bytes, expires: float) -> None:
         """See `Store.put_provider`."""
@@ -93,12 +93,15 @@ class MemoryStore(MemoryFloors, MemoryContent):
     async def note_forgotten(self, peer: PeerId, notice: bytes | None) -> None:
         """See `Store.note_forgotten`."""
         await self._sync("note_forgotten")
-        if self._forgotten_peers.pop(peer, None) is not None:
-            self._metadata_bytes -= bounds.FORGOTTEN_ROW_BYTES
         if notice is None:
+            for known in [known for known, about in self._forgotten_peers.items() if about == peer]:
+                del self._forgotten_peers[known]
+                self._metadata_bytes -= bounds.FORGOTTEN_ROW_BYTES
+            return
+        if notice in self._forgotten_peers:
             return
         self._charge(bounds.FORGOTTEN_ROW_BYTES, reserve=True)
-        self._forgotten_peers[peer] = notice
+        self._forgotten_peers[notice] = peer
         if len(self._forgotten_peers) > bounds.FORGOTTEN_MAX:
             del self._forgotten_peers[next(iter(self._forgotten_peers))]
             self._metadata_bytes -= bounds.FORGOTTEN_ROW_BYTES
@@ -106,7 +109,7 @@ class MemoryStore(MemoryFloors, MemoryContent):
     async def forgotten(self) -> list[bytes]:
         """See `Store.forgotten`."""
         self._check("forgotten")
-        return list(self._forgotten_peers.values())
+        return list(self._forgotten_peers)
 
     async def usage(self) -> Usage:
         """See `Store.usage`."""

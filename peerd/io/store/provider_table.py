@@ -70,11 +70,11 @@ def remembered(database: sqlite3.Connection, limit: int) -> list[RememberedPeer]
 
 def note_forgotten(database: sqlite3.Connection, room: Room, peer: PeerId, notice: bytes | None) -> None:
     """See `Store.note_forgotten`."""
-    database.execute("DELETE FROM forgotten WHERE peer = ?", (peer,))
     if notice is None:
+        database.execute("DELETE FROM forgotten WHERE peer = ?", (peer,))
         return
     with room.required(database, reserve=True):
-        database.execute("INSERT INTO forgotten (peer, notice) VALUES (?, ?)", (peer, notice))
+        database.execute("INSERT OR IGNORE INTO forgotten (peer, notice) VALUES (?, ?)", (peer, notice))
         database.execute(
             "DELETE FROM forgotten WHERE id IN (SELECT id FROM forgotten ORDER BY id DESC LIMIT -1 OFFSET ?)",
             (bounds.FORGOTTEN_MAX,),

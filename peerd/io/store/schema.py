@@ -163,6 +163,15 @@ _FORGOTTEN = """
 CREATE TABLE forgotten (id INTEGER PRIMARY KEY AUTOINCREMENT, peer BLOB NOT NULL UNIQUE, notice BLOB NOT NULL);
 """
 
+# More than one says it of a peer.
+_FORGOTTEN_BY_SEVERAL = """
+CREATE TABLE notices (id INTEGER PRIMARY KEY AUTOINCREMENT, peer BLOB NOT NULL, notice BLOB NOT NULL UNIQUE);
+INSERT INTO notices (peer, notice) SELECT peer, notice FROM forgotten ORDER BY id;
+DROP TABLE forgotten;
+ALTER TABLE notices RENAME TO forgotten;
+CREATE INDEX forgotten_by_peer ON forgotten (peer);
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _TABLES + _TRIGGERS + _COUNTER_ROWS,
     _FLOORS
@@ -170,6 +179,7 @@ MIGRATIONS: tuple[str, ...] = (
     + _cost_triggers("holders", str(bounds.HOLDER_ROW_BYTES)),
     "ALTER TABLE records ADD COLUMN checksum INTEGER;",
     _FORGOTTEN + _cost_triggers("forgotten", str(bounds.FORGOTTEN_ROW_BYTES)),
+    _FORGOTTEN_BY_SEVERAL + _cost_triggers("forgotten", str(bounds.FORGOTTEN_ROW_BYTES)),
 )
 """Script n brings a store from version n to n + 1; a released one is never changed."""
 

@@ -257,6 +257,8 @@ async def test_the_forgotten_are_expected_by_nobody_until_they_show_themselves(w
     await until(lambda: all(is_dead(host, dead) for host in hosts[:4]), within_s=20)
     assert all(dead.identity.peer in core(host).members.expected_holders(bytes(32), 8) for host in hosts[:4])
     await forget(core(hosts[0]), peer_id_text(dead.identity.peer)[:12])
+    assert [core(host).members.forgotten(dead.identity.peer) for host in hosts[:4]] == [True, False, False, False]
+    await forget(core(hosts[1]), peer_id_text(dead.identity.peer)[:12])  # one may lie
     for host in hosts[:4]:
         members = core(host).members
         assert members.forgotten(dead.identity.peer)
