@@ -26,12 +26,14 @@ KILLS ?= 1000
 CUTS ?= 100
 MINUTES ?= 60
 TESTS ?= tests
+# `make mutate THREATS="1 4.2"`: sections and rows of docs/THREATS.md
+THREATS ?=
 WORKERS ?= 2
 # Tests of real daemons wait more than they compute: one worker more than there are cores.
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: bench check clean demo docs format help lint sim soak test
+.PHONY: bench check clean demo docs format help lint mutate sim soak test
 
 help:  ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +68,9 @@ check: lint  ## what to run before every commit, under a minute
 test: lint  ## check, and the tests with real sockets, processes and network namespaces
 	@$(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup $(TESTS)
 
+mutate: $(INSTALLED)  ## remove the checks of docs/THREATS.md one at a time: a test must go red for each
+	@$(BIN)/python -m tests.mutation $(THREATS)
+
 bench: $(INSTALLED_BENCH)  ## beside the kademlia package, libtorrent and OpenDHT
 	@$(BENCH_VENV)/bin/python -m tests.bench $(BENCH)
 
@@ -75,7 +80,7 @@ sim: $(INSTALLED)  ## PEERS simulated peers from SEED, or a SCENARIO
 soak: $(INSTALLED)  ## SEEDS and MIXED_SEEDS simulated; KILLS, power CUTS and MINUTES of mixed faults of daemons
 	@$(BIN)/peerd sim --peers $(SOAK_PEERS) --seed $(SEED) --seeds $(SEEDS)
 	@$(BIN)/peerd sim --mixed --seed $(SEED) --seeds $(MIXED_SEEDS)
-	@for scenario in tests/sim/scenarios/*.toml; do $(BIN)/peerd sim --scenario $$scenario --seed $(SEED); done
+	@for scenario in tests/sim/scenarios/*.toml; do PYTHONPATH=. $(BIN)/peerd sim --scenario $$scenario --seed $(SEED); done
 	@$(BIN)/python -m tests.soak kill --rounds $(KILLS)
 	@$(BIN)/python -m tests.soak power --cuts $(CUTS)
 	@$(BIN)/python -m tests.soak mixed --minutes $(MINUTES)

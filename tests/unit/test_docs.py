@@ -284,8 +284,23 @@ def test_every_package_has_its_reason_and_no_other_is_told() -> None:
     assert told == packages
 
 
-def test_every_test_named_exists() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", _page("GUARANTEES.md"))
-    assert len(named) > 30
+@pytest.mark.parametrize(("page", "least"), [("GUARANTEES.md", 30), ("THREATS.md", 5)])
+def test_every_test_named_exists(page: str, least: int) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", _page(page))
+    assert len(named) > least
     for path, test in named:
         assert re.search(rf"^(async )?def {test}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{test}"
+
+
+def test_every_threat_names_its_defence_and_its_test_and_says_what_remains() -> None:
+    rows = [line for line in _page("THREATS.md").splitlines() if re.match(r"\| \d", line)]
+    assert len(rows) > 5
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+        assert len(cells) == 6 and all(cells), row
+        defences = re.findall(r"`(peerd/[\w/]+\.py|cli/[\w/]+\.py)::(\w+)`", cells[3])
+        assert defences, row
+        for path, name in defences:
+            code = (ROOT / path).read_text()
+            assert re.search(rf"^\s*((async )?def|class) {name}\b|^{name}\b", code, re.MULTILINE), f"{path}::{name}"
+        assert re.search(r"`tests/[\w/]+\.py::\w+`", cells[4]), row
