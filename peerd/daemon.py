@@ -23,7 +23,7 @@ from peerd.config import HostPort, Settings, read_network_key
 from peerd.errors import NoRoomError, UsageError
 from peerd.identity import ED25519, SEED_BYTES, Identity
 from peerd.ids import NetworkId, PeerId, network_id
-from peerd.io import tls, udp
+from peerd.io import descriptors, tls, udp
 from peerd.io.datadir import TOKEN_NAME, DataDirectory, KnownStore, load_or_create_secret
 from peerd.io.environment import Environment, Stream, StreamListener
 from peerd.io.interfaces import choose, read_interfaces
@@ -38,14 +38,17 @@ from peerd.node.peer import Peer
 IDENTITY_NAME = "identity.key"
 STORE_NAME = "store"
 MEMORY_QUOTA_BYTES = 2**30
+# Callers that have not done their TLS handshake; where few connections may be open, half as many as of these.
+CALLERS_MAX = 64
 
 
 class RealTransports:
     """Sockets bound before the peer is made, so that a taken port ends the start before anything is written."""
 
-    def __init__(self, bound: udp.BoundSockets, seed: bytes) -> None:
+    def __init__(self, bound: udp.BoundSockets, seed: bytes, waiting_max: int) -> None:
         self._bound = bound
         self._seed = seed
+        self._waiting_max = waiting_max
         self._client: ssl.SSLContext | None = None
 
     async def open_datagrams(self, receive: Callable[[bytes, Address], None]) -> udp.UdpSockets:
@@ -58,11 +61,11 @@ class RealTransports:
 
     async def listen_streams(self, accepted: Callable[[Stream], Awaitable[None]]) -> StreamListener:
         """Begin to accept on the bound TCP sockets."""
-        listener = tls.TlsListener()
         own = ED25519.signing_key(self._seed).public
         context = tls.server_context(self._seed)
+        listener = tls.TlsListener(context, own, accepted, waiting_max=self._waiting_max)
         for sock in self._bound.tcp:
-            await listener.add(sock, context, own, accepted)
+            listener.add(sock)
         self._bound.tcp = []
         return listener
 
@@ -91,6 +94,8 @@ async def run(settings: Settings, settings_file: Path | None = None) -> int:
 
 
 async def _start(settings: Settings, settings_file: Path | None, stack: AsyncExitStack) -> None:
+    descriptors.ask_for_enough(settings)
+    settings = descriptors.fitted(settings)
     network = _network(settings)
     # All addresses first: a port that is taken ends the start before anything is written.
     bound = udp.bind(settings.listen_on)
@@ -181,7 +186,7 @@ async def _running(
         rng=random.Random(system_entropy(16)),  # noqa: S311  jitter and samples, no secrets
         entropy=system_entropy,
         suite=ED25519,
-        transports=RealTransports(bound, seed),
+        transports=RealTransports(bound, seed, max(4, min(CALLERS_MAX, settings.connections_max // 2))),
         offload=offload,
     )
     peer = Peer(settings, Identity(ED25519.signing_key(seed), network, ED25519), environment, store)
@@ -239,6 +244,7 @@ async def open_peer(settings: Settings, *, memory: bool = False) -> AsyncIterato
     """
     if not logs.is_set_up():
         logger.disable("peerd")  # a library is silent until its program wants to hear it
+    settings = descriptors.fitted(settings)
     network = _network(settings)
     clock = SystemClock()
     async with AsyncExitStack() as stack:

@@ -6,7 +6,7 @@ signals) is left out, because keys need the path as it was sent.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import msgspec
 from aiohttp import web
@@ -36,23 +36,47 @@ Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class BoundedServer(web.Server):
-    """A low-level server with at most `connections_max` connections; `accept` is its protocol factory."""
+    """A low-level server with at most `connections_max` connections; `accept` is its protocol factory.
 
-    def __init__(self, answer: Answer, *, connections_max: int, idle_s: float) -> None:
+    With `strangers`, anybody on the host can connect: a connection on which no request was admitted yet makes way for
+    the next one, the oldest first. Who has the token sends its request at once; silent and slow ones keep nobody out.
+    """
+
+    def __init__(self, answer: Answer, *, connections_max: int, idle_s: float, strangers: bool = False) -> None:
         # A client that goes away takes its operation with it: nobody is left to hear how it ends.
         super().__init__(answer, handler_cancellation=True)
         self._connections_max = connections_max
         self._idle_s = idle_s
+        self._strangers = strangers
+        self._open: dict[_Connection, None] = {}
+        """In the order of coming, from before aiohttp knows of them: a burst is counted as it is accepted."""
         self._refusing: set[_Overflow] = set()
 
     def accept(self) -> asyncio.Protocol:
         """Return the protocol for a new connection."""
-        if len(self.connections) >= self._connections_max:
-            return _Overflow(self._refusing)
+        if len(self._open) >= self._connections_max and not self._make_way():
+            return _Overflow(self._refusing, min(OVERFLOW_MAX, self._connections_max))
+        connection = self._new()
+        self._open[connection] = None
+        return connection
+
+    def gone(self, connection: "_Connection") -> None:
+        """A connection has ended, or is about to."""
+        self._open.pop(connection, None)
+
+    def _make_way(self) -> bool:
+        oldest = next((each for each in self._open if not each.admitted), None) if self._strangers else None
+        if oldest is None:
+            return False
+        self.gone(oldest)
+        oldest.end()
+        return True
+
+    def _new(self) -> "_Connection":
         return _Connection(
             self,
             loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]  # aiohttp takes None, as its AppRunner does
+            access_log=None,
             # Runs from the connection's first moment and from each answer, so it bounds the headers too.
             keepalive_timeout=self._idle_s,
             lingering_time=LINGER_S,
@@ -67,6 +91,32 @@ class BoundedServer(web.Server):
 
 class _Connection(web.RequestHandler):
     """aiohttp's connection, with problem documents for what is no request and for what nobody foresaw."""
+
+    __slots__ = ("_ended", "_server", "admitted")
+
+    def __init__(self, server: BoundedServer, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._server = server
+        self._ended = False
+        self.admitted = False
+        """Whether a request came on it that may be made."""
+
+    def end(self) -> None:
+        """Break it, also before it was made."""
+        self._ended = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to serve it."""
+        super().connection_made(transport)
+        if self._ended:
+            self.end()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Count it no more."""
+        self._server.gone(self)
+        super().connection_lost(exc)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -89,6 +139,12 @@ class _Connection(web.RequestHandler):
         return response
 
 
+def admitted(request: web.BaseRequest) -> None:
+    """Note that a request may be made: its connection no longer makes way for others."""
+    if isinstance(request.protocol, _Connection):
+        request.protocol.admitted = True
+
+
 def abort(request: web.BaseRequest) -> NoReturn:
     """Break the connection of an answer that failed after it had begun.
 
@@ -102,14 +158,15 @@ def abort(request: web.BaseRequest) -> NoReturn:
 class _Overflow(asyncio.Protocol):
     """A connection above the bound: told so, given a moment to read it, and closed."""
 
-    def __init__(self, all_of_them: "set[_Overflow]") -> None:
+    def __init__(self, all_of_them: "set[_Overflow]", most: int) -> None:
         self._all = all_of_them
+        self._most = most
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes.
         transport = cast("asyncio.WriteTransport", transport)
-        if len(self._all) >= OVERFLOW_MAX:
+        if len(self._all) >= self._most:
             transport.abort()
             return
         self._all.add(self)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from loguru import logger
 
-from peerd.api.connection import BoundedServer, abort
+from peerd.api.connection import BoundedServer, abort, admitted
 from peerd.api.errors import problem_response
 from peerd.api.exchange import Exchange
 from peerd.api.guard import Bound, check_effect, check_form, check_host, check_origin, check_site, check_token
@@ -173,7 +173,12 @@ class ApiServer:
         async def answer(request: web.BaseRequest) -> web.StreamResponse:
             return await self._answer(request, listening.bound)
 
-        server = BoundedServer(answer, connections_max=self._connections_max, idle_s=self._idle_s)
+        server = BoundedServer(
+            answer,
+            connections_max=self._connections_max,
+            idle_s=self._idle_s,
+            strangers=listening.bound is not None,
+        )
         loop = asyncio.get_running_loop()
         accepting = [
             await loop.create_unix_server(server.accept, sock=sock)
@@ -226,6 +231,7 @@ class ApiServer:
             check_site(headers.getall("Sec-Fetch-Site", ()))
             if path not in _OPEN_PATHS:
                 check_token(headers.getall("Authorization", ()), self._token)
+                admitted(request)
         check_form(request.method, request.content_type, headers)
 
     def _count(self, route: Route | None, status: int) -> None:

@@ -18,9 +18,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+from loguru import logger
+
 from peerd.errors import UnreachableError, WireError
 from peerd.identity import ED25519
 from peerd.ids import PeerId
+from peerd.io.accepting import Acceptor
 from peerd.io.environment import Stream
 from peerd.kad.contact import Address
 
@@ -130,38 +133,55 @@ class TlsStream:
 
 
 class TlsListener:
-    """The listening sockets; satisfies `StreamListener`."""
+    """The listening sockets; satisfies `StreamListener`. `waiting_max` is how many may have no TLS yet."""
 
-    def __init__(self) -> None:
-        self._servers: list[asyncio.Server] = []
-
-    async def add(
+    def __init__(
         self,
-        sock: socket.socket,
         context: ssl.SSLContext,
         own: PeerId,
         accepted: Callable[[Stream], Awaitable[None]],
+        *,
+        waiting_max: int,
     ) -> None:
+        self._context = context
+        self._own = own
+        self._accepted = accepted
+        self._acceptor = Acceptor(self._shake_hands, waiting_max=waiting_max)
+        self._open: set[asyncio.Task[None]] = set()
+
+    def add(self, sock: socket.socket) -> None:
         """Listen on a bound socket."""
-
-        async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await accepted(TlsStream(reader, writer, own))
-
-        server = await asyncio.start_server(
-            on_connection,
-            sock=sock,
-            ssl=context,
-            backlog=BACKLOG,
-            limit=READ_BUFFER_BYTES,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
-            ssl_shutdown_timeout=1.0,
-        )
-        self._servers.append(server)
+        self._acceptor.listen(sock, BACKLOG)
 
     async def close(self) -> None:
-        """Stop listening."""
-        for server in self._servers:
-            server.close()
+        """Stop listening; open streams go on."""
+        await self._acceptor.close()
+
+    async def _shake_hands(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=READ_BUFFER_BYTES, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol,
+                sock,
+                ssl=self._context,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+                ssl_shutdown_timeout=1.0,
+            )
+        except (OSError, ssl.SSLError, TimeoutError) as error:  # the loop has closed the socket
+            logger.debug("no TLS with a caller", reason=type(error).__name__)
+            return
+        stream = TlsStream(reader, asyncio.StreamWriter(transport, protocol, reader, loop), self._own)
+        serving = loop.create_task(self._serve(stream), name="stream")
+        self._open.add(serving)
+        serving.add_done_callback(self._open.discard)
+
+    async def _serve(self, stream: TlsStream) -> None:
+        try:
+            await self._accepted(stream)
+        finally:
+            stream.close()
 
 
 async def connect(context: ssl.SSLContext, peer: PeerId, address: Address) -> TlsStream:

@@ -41,6 +41,11 @@ def group(address: Address) -> bytes | None:
     return _group_of_host(address[0])
 
 
+def group_or_host(address: Address) -> bytes:
+    """Return whose budget an address uses up: its group's, and of a local range its own; never the port's."""
+    return group(address) or b"host " + address[0].encode()
+
+
 @lru_cache(maxsize=GROUP_CACHE_MAX)
 def _group_of_host(host: str) -> bytes | None:
     ip = ip_address(host.partition("%")[0])

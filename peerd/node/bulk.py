@@ -19,14 +19,12 @@ from peerd.io.environment import Environment, Stream, StreamListener
 from peerd.kad.contact import Contact
 from peerd.logs import short
 from peerd.node.bulk_handler import BulkHandler
+from peerd.node.callers import OPENING_TIMEOUT_S, TAG_PROOF, Callers, expect
 from peerd.node.tasks import Tasks
 from peerd.wire import frames
 from peerd.wire.codec import encode
 from peerd.wire.frames import HoldBody
 from peerd.wire.messages import CID_BYTES
-
-_TAG_PROOF = b"peerd/1 bulk proof\x00"
-NONCE_BYTES = 32
 
 # Requests of the other end that may wait here at a time; who sends more does not follow the protocol.
 QUEUED_MAX = 64
@@ -34,7 +32,6 @@ HOLDS_MAX = 8
 # Requests of ours under way at a time, by kind: below what the other end lets wait.
 ASKED_MAX = {frames.WANT: 32, frames.VERSIONS: 8, frames.AUDIT: 4, frames.ROOTS: 4, frames.HOLD: HOLDS_MAX}
 ASKED_MAX |= {frames.RECONCILE: 2, frames.PULL: 4, frames.OFFER: 2, frames.GIVE: 4}
-OPENING_TIMEOUT_S = 5.0
 IDLE_CLOSE_S = 60.0
 PROGRESS_INTERVAL_S = 1.0
 PIECE_BYTES = 256 * 1024
@@ -307,7 +304,7 @@ class BulkPool:
         self._connections: dict[PeerId, BulkConnection] = {}
         self._opening: dict[PeerId, asyncio.Future[BulkConnection]] = {}
         self._open_ones: dict[BulkConnection, None] = {}
-        self._accepted_count = 0
+        self._callers = Callers(identity, environment.entropy)
         self._listener: StreamListener | None = None
         self.cut: Callable[[PeerId], bool] = lambda peer: False
         """Says with whom this peer is cut off, by the harness."""
@@ -371,31 +368,31 @@ class BulkPool:
                     raise
         except TimeoutError as error:
             raise UnreachableError("no connection in time") from error
+        try:
+            self._make_room()
+        except UnreachableError:
+            stream.close()
+            raise
         return self._started(stream, contact.peer)
 
     async def _prove(self, stream: Stream) -> None:
-        nonce = await _expect(stream, frames.NONCE)
-        proof = self._identity.sign(_TAG_PROOF, stream.server_key + nonce)
+        nonce = await expect(stream, frames.NONCE)
+        proof = self._identity.sign(TAG_PROOF, stream.server_key + nonce)
         await stream.write(frames.pack(frames.PROOF, 0, self._identity.peer + proof))
-        await _expect(stream, frames.READY)
+        await expect(stream, frames.READY)
 
     async def _accept(self, stream: Stream) -> None:
-        if self._accepted_count >= self._connections_max:
-            stream.close()
-            return
-        self._accepted_count += 1
         try:
-            async with asyncio.timeout(OPENING_TIMEOUT_S):
-                peer = await self._check_caller(stream)
+            peer = await self._callers.check(stream)
             if self.cut(peer):
                 raise WireError("cut_off")
             self._make_way(peer)
+            self._make_room()
             connection = self._started(stream, peer, run=False)
             await connection.run()
-        except (TimeoutError, UnreachableError, WireError) as error:
+        except (UnreachableError, WireError) as error:
             logger.debug("a bulk connection was refused", address=HostPort(*stream.remote).text, reason=str(error))
         finally:
-            self._accepted_count -= 1
             stream.close()
 
     def _make_way(self, peer: PeerId) -> None:
@@ -406,15 +403,15 @@ class BulkPool:
         for connection in own[: max(0, len(own) + 1 - ACCEPTED_PER_PEER_MAX)]:
             connection.close()
 
-    async def _check_caller(self, stream: Stream) -> PeerId:
-        nonce = self._environment.entropy(NONCE_BYTES)
-        await stream.write(frames.pack(frames.NONCE, 0, nonce))
-        payload = await _expect(stream, frames.PROOF)
-        peer, signature = PeerId(payload[:32]), payload[32:]
-        if not self._identity.verify(peer, _TAG_PROOF, stream.server_key + nonce, signature):
-            raise WireError("signature")
-        await stream.write(frames.pack(frames.READY, 0))
-        return peer
+    def _make_room(self) -> None:
+        """Close the idle connection that was used least where there are as many as may be; raise where none is idle."""
+        open_ones = [each for each in self._open_ones if not each.closed]
+        if len(open_ones) < self._connections_max:
+            return
+        idle = [each for each in open_ones if not each.busy]
+        if not idle:
+            raise UnreachableError("too many connections")
+        min(idle, key=lambda each: each.used_at).close()
 
     def _started(self, stream: Stream, peer: PeerId, *, run: bool = True) -> BulkConnection:
         connection = BulkConnection(stream, peer, self._handler, self._tasks, stall_s=self._stall_s)
@@ -438,10 +435,3 @@ class BulkPool:
                     self._open_ones.pop(connection, None)
                     if self._connections.get(connection.peer) is connection:
                         del self._connections[connection.peer]
-
-
-async def _expect(stream: Stream, kind: int) -> bytes:
-    length, got, _ = frames.unpack_header(await stream.read_exactly(frames.HEADER_BYTES))
-    if got != kind:
-        raise WireError("frame_order")
-    return await stream.read_exactly(length) if length else b""

@@ -1,6 +1,7 @@
 """Bounds on connections, headers and patience; what is no HTTP; keep-alive; stopping."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -41,19 +42,50 @@ async def test_lines_and_headers_are_bounded(api: Api) -> None:
 
 
 async def test_connections_above_the_bound_are_told_so_on_that_address_only(api: Api) -> None:
-    held = [await api.tcp.connect() for _ in range(8)]
+    held = [await api.unix.connect() for _ in range(8)]
     while api.server.connection_count < 8:
         await asyncio.sleep(0.001)
 
-    answer = await api.tcp.ask("GET", "/v1/id")
+    answer = await api.unix.ask("GET", "/v1/id")
 
     assert (answer.status, answer.code) == (503, "unavailable")
-    assert (await api.unix.ask("GET", "/v1/id")).status == 200
+    assert (await api.tcp.ask("GET", "/v1/id")).status == 200
     for _, writer in held:
         writer.transport.abort()
     while api.server.connection_count:
         await asyncio.sleep(0.001)
+    assert (await api.unix.ask("GET", "/v1/id")).status == 200
+
+
+async def test_on_tcp_connections_that_nothing_was_admitted_on_make_way_the_oldest_first(api: Api) -> None:
+    held = [await api.tcp.connect() for _ in range(20)]
+
     assert (await api.tcp.ask("GET", "/v1/id")).status == 200
+
+    for reader, _ in held[:12]:
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+    assert api.server.connection_count <= 8
+    for _, writer in held:
+        writer.transport.abort()
+
+
+async def test_on_tcp_connections_with_a_token_stay_and_the_next_is_told_so(api: Api) -> None:
+    head = api.tcp.head("GET", "/v1/id").replace(b"Connection: close\r\n", b"")
+    held = []
+    for _ in range(8):
+        reader, writer = await api.tcp.connect()
+        writer.write(head)
+        assert (await read_answer(reader)).status == 200
+        held.append((reader, writer))
+
+    answer = await api.tcp.ask("GET", "/v1/id")
+
+    assert (answer.status, answer.code) == (503, "unavailable")
+    for reader, writer in held:
+        writer.write(head)
+        assert (await read_answer(reader)).status == 200
+        writer.transport.abort()
 
 
 async def test_a_client_that_never_ends_its_headers_is_cut_off(tmp_path: Path) -> None:

@@ -9,15 +9,8 @@ import pytest
 
 from peerd.content.block import raw_block
 from peerd.errors import NoRoomError, RefusedError, UnreachableError, WireError
-from peerd.node.bulk import (
-    _TAG_PROOF,
-    ACCEPTED_PER_PEER_MAX,
-    HOLDS_MAX,
-    IDLE_CLOSE_S,
-    OPENING_TIMEOUT_S,
-    QUEUED_MAX,
-    BulkConnection,
-)
+from peerd.node.bulk import ACCEPTED_PER_PEER_MAX, HOLDS_MAX, IDLE_CLOSE_S, QUEUED_MAX, BulkConnection
+from peerd.node.callers import OPENING_TIMEOUT_S, TAG_PROOF, UNPROVEN_MAX
 from peerd.sim.faults import Faults
 from peerd.sim.host import Host
 from peerd.sim.streams import SimulatedStream
@@ -61,7 +54,7 @@ class Raw:
         return cls(near, await near.read_exactly(32))
 
     def proof(self, source: Host) -> bytes:
-        signed = source.identity.sign(_TAG_PROOF, self.stream.server_key + self.nonce)
+        signed = source.identity.sign(TAG_PROOF, self.stream.server_key + self.nonce)
         return source.identity.peer + signed
 
     async def prove(self, source: Host) -> "Raw":
@@ -97,10 +90,10 @@ async def test_whoever_proves_its_key_on_this_connection_gets_in(world: World) -
 WRONG: dict[str, Callable[[Raw, Host, Host], bytes]] = {
     "by another key": lambda raw, mallory, alice: alice.identity.peer + raw.proof(mallory)[32:],
     "for another server": lambda raw, mallory, alice: (
-        mallory.identity.peer + mallory.identity.sign(_TAG_PROOF, alice.identity.peer + raw.nonce)
+        mallory.identity.peer + mallory.identity.sign(TAG_PROOF, alice.identity.peer + raw.nonce)
     ),
     "of another connection": lambda raw, mallory, alice: (
-        mallory.identity.peer + mallory.identity.sign(_TAG_PROOF, raw.stream.server_key + bytes(32))
+        mallory.identity.peer + mallory.identity.sign(TAG_PROOF, raw.stream.server_key + bytes(32))
     ),
     "of another purpose": lambda raw, mallory, alice: (
         mallory.identity.peer + mallory.identity.sign(b"peerd/1 record\x00", raw.stream.server_key + raw.nonce)
@@ -139,13 +132,39 @@ async def test_somebody_else_at_the_address_is_not_talked_to(world: World) -> No
         await core(alice).bulk.get(replace(contact_of(bob), address=mallory.address))
 
 
-async def test_no_more_connections_than_the_bound_are_taken(world: World) -> None:
+async def test_above_the_bound_the_idle_connection_that_was_used_least_makes_way(world: World) -> None:
     bob, *others = await joined(world, 5)
     core(bob).bulk._connections_max = 3
+    first, *rest = [await (await Raw.open(other, bob)).prove(other) for other in others]
+    await first.ended()
+    for raw in rest:
+        await raw.say(frames.WANT, WANTED, rid=7)
+        assert await raw.heard() == (frames.MISSING, 7, WANTED)
+
+
+async def test_where_all_connections_are_in_use_no_further_one_is_taken(world: World) -> None:
+    bob, *others = await joined(world, 5)
+    core(bob).bulk._connections_max = 3
+
+    async def block(cid: bytes) -> bytes | None:
+        await asyncio.sleep(3600)
+        return None
+
+    core(bob).bulk._handler.block = block  # type: ignore[method-assign]
     for other in others[:3]:
-        await (await Raw.open(other, bob)).prove(other)
-    with pytest.raises(UnreachableError):
-        await Raw.open(others[3], bob)
+        await (await (await Raw.open(other, bob)).prove(other)).say(frames.WANT, WANTED)
+    last = await (await Raw.open(others[3], bob)).prove(others[3])
+    await last.ended()
+
+
+async def test_callers_without_a_proof_keep_nobody_out_who_comes_from_elsewhere(world: World) -> None:
+    bob, alice, mallory = await joined(world, 3)
+    first = await Raw.open(alice, bob)
+    held = [await Raw.open(mallory, bob) for _ in range(2 * UNPROVEN_MAX)]
+    await first.prove(alice)
+    await (await Raw.open(alice, bob)).prove(alice)
+    for raw in held[:UNPROVEN_MAX]:
+        await raw.ended()
 
 
 @pytest.mark.parametrize("busy", [False, True])
@@ -217,7 +236,7 @@ async def test_of_simultaneous_connections_none_stays_for_ever(world: World) -> 
     results = await asyncio.gather(want(there, WANTED), want(back, WANTED))
     assert list(results) == [{WANTED: None}] * 2
     await asyncio.sleep(3 * IDLE_CLOSE_S)
-    assert core(alice).bulk._accepted_count == core(bob).bulk._accepted_count == 0
+    assert all(each.closed for host in (alice, bob) for each in core(host).bulk._open_ones)
 
 
 async def test_a_lost_connection_fails_what_waits_for_it(world: World) -> None:

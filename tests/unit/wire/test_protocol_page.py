@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from peerd.node import bulk
+from peerd.node import bulk, callers
 from peerd.records.claim import Claim
 from peerd.records.life import Forgotten, Life
 from peerd.records.notice import LeaveNotice
@@ -120,7 +120,7 @@ def test_a_challenge_is_never_longer_than_what_it_answers() -> None:
 
 def test_what_the_page_says_of_a_bulk_connection_is_what_it_does() -> None:
     text = SECTIONS["Bulk"]
-    assert f"within {bulk.OPENING_TIMEOUT_S:.0f} s" in text
+    assert f"within {callers.OPENING_TIMEOUT_S:.0f} s" in text
     assert f"({bulk.HOLDS_MAX} at a time)" in text
     assert f"At most {bulk.QUEUED_MAX} requests" in text
     assert f"not used for {bulk.IDLE_CLOSE_S:.0f} s" in text
