@@ -13,7 +13,15 @@ from peerd.content.block import Block, dag_pb_block, raw_block
 from peerd.content.cid import Cid
 from peerd.content.dagpb import encode_link, encode_node
 from peerd.content.hamt import build_shards
-from peerd.content.limits import CHUNK_BYTES, DIRECTORY_BLOCK_MAX_BYTES, KIB, LINKS_MAX, SYMLINK_TARGET_MAX_BYTES
+from peerd.content.limits import (
+    CHUNK_BYTES,
+    DIRECTORY_BLOCK_MAX_BYTES,
+    KIB,
+    LINKS_MAX,
+    LISTING_MAX_BYTES,
+    SYMLINK_TARGET_MAX_BYTES,
+)
+from peerd.content.listing import packed_bytes
 from peerd.content.names import split_path
 from peerd.content.unixfs import DIRECTORY_DATA, file_data, symlink_data
 from peerd.errors import UsageError
@@ -193,11 +201,17 @@ class DirectoryBuilder:
 
     def _close(self, tree: _Tree) -> Node:
         entries: list[tuple[bytes, Cid, int]] = []
-        size = 0
+        size = listed = 0
         for name, entry in sorted(tree.items()):  # by code point, which is the order of UTF-8 bytes
             assert isinstance(entry, Node)
             entries.append((name.encode(), entry.cid, entry.dag_size))
             size += entry.size
+            listed += packed_bytes(name)
+        # A third is left for the shards, which take the less the more entries there are in each.
+        if listed > LISTING_MAX_BYTES * 2 // 3:
+            raise UsageError(
+                f"a directory of {len(entries)} entries, more than can be listed", hint="divide it into several"
+            )
         flat = encode_node([encode_link(cid, name, tsize) for name, cid, tsize in entries], DIRECTORY_DATA)
         if len(flat) > DIRECTORY_BLOCK_MAX_BYTES:
             blocks, dag_size = build_shards(entries)

@@ -6,35 +6,60 @@ it can be deep, wide and endless, which the bounds stop.
 """
 
 from itertools import islice
+from typing import NamedTuple
 
 from peerd.content.cid import CID_BYTES, DAG_PB, Cid
-from peerd.content.limits import DAG_DEPTH_MAX, NODES_AHEAD_MAX, WALK_BLOCKS_MAX, WALK_PENDING_MAX
+from peerd.content.cid_set import CidSet
+from peerd.content.limits import (
+    BLOCK_MAX_BYTES,
+    DAG_DEPTH_MAX,
+    LINKS_IN_BLOCK_MAX,
+    NODES_AHEAD_MAX,
+    WALK_BLOCKS_MAX,
+    WALK_PENDING_MAX,
+)
 from peerd.content.unixfs import DagNode, decode
 from peerd.errors import IntegrityError, WireError
 
+_SIZE_BYTES = 3
+_LINK_BYTES = CID_BYTES + _SIZE_BYTES
+
 
 class _Links:
-    """The links of a node that were not followed yet, packed: 36 bytes each, where the objects take 300."""
+    """The links of a node that were not followed yet, packed: 39 bytes each, where the objects take 300."""
 
     __slots__ = ("at", "depth", "packed")
 
     def __init__(self, node: DagNode, depth: int) -> None:
-        self.packed = b"".join(link.cid.to_bytes() for link in node.links)
+        packed = bytearray()
+        for link in node.links:
+            packed += link.cid.to_bytes()
+            packed += min(link.tsize or BLOCK_MAX_BYTES, BLOCK_MAX_BYTES).to_bytes(_SIZE_BYTES, "big")
+        self.packed = bytes(packed)
         self.depth = depth
         self.at = 0
 
-    def take(self) -> Cid | None:
-        """Return the next link, or None at the end."""
-        self.at += CID_BYTES
-        return Cid.from_bytes(self.packed[self.at - CID_BYTES : self.at]) if self.at <= len(self.packed) else None
+    def take(self) -> tuple[Cid, int] | None:
+        """Return the next link and how large its block is at most, or None at the end."""
+        link = self.packed[self.at : self.at + _LINK_BYTES]
+        self.at += _LINK_BYTES
+        return (Cid.from_bytes(link[:CID_BYTES]), int.from_bytes(link[CID_BYTES:], "big")) if link else None
+
+
+class _Wanted(NamedTuple):
+    """A block that is awaited: how deep it is, and its size at most, as the link to it says."""
+
+    depth: int
+    size: int
 
 
 class DagWalk:
     """One walk from `root`, depth first; given one block at a time it goes in the order of the links (CAR's dfs)."""
 
     def __init__(self, root: Cid) -> None:
-        self._seen = {root.to_bytes()}
-        self._wanted = {root: 0}  # with their depth, in order
+        self._seen = CidSet()
+        self._seen.add(root.to_bytes())
+        self._wanted = {root: _Wanted(0, BLOCK_MAX_BYTES)}  # in order
         self._inner = int(root.codec == DAG_PB)
         self._stack: list[_Links] = []
         self._pending = 0
@@ -49,19 +74,36 @@ class DagWalk:
         """How many distinct blocks were met so far, given or wanted."""
         return len(self._seen)
 
+    @property
+    def cids(self) -> bytearray:
+        """The blocks met so far, 36 bytes each; once `done`, those that were given and those that were skipped."""
+        return self._seen.packed
+
     def wants(self, count: int) -> list[Cid]:
         """Return at most `count` blocks to fetch next, in order; what was named and not yet given is named again."""
         self._fill(count)
         return list(islice(self._wanted, count))
+
+    def fitting(self, count: int, budget_bytes: int) -> list[Cid]:
+        """As `wants`, as far as they have room together, as large as their links say that they may be; at least one."""
+        chosen: list[Cid] = []
+        for cid in self.wants(count):
+            budget_bytes -= self._wanted[cid].size
+            if budget_bytes < 0 and chosen:
+                break
+            chosen.append(cid)
+        return chosen
 
     def give(self, cid: Cid, data: bytes) -> DagNode | None:
         """Take a block, checked by the caller, and return what it is; None where it was not awaited.
 
         Raises IntegrityError where it is malformed, or the DAG passes the bounds.
         """
-        depth = self._wanted.get(cid)
-        if depth is None:
+        wanted = self._wanted.get(cid)
+        if wanted is None:
             return None
+        if len(data) > wanted.size:
+            raise IntegrityError(f"block {cid} is larger than the link to it says")
         try:
             node = decode(cid, data)
         except WireError as error:
@@ -69,7 +111,7 @@ class DagWalk:
         del self._wanted[cid]
         self._inner -= cid.codec == DAG_PB
         if node.links:
-            self._push(node, depth + 1)
+            self._push(node, wanted.depth + 1)
         self._fill(1)
         return node
 
@@ -79,6 +121,12 @@ class DagWalk:
             self._inner -= cid.codec == DAG_PB
             self._fill(1)
 
+    def _may_ask(self) -> bool:
+        if self._inner == 0:
+            return True
+        most = self._pending + (self._inner + 1) * LINKS_IN_BLOCK_MAX
+        return self._inner < NODES_AHEAD_MAX and most <= WALK_PENDING_MAX
+
     def _push(self, node: DagNode, depth: int) -> None:
         self._pending += len(node.links)
         if depth > DAG_DEPTH_MAX or self._pending > WALK_PENDING_MAX:
@@ -87,18 +135,17 @@ class DagWalk:
 
     def _fill(self, count: int) -> None:
         # Nodes bring links that must be held, so few of them are asked for ahead, whatever `count` is.
-        while self._stack and len(self._wanted) < count and self._inner < NODES_AHEAD_MAX:
+        while self._stack and len(self._wanted) < count and self._may_ask():
             top = self._stack[-1]
-            cid = top.take()
-            if cid is None:
+            link = top.take()
+            if link is None:
                 self._stack.pop()
                 continue
+            cid, size = link
             self._pending -= 1
-            name = cid.to_bytes()
-            if name in self._seen:
+            if not self._seen.add(cid.to_bytes()):
                 continue
-            self._seen.add(name)
             if len(self._seen) > WALK_BLOCKS_MAX:
                 raise IntegrityError("a DAG of too many blocks")
-            self._wanted[cid] = top.depth
+            self._wanted[cid] = _Wanted(top.depth, size)
             self._inner += cid.codec == DAG_PB

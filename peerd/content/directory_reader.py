@@ -6,23 +6,19 @@ name is checked, and that it is where its hash says: so no name comes twice, and
 
 from itertools import islice
 
-from msgspec import Struct
-
-from peerd.content.cid import Cid
+from peerd.content.cid import CID_BYTES, Cid
+from peerd.content.cid_set import CidSet
 from peerd.content.hamt import hash_slot, read_slots
-from peerd.content.limits import DIRECTORY_ENTRIES_MAX
+from peerd.content.limits import LISTING_MAX_BYTES
+from peerd.content.listing import Entry, packed_bytes
 from peerd.content.murmur3 import murmur3_x64_64
 from peerd.content.names import check_entry_name
 from peerd.content.unixfs import DagNode, decode
 from peerd.errors import IntegrityError, WireError
 
-
-class Entry(Struct, frozen=True, gc=False):
-    """A name in a directory and the root it stands for; `tsize` is the size of all its blocks, as the writer says."""
-
-    name: str
-    cid: Cid
-    tsize: int
+# What a shard takes here: as long as it is known, and as long as it is awaited.
+_SHARD_BYTES = CID_BYTES + 14
+_AWAITED_BYTES = 400
 
 
 class DirectoryReader:
@@ -31,9 +27,10 @@ class DirectoryReader:
     def __init__(self, root: Cid) -> None:
         self._root = root
         self._wanted: dict[Cid, tuple[int, ...]] = {root: ()}  # shards, with the slots that lead there
-        self._seen = {root}
+        self._seen = CidSet()
+        self._seen.add(root.to_bytes())
         self._fanout = 0
-        self._count = 0
+        self._entries_bytes = 0
 
     @property
     def done(self) -> bool:
@@ -58,11 +55,12 @@ class DirectoryReader:
         except WireError as error:
             raise IntegrityError(f"block {cid} is malformed: {error.reason}") from error
         del self._wanted[cid]
-        self._count += len(entries)
-        if self._count > DIRECTORY_ENTRIES_MAX:
-            raise IntegrityError(f"a directory of more than {DIRECTORY_ENTRIES_MAX} entries: {self._root}")
         for entry in entries:
             check_entry_name(entry.name)
+            self._entries_bytes += packed_bytes(entry.name)
+        shards_bytes = len(self._seen) * _SHARD_BYTES + len(self._wanted) * _AWAITED_BYTES
+        if self._entries_bytes + shards_bytes > LISTING_MAX_BYTES:
+            raise IntegrityError(f"a directory of too many entries to be listed: {self._root}")
         return entries
 
     def _flat(self, node: DagNode) -> list[Entry]:
@@ -91,9 +89,6 @@ class DirectoryReader:
 
     def _follow(self, cid: Cid, path: tuple[int, ...]) -> None:
         # The same shard in two places would hold names that belong in only one of them.
-        if cid in self._seen or hash_slot(0, len(path), self._fanout) is None:
+        if hash_slot(0, len(path), self._fanout) is None or not self._seen.add(cid.to_bytes()):
             raise IntegrityError(f"a sharded directory that repeats itself or is too deep: {self._root}")
-        if len(self._seen) == DIRECTORY_ENTRIES_MAX:
-            raise IntegrityError(f"a sharded directory of more than {DIRECTORY_ENTRIES_MAX} shards: {self._root}")
-        self._seen.add(cid)
         self._wanted[cid] = path

@@ -20,8 +20,8 @@ LINKS_IN_BLOCK_MAX = 16_384
 """A block packed with the smallest links there can be, that takes long to decode; more than twice what any IPFS
 profile writes."""
 
-SIZE_MAX = 2**63 - 1
-"""Sizes that overflow a signed 64-bit column, or a sum."""
+SIZE_MAX = 2**53 - 1
+"""Sizes that overflow a signed 64-bit column, or a sum, or that a JSON number cannot say: 8 PiB are in no network."""
 
 CID_TEXT_MAX = 128
 """A long text in a base that takes quadratic time to decode."""
@@ -44,20 +44,33 @@ PATH_DEPTH_MAX = 128
 PENDING_LINKS_MAX = 131_072
 """Nodes that widen at every level: links which a reader knows and has not yet followed are held in memory."""
 
-WALK_PENDING_MAX = 1_048_576
-"""The same for the walk of a whole DAG, which holds only 36 bytes for each."""
+WALK_PENDING_MAX = 294_912
+"""The same for the walk of a whole DAG, which holds only 39 bytes for each."""
 
-WALK_BLOCKS_MAX = 2_097_152
-"""A DAG without an end: a walk remembers each block that it has seen, 110 bytes for each. 2 TiB of our chunks."""
+WALK_BLOCKS_MAX = 1_100_000
+"""A DAG without an end: a walk remembers each block that it has seen, 50 bytes for each. 1 TiB of our chunks."""
 
-NODES_AHEAD_MAX = 32
+NODES_AHEAD_MAX = 16
 """Inner nodes asked for at once by a walk; each may bring LINKS_IN_BLOCK_MAX pending links."""
 
 BURST_PIECES_MAX = 1024
 """One small block linked billions of times: it is handed out at most this often for one arrival."""
 
-DIRECTORY_ENTRIES_MAX = 1_000_000
-"""A directory that fills the memory of who lists it."""
+LISTING_MAX_BYTES = 32 * MIB
+"""A directory that fills the memory of who lists it, or directories in each other: what their entries take, packed, and
+what their shards take. 200,000 entries with names of 20 bytes always fit."""
+
+CLAIMED_SLACK_BYTES = MIB
+CLAIMED_BLOCK_BYTES = 512
+CLAIMED_BLOCKS_MIN = 524_288
+"""Content said to be small, so that it is taken, and larger than the room that was made for it. Its blocks may have 5 %
+more bytes than was claimed, the slack, and for each block what names and links take; and be CLAIMED_BLOCKS_MIN, and one
+more for each CLAIMED_BLOCK_BYTES claimed (very many small files)."""
+
+REPEATED_ENTRIES_MIN = 65_536
+REPEATED_ENTRIES_SHARE = 8
+"""A directory linked from itself over and over, a thousand times at each of many levels: so many entries of directories
+met before are walked, and so many more for each entry of a directory met first."""
 
 SYMLINK_TARGET_MAX_BYTES = 4096
 """A target longer than any system takes (PATH_MAX)."""

@@ -6,8 +6,9 @@ All without I/O: a reader says with `wants` which blocks it needs next, is given
 
 from peerd.content.dag_walk import DagWalk
 from peerd.content.dagpb import Link
-from peerd.content.directory_reader import DirectoryReader, Entry
+from peerd.content.directory_reader import DirectoryReader
 from peerd.content.file_reader import FileReader
+from peerd.content.listing import Entry, Listing
 from peerd.content.unixfs import DagNode, decode
 
-__all__ = ["DagNode", "DagWalk", "DirectoryReader", "Entry", "FileReader", "Link", "decode"]
+__all__ = ["DagNode", "DagWalk", "DirectoryReader", "Entry", "FileReader", "Link", "Listing", "decode"]

@@ -1,18 +1,19 @@
 """Getting: the name's newest version, then its content from here or from all that have it, checked block by block."""
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from loguru import logger
 from msgspec import structs
 
 from peerd.content.block import Block
 from peerd.content.cid import Cid
-from peerd.content.read import DirectoryReader, Entry, FileReader, decode
+from peerd.content.cid_set import CidSet
+from peerd.content.limits import WALK_BLOCKS_MAX
+from peerd.content.read import DirectoryReader, FileReader, Listing, decode
 from peerd.errors import IntegrityError, NotFoundError, PeerdError, StoreError, TimedOutError, UsageError, WireError
 from peerd.ids import peer_id_text
 from peerd.io.store.bounds import RootClass
@@ -30,20 +31,13 @@ from peerd.node.providing import CACHE, announce, find_providers, sources_of
 from peerd.node.put import elapsed_ms
 from peerd.node.reading import Reading, need, read
 from peerd.node.results import GetOptions, Kind
+from peerd.node.tarring import tar
 from peerd.records.record import DIRECTORY, INLINE, Record
 
-if TYPE_CHECKING:
-    import tarfile
-
-# Blocks of one file under way ahead of its reader, of 1 MiB each; and entries of a directory.
+# Blocks of one file under way ahead of its reader, of 1 MiB each.
 AHEAD_BLOCKS = 12
-AHEAD_ENTRIES = 128
-AHEAD_BYTES = 12 * 1024 * 1024
-DIRECTORY_DEPTH_MAX = 128
-PIECE_BYTES = 1024 * 1024
 # Between two questions for a name of which too few holders answer.
 ASK_AGAIN_S = 1.0
-PAX_FORMAT: Literal[2] = 2  # tarfile.PAX_FORMAT
 
 
 @dataclass(slots=True)
@@ -82,7 +76,8 @@ class Opened:
         if self.kind != "directory":
             raise UsageError("not a directory")
         async with Source(self, keep_whole=True) as source:
-            async for piece in _tar(source, self.root):
+            # Content named by its id alone says nothing of its size before it was walked.
+            async for piece in tar(source, self.root, size=self.size if self.name else None):
                 yield piece
 
 
@@ -238,8 +233,8 @@ class Source:
         self._failed_to_keep = False
         self._completed = False
         self._coming_in = self._core.room.coming_in(self._root)
-        self._read: dict[bytes, None] = {}
-        """The blocks of a read that is to be kept whole, 36 bytes each."""
+        self._read = CidSet()
+        """The blocks of a read that is to be kept whole."""
 
     async def __aenter__(self) -> "Source":
         self._coming_in.__enter__()
@@ -275,7 +270,7 @@ class Source:
         """Return the root block where it was fetched before this read, and keep it."""
         data, self._opened.first = self._opened.first, None
         if data is not None and self._keep_whole:
-            self._read[self._root.to_bytes()] = None
+            self._read.add(self._root.to_bytes())
         if data is not None and self._keep:
             await self._keep_block(Block(self._root, data))
         return data
@@ -286,8 +281,8 @@ class Source:
 
     async def block(self, cid: Cid) -> bytes:
         """Return one block, and keep it where it came from elsewhere."""
-        if self._keep_whole:
-            self._read[cid.to_bytes()] = None
+        if self._keep_whole and len(self._read) < WALK_BLOCKS_MAX:
+            self._read.add(cid.to_bytes())
         pending = self._writer.pending(cid)
         if pending is not None:
             return pending
@@ -335,14 +330,17 @@ class Source:
         if reader.done and root == self._root:
             self.completed()
 
-    async def entries(self, root: Cid, first: bytes | None = None) -> list[Entry]:
+    async def entries(self, root: Cid, first: bytes | None = None) -> Listing:
         """Return the entries of a directory, sorted by name; `first` is its root block where that is here already."""
         reader = DirectoryReader(root)
-        entries: list[Entry] = reader.give(root, first) if first is not None else []
+        listing = Listing()
+        if first is not None:
+            listing.add(reader.give(root, first))
         while not reader.done:
             for cid in reader.wants(1):
-                entries += reader.give(cid, await self.block(cid))
-        return sorted(entries, key=lambda entry: entry.name)
+                listing.add(reader.give(cid, await self.block(cid)))
+        listing.sort()
+        return listing
 
     async def _kept(self) -> None:
         opened, core = self._opened, self._core
@@ -350,13 +348,13 @@ class Source:
             await self._writer.flush()
         except PeerdError:
             return
-        if self._failed_to_keep:
+        if self._failed_to_keep or len(self._read) >= WALK_BLOCKS_MAX:
             return
         raw = self._root.to_bytes()
         known = await core.store.root(raw)
         if known is not None and known.complete and not opened.options.pin:
             return
-        if not await link_whole(core.store, self._root, b"".join(self._read)):
+        if not await link_whole(core.store, self._root, self._read.packed):
             return
         now = core.store.now_s()
         kind: RootKind = "directory" if opened.kind == "directory" else "file"
@@ -367,76 +365,3 @@ class Source:
         await core.store.put_root(root)
         core.tasks.spawn(announce(core, self._root, CACHE), "announce")
         await core.room.bound_cache(core.settings.cache_max_bytes)
-
-
-async def _tar(source: Source, root: Cid) -> AsyncIterator[bytes]:
-    """Yield a tar of a directory, entries in order, their roots fetched ahead so that no file costs a round trip."""
-    import tarfile  # noqa: PLC0415  with its compressors 2 MB, which a peer that gives no directory does not need
-
-    async for path, entry, block in _walk(source, root):
-        node = decode(entry.cid, block)
-        info = tarfile.TarInfo(path)
-        info.mode, info.mtime = 0o644, 0
-        if node.kind in ("directory", "hamt"):
-            info.type, info.mode = tarfile.DIRTYPE, 0o755
-            yield _header(info)
-        elif node.kind == "symlink":
-            info.type, info.linkname = tarfile.SYMTYPE, node.data.decode("utf-8", "surrogateescape")
-            yield _header(info)
-        else:
-            info.size = node.file_size
-            yield _header(info)
-            sent = 0
-            async for piece in source.file(entry.cid, first=block):
-                sent += len(piece)
-                yield piece
-            if sent != info.size:
-                raise IntegrityError(f"{path[:255]!r} is not as long as it says")
-            yield bytes(-sent % tarfile.BLOCKSIZE)
-    source.completed()
-    yield bytes(2 * tarfile.BLOCKSIZE)
-
-
-def _header(info: "tarfile.TarInfo") -> bytes:
-    return info.tobuf(PAX_FORMAT, "utf-8", "surrogateescape")
-
-
-async def _walk(source: Source, root: Cid) -> AsyncIterator[tuple[str, Entry, bytes]]:
-    """Yield (path, entry, its root block) of everything below a directory, parents first."""
-    stack: list[deque[tuple[str, Entry]]] = [
-        deque((e.name, e) for e in await source.entries(root, await source.first()))
-    ]
-    ahead: dict[Cid, asyncio.Task[bytes]] = {}
-    try:
-        while stack:
-            if not stack[-1]:
-                stack.pop()
-                continue
-            _fetch_ahead(source, stack[-1], ahead)
-            path, entry = stack[-1].popleft()
-            task = ahead.pop(entry.cid, None)
-            block = await task if task is not None else await source.block(entry.cid)
-            try:
-                kind = decode(entry.cid, block).kind
-            except WireError as error:
-                raise IntegrityError(f"block {entry.cid} is malformed: {error.reason}") from error
-            yield path, entry, block
-            if kind in ("directory", "hamt"):
-                if len(stack) >= DIRECTORY_DEPTH_MAX:
-                    raise IntegrityError("directories nested too deep")
-                stack.append(deque((f"{path}/{e.name}", e) for e in await source.entries(entry.cid, block)))
-    finally:
-        for task in ahead.values():
-            task.cancel()
-        await asyncio.gather(*ahead.values(), return_exceptions=True)
-
-
-def _fetch_ahead(source: Source, level: deque[tuple[str, Entry]], ahead: dict[Cid, asyncio.Task[bytes]]) -> None:
-    budget = AHEAD_BYTES
-    for index in range(min(len(level), AHEAD_ENTRIES)):
-        entry = level[index][1]
-        budget -= min(entry.tsize, 2 * PIECE_BYTES)
-        if budget < 0:
-            return
-        if entry.cid not in ahead:
-            ahead[entry.cid] = asyncio.get_running_loop().create_task(source.block(entry.cid))

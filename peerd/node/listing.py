@@ -5,7 +5,7 @@ from typing import Literal
 
 from peerd.content.cid import RAW, Cid
 from peerd.content.read import DagNode, Entry, decode
-from peerd.errors import IntegrityError, WireError
+from peerd.errors import IntegrityError, UsageError, WireError
 from peerd.ids import PeerId
 from peerd.node import results
 from peerd.node.core import Core
@@ -19,6 +19,8 @@ from peerd.records.record import read_record
 
 PAGE = 256
 LISTED_MAX = 100_000
+# Entries of one directory that are listed at a time: an answer is in memory whole, there and here.
+ENTRIES_LISTED_MAX = 50_000
 # Blocks read to tell how large the directories below one are; what lies beyond counts as its writer says.
 NODES_MAX = 10_000
 
@@ -36,7 +38,13 @@ async def list_target(core: Core, target: str | None) -> list[results.Entry]:
         return [results.Entry(name=name, cid=opened.root.text, size=opened.size, kind="file")]
     async with Source(opened, keep_whole=False) as source:
         measure = _Measure(source)
-        return [await measure.listed(entry) for entry in await source.entries(opened.root)]
+        entries = await source.entries(opened.root)
+        if len(entries) > ENTRIES_LISTED_MAX:
+            raise UsageError(
+                f"a directory of {len(entries)} entries, more than {ENTRIES_LISTED_MAX} are not listed at a time",
+                hint="get it with `peer get KEY -o PATH`",
+            )
+        return [await measure.listed(entry) for entry in entries]
 
 
 @dataclass(slots=True)
@@ -52,26 +60,30 @@ class _Measure:
         if entry.cid.codec != RAW:
             node = await self._node(entry.cid)
             if node.kind in ("directory", "hamt"):
-                kind, size = "directory", await self._below(entry.cid)
+                kind, size = "directory", await self._below(entry.cid, entry.tsize)
             elif node.kind == "symlink":
                 kind, size = "symlink", 0
             else:
                 size = node.file_size
         return results.Entry(name=entry.name, cid=entry.cid.text, size=size, kind=kind)
 
-    async def _below(self, root: Cid) -> int:
+    async def _below(self, root: Cid, tsize: int) -> int:
         """Return the bytes of all files below a directory."""
         size = 0
-        waiting = [root]
+        waiting = [(root, tsize)]
         while waiting:
-            for entry in await self.source.entries(waiting.pop()):
+            cid, tsize = waiting.pop()
+            if self.left < 0:
+                size += tsize
+                continue
+            for entry in await self.source.entries(cid):
                 self.left -= 1
                 if entry.cid.codec == RAW or self.left < 0:
                     size += entry.tsize
                     continue
                 node = await self._node(entry.cid)
                 if node.kind in ("directory", "hamt"):
-                    waiting.append(entry.cid)
+                    waiting.append((entry.cid, entry.tsize))
                 else:
                     size += node.file_size if node.kind != "symlink" else 0
         return size

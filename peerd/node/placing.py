@@ -5,16 +5,13 @@ a receipt. The asker counts receipts; where a peer fails or is full the next nea
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from loguru import logger
 
-from peerd.content.block import BLOCK_MAX_BYTES, Block
 from peerd.content.cid import Cid
-from peerd.content.read import DagWalk
 from peerd.errors import NoRoomError, PeerdError, StoreError, UnreachableError, WireError
 from peerd.ids import Key, PeerId
 from peerd.io.store.bounds import RootClass, limit_bytes
@@ -22,9 +19,9 @@ from peerd.io.store.interface import Root, RootKind
 from peerd.kad.contact import Contact
 from peerd.logs import short
 from peerd.node.answering import answer
-from peerd.node.blocks import BlockWriter, link_whole
 from peerd.node.bulk import BulkConnection
 from peerd.node.claims import Held, add_claims, change_root, check_claim, claims_on, drop_claims, settle_root
+from peerd.node.copying import copy_dag
 from peerd.node.core import Core
 from peerd.node.fetch import Fetcher
 from peerd.node.holding import readable
@@ -40,10 +37,6 @@ from peerd.wire.messages import Ping
 
 KINDS: tuple[RootKind, ...] = ("raw", "file", "directory")
 
-# Blocks under way at a time while a DAG is copied: so many bytes of them, by the size of those that came so far.
-AHEAD_BYTES = 12 * 1024 * 1024
-AHEAD_MIN, AHEAD_MAX = 8, 256
-SIZES_REMEMBERED = 32
 SPARES_MAX = 8
 # How long a peer may take to say that it is there, before the next nearest takes its share.
 PATIENCE_MIN_S = 0.5
@@ -249,43 +242,6 @@ async def has_ended(core: Core, claim: Claim) -> bool:
     return added is not None and added[0] is not None
 
 
-async def copy_dag(core: Core, root: Cid, fetcher: Fetcher) -> None:
-    """Bring every block of a DAG here, durably, linked to the root.
-
-    Raises what fetching and storing raise, and IntegrityError where the DAG is malformed.
-    """
-    walk = DagWalk(root)
-    writer = BlockWriter(core.store, core.room, root)
-    cids = bytearray()
-    tasks: dict[Cid, asyncio.Task[bytes]] = {}
-    sizes: deque[int] = deque((BLOCK_MAX_BYTES,), maxlen=SIZES_REMEMBERED)
-    try:
-        while not walk.done:
-            # By the largest of late and of those to come, so that small nodes do not let large leaves in all at once.
-            ahead = max(AHEAD_MIN, min(AHEAD_MAX, AHEAD_BYTES // max(1, *sizes)))
-            wants = walk.wants(ahead)
-            for cid in wants:
-                if cid not in tasks:
-                    tasks[cid] = asyncio.get_running_loop().create_task(fetcher.get(cid))
-            first = wants[0]
-            data = await tasks[first]
-            del tasks[first]
-            node = walk.give(first, data)
-            sizes.append(len(data))
-            if node is not None and node.links:
-                sizes.append(max(min(link.tsize, BLOCK_MAX_BYTES) for link in node.links))
-            cids += first.to_bytes()
-            await writer.add(Block(first, data))
-        await writer.flush()
-        if not await link_whole(core.store, root, cids):
-            raise NoRoomError("some blocks did not stay while the others came")
-    finally:
-        for task in tasks.values():
-            task.cancel()
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
-        await writer.close()
-
-
 class Holding:
     """What this peer does for the other ends of bulk connections (bulk.BulkHandler)."""
 
@@ -359,7 +315,7 @@ class Holding:
 
         with core.room.coming_in(content.root), core.room.promising(writer, content.size):
             async with Fetcher(core, others, connection=connection) as fetcher:
-                await copy_dag(core, content.root, fetcher)
+                await copy_dag(core, content.root, fetcher, size=content.size)
 
     async def _make_room(self, size: int) -> None:
         usage = await self._core.store.usage()

@@ -78,6 +78,40 @@ def test_few_inner_nodes_are_asked_for_ahead() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", encode_node((), b"\x08\x09")])
+def test_what_is_asked_for_together_has_room_whatever_is_in_it() -> None:
+    sizes = [10, 2**21, 2**40, 0, 10]
+    leaves = [raw_block(b"%d" % number) for number in range(len(sizes))]
+    links = [encode_link(leaf.cid, b"", size) for leaf, size in zip(leaves, sizes, strict=True)]
+    root = dag_pb_block(encode_node(links, file_data([1] * len(sizes))))
+    walk = DagWalk(root.cid)
+    walk.give(root.cid, root.data)
+    assert walk.fitting(9, 5) == [leaves[0].cid], "one at least"
+    assert walk.fitting(9, 10 + 2**22) == [leaf.cid for leaf in leaves[:3]]
+    assert walk.fitting(9, 20 + 3 * 2**21) == [leaf.cid for leaf in leaves]
+    assert walk.fitting(2, 2**30) == [leaf.cid for leaf in leaves[:2]]
+
+
+def test_a_block_larger_than_the_link_to_it_says_is_refused() -> None:
+    leaf = raw_block(b"12345")
+    for said, fits in ((4, False), (5, True), (0, True)):
+        root = dag_pb_block(encode_node([encode_link(leaf.cid, b"", said)], file_data([5])))
+        walk = DagWalk(root.cid)
+        walk.give(root.cid, root.data)
+        if fits:
+            walk.give(leaf.cid, leaf.data)
+            continue
+        with pytest.raises(IntegrityError, match="larger"):
+            walk.give(leaf.cid, leaf.data)
+
+
+def test_wide_nodes_are_asked_for_one_by_one_where_many_links_are_pending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peerd.content.dag_walk.WALK_PENDING_MAX", 3 * 16_384)
+    root = parent(*(Cid(DAG_PB, bytes([number]) * 32) for number in range(100)))
+    walk = DagWalk(root.cid)
+    walk.give(root.cid, root.data)
+    assert len(walk.wants(1000)) == 2
+
+
 def test_a_malformed_block_is_refused(data: bytes) -> None:
     block = dag_pb_block(data)
     with pytest.raises(IntegrityError):

@@ -156,17 +156,17 @@ def test_shards_of_different_fanout_do_not_fit_together() -> None:
 
 
 def test_a_directory_of_too_many_shards_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("peerd.content.directory_reader.DIRECTORY_ENTRIES_MAX", 3)
+    monkeypatch.setattr("peerd.content.directory_reader.LISTING_MAX_BYTES", 3 * 50 + 400)
     chain = [shard((slot_of(b"a", 4), b"a", LEAF.cid))]
     for depth in range(3, -1, -1):
         chain.append(shard((slot_of(b"a", depth), b"", chain[-1].cid)))
-    with pytest.raises(IntegrityError, match="more than"):
+    with pytest.raises(IntegrityError, match="too many"):
         listing(chain[-1].cid, chain)
 
 
 def test_a_directory_of_too_many_entries_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("peerd.content.directory_reader.DIRECTORY_ENTRIES_MAX", 3)
+    monkeypatch.setattr("peerd.content.directory_reader.LISTING_MAX_BYTES", 50 + 3 * 87)
     for wide in (flat(b"a", b"b", b"c", b"d"), build_shards([(b"%d" % i, LEAF.cid, 4) for i in range(600)])[0]):
         blocks = wide if isinstance(wide, list) else [wide]
-        with pytest.raises(IntegrityError, match="more than"):
+        with pytest.raises(IntegrityError, match="too many"):
             listing(blocks[-1].cid, blocks)
