@@ -24,7 +24,7 @@ def audit(invocation: Invocation) -> None:
         query.append(("divergent", "1"))
     answer = client.raw_json("GET", "/v1/audit", query)
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
         return
     result = client.understand(answer)
     for one in result["keys"]:

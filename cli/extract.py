@@ -11,8 +11,9 @@ import errno
 import os
 
 from .failure import Failure
+from .place import free_bytes
 from .tarin import TarEntry, TarReader, damaged
-from .text import safe
+from .text import safe, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 NAME_MAX_BYTES = 255
 LINK_MAX_BYTES = 4095
 DEPTH_MAX = 256
+ROOM_ASKED_FROM_BYTES = 1024 * 1024
+"""Files from this size on are compared with the free space of the disk before they are begun."""
+
 ENTRIES_MAX = 10_000_000
 """Entries of one directory tree: a stream without end must not fill a disk with names."""
 
@@ -36,9 +40,8 @@ class Extractor:
     def __init__(self, top: int, progress: Progress) -> None:
         self._top = top
         self._progress = progress
-        self._made: set[str] = {""}
-        self._parent = ""
-        self._parent_fd = os.dup(top)
+        self._at: list[str] = []
+        self._at_fd = os.dup(top)
 
     def extract(self, pieces: Iterator[memoryview]) -> None:
         """Write all entries; raises Failure (integrity) for a hostile one, `no_room`, or what the disk refused."""
@@ -50,27 +53,28 @@ class Extractor:
                     return
                 self._write(entry, reader)
         finally:
-            os.close(self._parent_fd)
+            os.close(self._at_fd)
         raise damaged(f"more than {ENTRIES_MAX} entries")
 
     def _write(self, entry: TarEntry, reader: TarReader) -> None:
         names = _names(entry)
-        parent, name = "/".join(names[:-1]), names[-1]
         try:
-            self._enter(parent)
             if entry.kind == "directory":
-                self._make(self._parent_fd, "/".join(names), name)
-            elif entry.kind == "symlink":
-                os.symlink(_link(entry), name, dir_fd=self._parent_fd)
+                self._enter(names)
+                return
+            self._enter(names[:-1])
+            if entry.kind == "symlink":
+                os.symlink(_link(entry), names[-1], dir_fd=self._at_fd)
             else:
-                self._write_file(name, reader.data(entry.size))
+                self._require_room(entry)
+                self._write_file(names[-1], reader.data(entry.size))
         except FileExistsError:
             raise damaged(f"the name {safe(entry.path)} twice, as this file system sees it") from None
         except OSError as error:
             raise _refused(error, entry) from None
 
     def _write_file(self, name: str, data: Iterator[memoryview]) -> None:
-        fd = os.open(name, _NEW_FILE, 0o666, dir_fd=self._parent_fd)
+        fd = os.open(name, _NEW_FILE, 0o666, dir_fd=self._at_fd)
         try:
             for piece in data:
                 view = piece
@@ -80,30 +84,41 @@ class Extractor:
         finally:
             os.close(fd)
 
-    def _enter(self, path: str) -> None:
-        """Make the directory `path` the parent of what is written next; those on the way are made where they miss."""
-        if path == self._parent:
+    def _require_room(self, entry: TarEntry) -> None:
+        if entry.size < ROOM_ASKED_FROM_BYTES:
             return
+        free = free_bytes(self._at_fd)
+        if free is not None and entry.size > free:
+            raise Failure(
+                "no_room",
+                f"writing {safe(entry.path)}: {size(entry.size)} are to come, and the disk has {size(free)} free",
+                "free some space, or choose another place",
+            )
+
+    def _enter(self, names: list[str]) -> None:
+        """Go to a directory; what is not on the way from the top to where the last entry stood is made.
+
+        A stored directory comes depth first, so that none is returned to: one that is there already is another entry's,
+        spelt otherwise. Only the way is remembered, however many directories there are.
+        """
+        if names == self._at:
+            return
+        shared = 0
+        while shared < len(names) and self._at[shared : shared + 1] == [names[shared]]:
+            shared += 1
         fd = os.dup(self._top)
         try:
-            walked = ""
-            for name in path.split("/") if path else ():
-                walked = f"{walked}/{name}" if walked else name
-                self._make(fd, walked, name)
+            for depth, name in enumerate(names):
+                if depth >= shared:
+                    os.mkdir(name, dir_fd=fd)
                 deeper = os.open(name, _OPEN_DIRECTORY, dir_fd=fd)
                 os.close(fd)
                 fd = deeper
         except BaseException:
             os.close(fd)
             raise
-        os.close(self._parent_fd)
-        self._parent, self._parent_fd = path, fd
-
-    def _make(self, parent_fd: int, path: str, name: str) -> None:
-        """Make a directory unless it was made here; one that is there is another entry's, spelt otherwise."""
-        if path not in self._made:
-            os.mkdir(name, dir_fd=parent_fd)
-            self._made.add(path)
+        os.close(self._at_fd)
+        self._at, self._at_fd = names, fd
 
 
 def _names(entry: TarEntry) -> list[str]:

@@ -60,6 +60,7 @@ def _to_stdout(invocation: Invocation, name: str, *options: str) -> None:
 
 
 def _to_file(place: Place, fetch: Fetch, progress: Progress) -> int:
+    place.require_room(fetch.length or 0)
     fd = place.open_file()
     written = 0
     progress.expect(fetch.length)
@@ -77,6 +78,13 @@ def _to_file(place: Place, fetch: Fetch, progress: Progress) -> int:
     return written
 
 
+def _told_size(fetch: Fetch) -> int:
+    import json
+
+    size = json.loads(fetch.info).get("size")
+    return size if isinstance(size, int) else 0
+
+
 def _write(fd: int, view: memoryview, shown: str) -> int:
     try:
         return os.write(fd, view)
@@ -87,6 +95,7 @@ def _write(fd: int, view: memoryview, shown: str) -> int:
 def _to_directory(place: Place, fetch: Fetch, progress: Progress) -> int:
     from .extract import Extractor
 
+    place.require_room(_told_size(fetch))
     top = place.open_directory()
     try:
         with progress:
@@ -101,7 +110,7 @@ def _to_directory(place: Place, fetch: Fetch, progress: Progress) -> int:
 def _tell(invocation: Invocation, fetch: Fetch, line: str) -> None:
     _warn_if_stale(invocation, fetch)
     if invocation.flag("json"):
-        output.text(fetch.info + "\n")
+        output.json_raw(fetch.info.encode("utf-8", "backslashreplace"))
     elif not invocation.flag("quiet"):
         output.say(line)
 

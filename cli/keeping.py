@@ -20,7 +20,7 @@ def forget(invocation: Invocation) -> None:
     client = Client(invocation)
     answer = client.raw_json("POST", f"/v1/forget/{keys.quote(peer)}")
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
     elif not invocation.flag("quiet"):
         output.say(f"forgot {safe(client.understand(answer)['id'])}: it is counted no more")
 
@@ -30,7 +30,7 @@ def gc(invocation: Invocation) -> None:
     client = Client(invocation)
     answer = client.raw_json("POST", "/v1/gc", patient=True)
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
     elif not invocation.flag("quiet"):
         freed = client.understand(answer)
         what = f"{counted(freed['roots'], 'piece')} of content, {counted(freed['blocks'], 'block')}, "
@@ -51,7 +51,7 @@ def verify(invocation: Invocation) -> None:
             extra=found,
         )
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
     elif not invocation.flag("quiet"):
         checked = f"checked {counted(found['blocks'], 'block')} and {counted(found['records'], 'record')}"
         output.say(f"{checked}: {found['damaged']} damaged" + (", all mended" if found["damaged"] else ""))

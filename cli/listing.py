@@ -22,7 +22,7 @@ def ls(invocation: Invocation) -> None:
         query.append(("target", keys.target(named)))
     answer = client.raw_json("GET", "/v1/ls", query)
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
         return
     entries = client.understand(answer)
     if invocation.flag("quiet"):
@@ -41,7 +41,7 @@ def stat(invocation: Invocation) -> None:
     client = Client(invocation)
     answer = client.raw_json("GET", f"/v1/kv/{keys.quote(name)}/stat", client.options("own", "timeout"))
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
         return
     result = client.understand(answer)
     lines = [[title, safe(str(result[field]))] for title, field in _STAT_LINES if result.get(field) is not None]

@@ -23,7 +23,7 @@ def rm(invocation: Invocation) -> None:
     query = client.options("require", "consistency", "own", "if-version", "timeout")
     answer = client.raw_json("DELETE", f"/v1/kv/{keys.quote(name)}", query)
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
     elif not invocation.flag("quiet"):
         removed = client.understand(answer)
         said = f"removed {safe(name)} {on_copies(removed)}" if "version" in removed else f"withdrawn {safe(name)}"
@@ -36,7 +36,7 @@ def history(invocation: Invocation) -> None:
     client = Client(invocation)
     answer = client.raw_json("GET", f"/v1/kv/{keys.quote(name)}/history", client.options("own", "timeout"))
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
         return
     output.text(versions(client.understand(answer)))
 
@@ -57,7 +57,7 @@ def find(invocation: Invocation) -> None:
     client = Client(invocation)
     answer = client.raw_json("GET", "/v1/find", [("target", name), *client.options("timeout")])
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
         return
     rows = []
     for hop in client.understand(answer)["hops"]:
@@ -76,6 +76,6 @@ def _pins(invocation: Invocation, method: str, done: str) -> None:
     client = Client(invocation)
     answer = client.raw_json(method, f"/v1/pins/{keys.quote(name)}")
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
     elif not invocation.flag("quiet"):
         output.say(f"{done} {safe(name)} ({size(client.understand(answer)['size'])})")

@@ -26,7 +26,7 @@ def status(invocation: Invocation) -> None:
     client = Client(invocation)
     answer = client.raw_json("GET", "/v1/status")
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
         return
     told = client.understand(answer)
     storage, cache, repair = told["storage"], told["cache"], told["repair"]
@@ -53,7 +53,7 @@ def identity(invocation: Invocation) -> None:
     client = Client(invocation)
     answer = client.raw_json("GET", "/v1/id")
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
     else:
         output.text(safe(client.understand(answer)["id"]) + "\n")
 
@@ -63,7 +63,7 @@ def peers(invocation: Invocation) -> None:
     client = Client(invocation)
     answer = client.raw_json("GET", "/v1/peers")
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
         return
     known = client.understand(answer)
     if invocation.flag("quiet"):

@@ -53,7 +53,23 @@ def json_line(value: object) -> None:
     """Write a JSON value as one line."""
     import json
 
-    text(json.dumps(value, ensure_ascii=False) + "\n")
+    text(_shown(json.dumps(value, ensure_ascii=False)) + "\n")
+
+
+def json_raw(answer: bytes) -> None:
+    """Write the JSON that the daemon sent as one line: as it came, escaped where a person looks at it."""
+    if is_terminal(STDOUT):
+        text(_shown(answer.decode("utf-8", "backslashreplace")) + "\n")
+    else:
+        write(answer + b"\n")
+
+
+def _shown(line: str) -> str:
+    if line.isprintable() or not is_terminal(STDOUT):
+        return line
+    from .text import json_safe
+
+    return json_safe(line)
 
 
 def say(line: str) -> None:

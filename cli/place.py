@@ -12,7 +12,7 @@ import os
 import stat
 
 from .failure import Failure, Terminated, of_os_error, usage
-from .text import safe
+from .text import safe, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,6 +81,18 @@ class Place:
                 raise usage(f"{self.shown} is a directory, and what was asked for is a file", "name the file to write")
         elif there is not None and not stat.S_ISDIR(there.st_mode):
             raise usage(f"{self.shown} exists, and what was asked for is a directory", "name a directory to make")
+
+    def require_room(self, count: int) -> None:
+        """Raise Failure (no_room) where so many bytes cannot be written there: better told at once than at the end."""
+        if self.is_stream:
+            return
+        free = free_bytes(os.path.dirname(self._final) or ".")
+        if free is not None and count > free:
+            raise Failure(
+                "no_room",
+                f"writing {self.shown}: {size(count)} are to come, and its disk has {size(free)} free",
+                "free some space, or choose another place",
+            )
 
     def open_file(self) -> int:
         """Return a descriptor of the file to be written; raises Failure."""
@@ -166,6 +178,15 @@ class Place:
             except OSError as error:
                 raise _cannot(error, self.shown) from None
         raise Failure("failed", f"cannot write to {self.shown}: no free temporary name beside it")
+
+
+def free_bytes(place: str | int) -> int | None:
+    """Return the room on the disk of a path or descriptor, None where that cannot be known."""
+    try:
+        disk = os.statvfs(place)
+    except OSError:
+        return None
+    return disk.f_bavail * disk.f_frsize
 
 
 def _descriptor_of(path: str) -> int | None:

@@ -30,7 +30,7 @@ def put(invocation: Invocation) -> None:
     query = client.options("require", "consistency", "ttl", "own", "pin", "if-version", "no-cache", "timeout")
     answer = client.raw_json("PUT", f"/v1/kv/{keys.quote(name)}", query, body=body)
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
     elif not invocation.flag("quiet"):
         output.say(_stored(safe(name), client.understand(answer)))
 
@@ -43,7 +43,7 @@ def add(invocation: Invocation) -> None:
         "POST", "/v1/content", client.options("require", "consistency", "ttl", "pin", "timeout"), body=body
     )
     if invocation.flag("json"):
-        output.write(answer + b"\n")
+        output.json_raw(answer)
         return
     result = client.understand(answer)
     output.text(safe(str(result.get("cid"))) + "\n")

@@ -1,6 +1,6 @@
 """What people read: safe names, sizes, durations, columns.
 
-Not here: writing it anywhere (output), and JSON, which needs no escaping of ours.
+Not here: writing it anywhere (output).
 """
 
 from __future__ import annotations
@@ -25,6 +25,17 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char == "\\" else _safe_char(char) for char in text)
+
+
+def json_safe(line: str) -> str:
+    """Return a line of JSON that means the same and has nothing that a terminal might act on."""
+    # Outside of its strings JSON has nothing but printable ASCII and white space.
+    return "".join(char if char.isprintable() else " " if char in "\n\r\t" else _json_char(char) for char in line)
+
+
+def _json_char(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 def _safe_char(char: str) -> str:

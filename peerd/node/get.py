@@ -14,9 +14,18 @@ from peerd.content.cid import Cid
 from peerd.content.cid_set import CidSet
 from peerd.content.limits import WALK_BLOCKS_MAX
 from peerd.content.read import DirectoryReader, FileReader, Listing, decode
-from peerd.errors import IntegrityError, NotFoundError, PeerdError, StoreError, TimedOutError, UsageError, WireError
+from peerd.errors import (
+    IntegrityError,
+    NoRoomError,
+    NotFoundError,
+    PeerdError,
+    StoreError,
+    TimedOutError,
+    UsageError,
+    WireError,
+)
 from peerd.ids import peer_id_text
-from peerd.io.store.bounds import RootClass
+from peerd.io.store.bounds import ROOM_HINT, RootClass, limit_bytes
 from peerd.io.store.interface import Root, RootKind
 from peerd.node import results
 from peerd.node.agreeing import read_strong
@@ -237,9 +246,25 @@ class Source:
         """The blocks of a read that is to be kept whole."""
 
     async def __aenter__(self) -> "Source":
+        if self._keep and self._opened.info.source == "peer" and not await self._has_room():
+            self._keep = self._keep_whole = False
         self._coming_in.__enter__()
         await self._fetcher.__aenter__()
         return self
+
+    async def _has_room(self) -> bool:
+        """Say whether a copy can stay here; NoRoomError where it was to be pinned.
+
+        One that is larger than all that may go for it would push out every other cached copy in vain.
+        """
+        with suppress(StoreError):
+            usage = await self._core.store.usage()
+            most = limit_bytes(usage.quota_bytes, reserve=False) - usage.used_bytes + usage.cache_bytes
+            if self._opened.size > most:
+                if self._opened.options.pin:
+                    raise NoRoomError("no room to pin that within the quota", hint=ROOM_HINT)
+                return False
+        return True
 
     async def __aexit__(self, *exc_info: object) -> None:
         if self._keep_whole and self._completed:
