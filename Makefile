@@ -25,6 +25,8 @@ MIXED_SEEDS ?= 10000
 KILLS ?= 1000
 CUTS ?= 100
 MINUTES ?= 60
+FUZZ ?= --seconds $(SECONDS)
+SECONDS ?= 60
 TESTS ?= tests
 # `make mutate THREATS="1 4.2"`: sections and rows of docs/THREATS.md
 THREATS ?=
@@ -33,7 +35,7 @@ WORKERS ?= 2
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: bench check clean demo docs format help lint mutate sim soak test
+.PHONY: bench check clean demo docs format fuzz help lint mutate sim soak test
 
 help:  ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +86,9 @@ soak: $(INSTALLED)  ## SEEDS and MIXED_SEEDS simulated; KILLS, power CUTS and MI
 	@$(BIN)/python -m tests.soak kill --rounds $(KILLS)
 	@$(BIN)/python -m tests.soak power --cuts $(CUTS)
 	@$(BIN)/python -m tests.soak mixed --minutes $(MINUTES)
+
+fuzz: $(INSTALLED)  ## wrong bytes from SEED for SECONDS: decoders, datagrams, requests
+	@$(BIN)/python -m tests.fuzz --seed $(SEED) $(FUZZ)
 
 format: $(INSTALLED)  ## write the code in the project's form
 	@$(BIN)/ruff format --quiet .

@@ -1,0 +1,1 @@
+"""Made-wrong bytes for everything that reads bytes: `make fuzz`. Each decoder ends in a value or in its own error."""
