@@ -25,7 +25,6 @@ MIXED_SEEDS ?= 10000
 KILLS ?= 1000
 CUTS ?= 100
 MINUTES ?= 60
-FUZZ ?= --seconds $(SECONDS)
 SECONDS ?= 60
 TESTS ?= tests
 # `make mutate THREATS="1 4.2"`: sections and rows of docs/THREATS.md
@@ -88,7 +87,7 @@ soak: $(INSTALLED)  ## SEEDS and MIXED_SEEDS simulated; KILLS, power CUTS and MI
 	@$(BIN)/python -m tests.soak mixed --minutes $(MINUTES)
 
 fuzz: $(INSTALLED)  ## wrong bytes from SEED for SECONDS: decoders, datagrams, requests
-	@$(BIN)/python -m tests.fuzz --seed $(SEED) $(FUZZ)
+	@$(BIN)/python -m tests.fuzz --seed $(SEED) --seconds $(SECONDS)
 
 format: $(INSTALLED)  ## write the code in the project's form
 	@$(BIN)/ruff format --quiet .
