@@ -19,13 +19,14 @@ from loguru import logger
 from peerd import logs
 from peerd.api.listen import listen_all
 from peerd.api.server import ApiServer, Places
-from peerd.config import HostPort, Settings, read_network_key
-from peerd.errors import NoRoomError, UsageError
+from peerd.config import HostPort, Settings, read_network_key, read_passphrase
+from peerd.errors import NoRoomError
 from peerd.identity import ED25519, SEED_BYTES, Identity
 from peerd.ids import NetworkId, PeerId, network_id
 from peerd.io import descriptors, tls, udp
-from peerd.io.datadir import TOKEN_NAME, DataDirectory, KnownStore, load_or_create_secret
+from peerd.io.datadir import STORE_NAME, TOKEN_NAME, DataDirectory, KnownStore
 from peerd.io.environment import Environment, Stream, StreamListener
+from peerd.io.identity_file import IdentityFile
 from peerd.io.interfaces import choose, read_interfaces
 from peerd.io.store.interface import Store
 from peerd.io.store.memory import MemoryStore
@@ -35,8 +36,6 @@ from peerd.io.systemd import notify_ready, notify_stopping
 from peerd.kad.contact import Address
 from peerd.node.peer import Peer
 
-IDENTITY_NAME = "identity.key"
-STORE_NAME = "store"
 MEMORY_QUOTA_BYTES = 2**30
 # Callers that have not done their TLS handshake; where few connections may be open, half as many as of these.
 CALLERS_MAX = 64
@@ -62,7 +61,7 @@ class RealTransports:
     async def listen_streams(self, accepted: Callable[[Stream], Awaitable[None]]) -> StreamListener:
         """Begin to accept on the bound TCP sockets."""
         own = ED25519.signing_key(self._seed).public
-        context = tls.server_context(self._seed)
+        context = tls.server_context(self._seed, system_entropy)
         listener = tls.TlsListener(context, own, accepted, waiting_max=self._waiting_max)
         for sock in self._bound.tcp:
             listener.add(sock)
@@ -76,14 +75,17 @@ class RealTransports:
         return await tls.connect(self._client, peer, address)
 
 
-async def run(settings: Settings, settings_file: Path | None = None) -> int:
-    """Run a peer until SIGINT or SIGTERM and return the exit status; raises PeerdError where it cannot start."""
+async def run(settings: Settings, settings_file: Path | None = None, passphrase: bytes | None = None) -> int:
+    """Run a peer until SIGINT or SIGTERM and return the exit status; raises PeerdError where it cannot start.
+
+    `passphrase` is what a person typed; else it is the one of the settings' file, if any.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
-        await _start(settings, settings_file, stack)
+        await _start(settings, settings_file, passphrase or passphrase_in(settings), stack)
         # What start-up made lives as long as the daemon: collections need not look at it again.
         gc.collect()
         gc.freeze()
@@ -93,7 +95,9 @@ async def run(settings: Settings, settings_file: Path | None = None) -> int:
     return 0
 
 
-async def _start(settings: Settings, settings_file: Path | None, stack: AsyncExitStack) -> None:
+async def _start(
+    settings: Settings, settings_file: Path | None, passphrase: bytes | None, stack: AsyncExitStack
+) -> None:
     descriptors.ask_for_enough(settings)
     settings = descriptors.fitted(settings)
     network = _network(settings)
@@ -105,7 +109,7 @@ async def _start(settings: Settings, settings_file: Path | None, stack: AsyncExi
         stack.callback(each.remove)
     data = stack.enter_context(DataDirectory.open(settings.data))
     clock = SystemClock()
-    seed, store = await _open_data(settings, data, clock)
+    seed, store = await _open_data(settings, data, clock, passphrase)
     stack.push_async_callback(store.close)
     token = data.token(system_entropy)
     peer = await stack.enter_async_context(_running(settings, network, seed, bound=bound, store=store, clock=clock))
@@ -136,27 +140,27 @@ def _network(settings: Settings) -> NetworkId:
     return network_id(settings.network, read_network_key(settings.network_key))
 
 
-def _identity(data: DataDirectory) -> bytes:
-    """Return the seed of this peer's key, made at the first start; raises UsageError where the file holds none."""
-    path = data.path / IDENTITY_NAME
-    seed = load_or_create_secret(path, lambda: system_entropy(SEED_BYTES))
-    if len(seed) != SEED_BYTES:
-        raise UsageError(
-            f"{path} does not hold an identity", hint="restore it from a backup, or delete it to become a new peer"
-        )
-    return seed
+def passphrase_in(settings: Settings) -> bytes | None:
+    """Return the passphrase of the settings' file, None where none is named; raises UsageError where it is no good."""
+    return None if settings.passphrase_file is None else read_passphrase(settings.passphrase_file)
 
 
-async def _open_data(settings: Settings, data: DataDirectory, clock: SystemClock) -> tuple[bytes, SqliteStore]:
+async def _open_data(
+    settings: Settings, data: DataDirectory, clock: SystemClock, passphrase: bytes | None
+) -> tuple[bytes, SqliteStore]:
     """Return the seed of this peer's key, and its store.
 
     The store is made before the identity: so a peer with an identity has had a store, and where it lacks, or is older
     than it was, that is a fault and never a reason to believe that there is nothing.
     """
-    known = None
-    if (data.path / IDENTITY_NAME).exists():
-        _identity(data)
+    identity = IdentityFile(data.path)
+    known, seed = None, b""
+    if identity.exists:
+        # In a thread, as below: a passphrase takes part of a second on purpose.
+        seed = await asyncio.to_thread(identity.seed, passphrase)
         known = data.known_store()
+        if passphrase is not None and not identity.is_protected():
+            logger.warning("the identity is not protected by the passphrase: peerd identity protect does that")
     quota = settings.quota_of(shutil.disk_usage(data.path).total)
     store = await SqliteStore.open(
         data.path / STORE_NAME,
@@ -167,7 +171,7 @@ async def _open_data(settings: Settings, data: DataDirectory, clock: SystemClock
         check_interval_s=settings.disk_check_interval_s,
     )
     try:
-        seed = _identity(data)
+        seed = seed or await asyncio.to_thread(identity.seed_or_new, passphrase, system_entropy)
         with suppress(NoRoomError):  # the last note does nearly as well
             data.note_store(KnownStore(store.store_id, store.run))
     except BaseException:
@@ -256,7 +260,7 @@ async def open_peer(settings: Settings, *, memory: bool = False) -> AsyncIterato
             store = MemoryStore(settings.quota_bytes or MEMORY_QUOTA_BYTES, system_entropy, clock)
         else:
             data = stack.enter_context(DataDirectory.open(settings.data))
-            seed, store = await _open_data(settings, data, clock)
+            seed, store = await _open_data(settings, data, clock, passphrase_in(settings))
         stack.push_async_callback(store.close)
         peer = await stack.enter_async_context(_running(settings, network, seed, bound=bound, store=store, clock=clock))
         await _discover(settings, peer, stack)

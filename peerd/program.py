@@ -79,6 +79,19 @@ def sim(arguments: tuple[str, ...]) -> int:
 @program.command(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
     add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def identity(arguments: tuple[str, ...]) -> int:
+    """Look after who this peer is: show, backup, restore, protect, unprotect."""
+    from peerd.identities import identity as group  # noqa: PLC0415  imports cryptography and the store
+
+    group.main(list(arguments), prog_name="peerd identity", standalone_mode=False)
+    return 0
+
+
+@program.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    add_help_option=False,
     hidden=True,
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)

@@ -6,7 +6,7 @@ and the numbers of the protocol, which are no settings because all peers must ag
 
 from peerd.config.address import ApiAddress, HostPort, UnixAddress, parse_api_address, parse_host_port
 from peerd.config.load import Loaded, load
-from peerd.config.secret import read_network_key
+from peerd.config.secret import read_network_key, read_passphrase
 from peerd.config.table import Settings
 from peerd.config.units import format_size, parse_size
 
@@ -22,4 +22,5 @@ __all__ = [
     "parse_host_port",
     "parse_size",
     "read_network_key",
+    "read_passphrase",
 ]

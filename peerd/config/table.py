@@ -70,6 +70,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         About("file with a shared secret: only its holders get in", flag="--network-key FILE", default="none: open"),
     ] = None
+    passphrase_file: Annotated[
+        Path | None,
+        About(
+            "file with the passphrase of a protected identity; one that is made at the first start is protected by it",
+            flag="--passphrase-file FILE",
+            default="none: asked for on a terminal",
+        ),
+    ] = None
 
     # Finding others
     bootstrap: Annotated[

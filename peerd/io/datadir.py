@@ -26,6 +26,7 @@ TOKEN_NAME = "token"  # noqa: S105  a file's name
 TOKEN_BYTES = 32
 SECRET_MAX_BYTES = 64 * 1024
 
+STORE_NAME = "store"
 KNOWN_STORE_NAME = "store-seen"
 
 _LOCK_NAME = "lock"
@@ -179,13 +180,14 @@ def load_or_create_secret(path: Path, make: Callable[[], bytes]) -> bytes:
     Raises UsageError where others may read it, it is empty or no ordinary file, StoreError where the disk fails.
     """
     try:
-        return _read_secret(path)
+        return load_secret(path)
     except FileNotFoundError:
         write_file(path, make(), replace=False)
-        return _read_secret(path)
+        return load_secret(path)
 
 
-def _read_secret(path: Path) -> bytes:
+def load_secret(path: Path) -> bytes:
+    """Return the bytes of a secret file; raises FileNotFoundError where there is none, else as above."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:

@@ -18,8 +18,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from loguru import logger
 
+from peerd.clock import Entropy
 from peerd.errors import UnreachableError, WireError
 from peerd.identity import ED25519
 from peerd.ids import PeerId
@@ -43,7 +46,7 @@ _TBS_HEAD = bytes.fromhex(
 )
 _CERTIFICATE_HEAD = bytes.fromhex("3081ce")
 _SIGNATURE_HEAD = bytes.fromhex("300506032b6570034100")
-_KEY_HEAD = bytes.fromhex("302e020100300506032b657004220420")  # PKCS #8 (RFC 8410 7)
+_PASSWORD_BYTES = 32
 CERTIFICATE_BYTES = 209
 SIGNATURE_BYTES = 64
 
@@ -61,19 +64,24 @@ def is_certificate_of(peer: PeerId, certificate: bytes) -> bool:
     return len(certificate) == CERTIFICATE_BYTES and certificate[:-SIGNATURE_BYTES] == expected
 
 
-def server_context(seed: bytes) -> ssl.SSLContext:
+def server_context(seed: bytes, entropy: Entropy) -> ssl.SSLContext:
     """Return the context of a server that proves the key of this seed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     # Without tickets nothing of a session outlives it, and no bytes are written after a handshake nobody answers.
     context.num_tickets = 0
-    pem = _pem("CERTIFICATE", certificate_of(seed)) + _pem("PRIVATE KEY", _KEY_HEAD + seed)
-    # The ssl module loads from files only; this one is 0600, never synced, and gone before the first connection.
+    # The ssl module loads from files only. Nothing of the key may be found on a disk afterwards: it is encrypted under
+    # a password that is never written. The file is 0600, and gone before the first connection.
+    password = entropy(_PASSWORD_BYTES)
+    key = Ed25519PrivateKey.from_private_bytes(seed).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password)
+    )
+    pem = _pem("CERTIFICATE", certificate_of(seed)) + key.decode()
     with tempfile.TemporaryDirectory(prefix="peerd-") as directory:
         path = Path(directory) / "server.pem"
         path.touch(mode=0o600)
         path.write_text(pem)
-        context.load_cert_chain(path)
+        context.load_cert_chain(path, password=password)
     return context
 
 

@@ -18,6 +18,7 @@ from peerd.api.routes import ROUTES
 from peerd.config.entries import entries
 from peerd.config.table import LATER
 from peerd.errors import PeerdError
+from peerd.identities import identity as identity_program
 from peerd.lab.__main__ import program as lab_program
 from peerd.lab.state import DIRECTORY_VARIABLE
 from peerd.node import results
@@ -26,7 +27,7 @@ from peerd.sim.__main__ import command as sim_command
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 MAKEFILE = (ROOT / "Makefile").read_text()
 VARIABLES = {entry.variable for entry in entries()} | {"PEERD_CONFIG", DIRECTORY_VARIABLE}
 
@@ -106,6 +107,9 @@ def _check_peerd(words: list[str]) -> None:
         words = ["run", *words]
     command = peerd_program.commands[words[0]]
     assert not command.hidden, words
+    if words[0] == "identity" and words[1:]:
+        identity_program.commands[words[1]].make_context(words[1], words[2:])
+        return
     made = (sim_command if words[0] == "sim" else command).make_context(words[0], words[1:])
     assert not any(made.params.get(name) for name in LATER), words
 
@@ -221,7 +225,7 @@ def test_every_option_described_exists() -> None:
     known |= {name for option in GLOBAL_OPTIONS for name in option.names}
     known |= {entry.option for entry in entries() if entry.option is not None} | {"--config"}
     known |= {flag.split()[0] for flag in LATER.values()}
-    for command in (sim_command, lab_program, *lab_program.commands.values()):
+    for command in (sim_command, lab_program, *lab_program.commands.values(), *identity_program.commands.values()):
         known |= {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
     assert set(re.findall(r"(?<![-\w])--[a-z][a-z-]+", _page("COMMANDS.md"))) <= known | {"--help"}
 

@@ -126,7 +126,7 @@ import sys, types
 import peerd
 from peerd.errors import UsageError
 
-async def run(settings, file):
+async def run(settings, file, passphrase):
     print(settings.copies)
     {body}
 

@@ -6,7 +6,18 @@ from peerd.config.table import LATER
 
 ROOT = Path(__file__).parents[3]
 
-FLAGS = {"--data", "--listen", "--api", "--network", "--network-key", "--bootstrap", "--no-mdns", "--quota", "--copies"}
+FLAGS = {
+    "--data",
+    "--listen",
+    "--api",
+    "--network",
+    "--network-key",
+    "--passphrase-file",
+    "--bootstrap",
+    "--no-mdns",
+    "--quota",
+    "--copies",
+}
 FLAGS |= {"--log-level", "--log-format"}
 
 

@@ -1,0 +1,145 @@
+"""`peerd identity …`: who a peer is, looked after while its daemon does not run.
+
+Nothing here speaks to other peers or to a daemon. What changes the identity holds the data directory meanwhile.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from peerd.config import Settings, load, read_passphrase
+from peerd.ids import peer_id_text
+from peerd.io import passphrase
+from peerd.io.datadir import STORE_NAME, DataDirectory, KnownStore
+from peerd.io.identity_file import IdentityFile
+from peerd.io.store.sqlite import SqliteStore
+from peerd.io.system import SystemClock, system_entropy
+
+_STORE_ID_BYTES = 16
+
+Command = Callable[..., None]
+
+
+@click.group()
+def identity() -> None:
+    """Look after who this peer is: the key that its id is made of."""
+
+
+def _on_data(command: Command) -> Command:
+    """Give a command the flags that say which identity, and under which passphrase."""
+    command = click.option("--config", metavar="FILE", help="TOML settings  [PEERD_CONFIG]")(command)
+    command = click.option("--data", metavar="DIR", help="the data directory  [PEERD_DATA]")(command)
+    return click.option(
+        "--passphrase-file",
+        "passphrase_file",
+        metavar="FILE",
+        help="file with the present passphrase  [PEERD_PASSPHRASE_FILE]",
+    )(command)
+
+
+@identity.command()
+@_on_data
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def show(as_json: bool, **flags: str | None) -> None:
+    """Say the id, the file, and whether a passphrase protects it; needs none, and the daemon may run."""
+    file = IdentityFile(_settings(flags).data)
+    told: dict[str, Any] = {
+        "id": peer_id_text(file.peer()),
+        "file": str(file.path),
+        "protected": file.is_protected(),
+    }
+    if as_json:
+        click.echo(msgspec.json.encode(told))
+        return
+    for name, value in told.items():
+        click.echo(f"{name:<10} {'yes' if value is True else 'no' if value is False else value}")
+
+
+@identity.command()
+@_on_data
+@click.argument("file", type=click.Path(path_type=Path))
+def backup(file: Path, **flags: str | None) -> None:
+    """Copy the identity to FILE, as it is: protected where it is; the daemon may run."""
+    ours = IdentityFile(_settings(flags).data)
+    peer = ours.backup(file)
+    click.echo(f"the identity of {peer_id_text(peer)} is in {file}", err=True)
+    if not ours.is_protected():
+        click.echo("no passphrase protects it: who reads the file can be this peer", err=True)
+
+
+@identity.command()
+@_on_data
+@click.argument("file", type=click.Path(path_type=Path))
+def restore(file: Path, **flags: str | None) -> None:
+    """Put the identity of a backup into a data directory that has none, with an empty store where it lacks one.
+
+    What the peer kept it learns from the others before it answers for anything. Never let two peers run with one
+    identity.
+    """
+    settings = _settings(flags)
+    with _held(settings) as data:
+        peer = IdentityFile(data.path).restore(file, lambda: _empty_store(settings, data))
+    click.echo(f"{peer_id_text(peer)} is restored in {settings.data}", err=True)
+
+
+@identity.command()
+@_on_data
+@click.option("--new", "new_file", metavar="FILE", type=click.Path(path_type=Path), help="file with the new passphrase")
+def protect(new_file: Path | None, **flags: str | None) -> None:
+    """Protect the identity by a passphrase, or by another one than before; the old bytes may stay on the disk."""
+    settings = _settings(flags)
+    with _held(settings) as data:
+        file = IdentityFile(data.path)
+        seed = file.seed(_present(settings, file))
+        new = read_passphrase(new_file) if new_file is not None else passphrase.ask("new passphrase", twice=True)
+        file.protect(seed, new, system_entropy)
+    click.echo(f"a passphrase protects {file.path}: without it nobody can be this peer", err=True)
+
+
+@identity.command()
+@_on_data
+def unprotect(**flags: str | None) -> None:
+    """Keep the identity without a passphrase from now on."""
+    settings = _settings(flags)
+    with _held(settings) as data:
+        file = IdentityFile(data.path)
+        file.unprotect(file.seed(_present(settings, file)))
+    click.echo(f"no passphrase protects {file.path} any more", err=True)
+
+
+def _settings(flags: dict[str, str | None]) -> Settings:
+    return load(flags).settings
+
+
+@contextmanager
+def _held(settings: Settings) -> Iterator[DataDirectory]:
+    with DataDirectory.open(settings.data) as data:
+        yield data
+
+
+def _present(settings: Settings, file: IdentityFile) -> bytes | None:
+    """Return the passphrase that protects the identity now, None where none does."""
+    if not file.is_protected():
+        return None
+    if settings.passphrase_file is not None:
+        return read_passphrase(settings.passphrase_file)
+    return passphrase.ask("passphrase of the identity")
+
+
+def _empty_store(settings: Settings, data: DataDirectory) -> None:
+    """Have a store for an identity that had another one: noted as lost, so that it is believed in nothing at first."""
+
+    async def make() -> None:
+        quota = settings.quota_of(shutil.disk_usage(data.path).total)
+        store = await SqliteStore.open(data.path / STORE_NAME, quota, system_entropy, SystemClock())
+        await store.close()
+
+    asyncio.run(make())
+    # Another store than the one that is there: the next start takes it for what it is, a copy that lacks the latest.
+    data.note_store(KnownStore(system_entropy(_STORE_ID_BYTES), 1))
