@@ -1,6 +1,7 @@
 """Callers before anything is known of them: who has to go, who is kept, what it costs. Real sockets on loopback."""
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +25,7 @@ Listening = tuple[tls.TlsListener, tuple[str, int]]
 async def listening(accepted: Callable[[Stream], Awaitable[None]]) -> AsyncIterator[Listening]:
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
-    listener = tls.TlsListener(tls.server_context(SEED), OWN, accepted, waiting_max=WAITING_MAX)
+    listener = tls.TlsListener(tls.server_context(SEED, os.urandom), OWN, accepted, waiting_max=WAITING_MAX)
     listener.add(sock)
     try:
         yield listener, sock.getsockname()
