@@ -15,6 +15,7 @@ from peerd.io.environment import Environment
 from peerd.io.store.interface import Store
 from peerd.kad.contact import Contact
 from peerd.kad.crowd import RECORD_HOLDERS
+from peerd.node.absent import Absent
 from peerd.node.blocks import Intake, Room
 from peerd.node.bulk import BulkPool
 from peerd.node.copies import Copies
@@ -69,6 +70,7 @@ class Core:
     trust: Trusting
     locks: KeyLocks = field(default_factory=KeyLocks)
     counts: Counts = field(default_factory=Counts)
+    absent: Absent = field(default_factory=Absent)
     copies: Copies = field(default_factory=Copies)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the first attempts to meet others have ended: before that nobody can say what there is not."""

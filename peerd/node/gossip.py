@@ -17,7 +17,8 @@ from peerd.kad.contact import Contact, pack_contacts, unpack_contacts
 from peerd.logs import short
 from peerd.node.asking import Asking
 from peerd.node.core import Core
-from peerd.node.joining import Candidate, Joining
+from peerd.node.joining import Joining
+from peerd.node.lanes import Candidate
 from peerd.records.life import Forgotten, Life, forgotten_notices, lives
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.trust.news import News
@@ -135,7 +136,7 @@ class Gossip:
 
     def _hear(self, teller: PeerId, kind: int, body: bytes) -> None:
         if kind == JOINED:
-            self._on_joined(body)
+            self._on_joined(teller, body)
         elif kind == LEFT:
             self.on_left(teller, body)
         elif kind == MISSED:
@@ -147,10 +148,10 @@ class Gossip:
         else:
             raise WireError("news_kind")
 
-    def _on_joined(self, body: bytes) -> None:
+    def _on_joined(self, teller: PeerId, body: bytes) -> None:
         for peer, address in unpack_contacts(body, 1):
             if self._core.members.complete:
-                self._joining.offer(Candidate(address, peer, "overlay"))
+                self._joining.offer(Candidate(address, peer, "overlay", referrer=teller, fresh=True))
 
     def on_left(self, teller: PeerId, notice: bytes) -> None:
         """Take a leave notice: of its signer at once; of others, about somebody that is there, once that was asked.

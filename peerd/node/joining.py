@@ -17,15 +17,13 @@ from peerd.ids import ID_BYTES, PeerId
 from peerd.kad.contact import Address, Contact, unpack_contacts
 from peerd.logs import short
 from peerd.node.core import Core
-from peerd.node.handshakes import TRIES_MAX as HELLOS_MAX
+from peerd.node.handshakes import HANDSHAKE_TIMEOUT_S
+from peerd.node.lanes import CANDIDATES_MAX, Candidate, Lanes
 from peerd.node.members import Source
 from peerd.node.nearest import search
 from peerd.wire import limits
 from peerd.wire.messages import FindNode, Members, Nodes
 
-# Candidates that wait for a handshake, and handshakes of ours under way at a time.
-CANDIDATES_MAX = 1024
-HANDSHAKES_MAX = 32
 # An address that did not answer is left alone for this long, unless somebody waits for it.
 REFUSAL_S = 2.0
 # One that has not answered for this long gets a single datagram, and no more than one in so many seconds, whoever
@@ -34,6 +32,10 @@ REFUSAL_S = 2.0
 # may be old, and who returns calls us.
 SILENT_S = 60.0
 SILENT_REFUSAL_S = 10.0
+# So long a contact has to answer whose referrer named hardly anybody who did, and to one hello.
+DOUBTFUL_TIMEOUT_S = 1.0
+# So many members are asked at once whether all can be known, where one says that they cannot.
+OPINIONS_MIN = 4
 # Addresses remembered of one living member beside that at which it answers.
 OTHERS_MAX = 8
 PAGES_MAX = 32
@@ -46,18 +48,6 @@ REFRESH_PAUSE_S = 10.0
 # How long a peer that was just started looks for others before it says that something is not there.
 SETTLE_MAX_S = 3.0
 MDNS_ANSWERS_S = 1.2
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An address to try, whom we expect there if anybody, and where we have it from."""
-
-    address: Address
-    expected: PeerId | None
-    source: Source
-    hellos_max: int = HELLOS_MAX
-    again: bool = False
-    """Whether it is our turn to try somebody dead."""
 
 
 @dataclass(slots=True)
@@ -74,8 +64,7 @@ class Joining:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._waiting: OrderedDict[Address, Candidate] = OrderedDict()
-        self._under_way: set[Address] = set()
+        self._lanes = Lanes()
         self._sources: dict[Address, Source] = {}
         self._silences: OrderedDict[Address, _Silence] = OrderedDict()
         self._others: OrderedDict[PeerId, OrderedDict[Address, None]] = OrderedDict()
@@ -85,7 +74,6 @@ class Joining:
         self._refreshed_at = float("-inf")
         self._compare_at = float("-inf")
         self._compare_pause_s = EXCHANGE_PAUSE_S
-        self.dropped_count = 0
         self.idle = asyncio.Event()
         """Set while no address is tried or waits to be."""
         self.idle.set()
@@ -100,7 +88,7 @@ class Joining:
         Return whether it is tried and was not before, as far as we remember.
         """
         address, peer = candidate.address, candidate.expected
-        if peer == self._core.peer or address in self._ours or self._is_tried(address) or self._is_known(candidate):
+        if peer == self._core.peer or address in self._ours or address in self._lanes or self._is_known(candidate):
             return False
         if peer is not None and self._core.members.contact(peer) is not None:
             self._note_other(peer, address)
@@ -115,26 +103,24 @@ class Joining:
                 return False
             if is_long:
                 candidate = replace(candidate, hellos_max=1)
-        if len(self._waiting) >= CANDIDATES_MAX:
-            self.dropped_count += 1
+        if not self._lanes.put(candidate):
             return False
-        self._waiting[address] = candidate
         self.idle.clear()
         self._start()
         return silence is None
 
-    def offer_named(self, contact: Contact) -> bool:
+    def offer_named(self, contact: Contact, referrer: PeerId | None) -> bool:
         """Take whom a member names; not who said goodbye a moment ago, which that one may not have heard.
 
         While it hands over it still answers handshakes, and would be taken for one that is back. Who is back comes to
         us, or is news.
         """
-        if self._core.members.lingering(contact.peer) is not None:
+        core = self._core
+        if core.members.lingering(contact.peer) is not None:
             return False
-        return self.offer(Candidate(contact.address, contact.peer, "overlay"))
-
-    def _is_tried(self, address: Address) -> bool:
-        return address in self._under_way or address in self._waiting
+        if core.absent.has(contact.peer, contact.address, core.now()):
+            return False
+        return self.offer(Candidate(contact.address, contact.peer, "overlay", referrer=referrer))
 
     def _is_known(self, candidate: Candidate) -> bool:
         """Whether a configured address is a member's: it is offered again and again; members have their own pace."""
@@ -153,21 +139,25 @@ class Joining:
         return not candidate.again and candidate.source != "overlay"
 
     def _start(self) -> None:
-        while self._waiting and len(self._under_way) < HANDSHAKES_MAX:
-            address, candidate = self._waiting.popitem(last=False)
-            self._under_way.add(address)
+        while (candidate := self._lanes.take()) is not None:
             if not self._core.tasks.spawn(self._try(candidate), "try candidate"):
-                self._under_way.discard(address)
+                self._lanes.done(candidate, answered=False, tried=False)
 
     async def _try(self, candidate: Candidate) -> None:
         address, peer = candidate.address, candidate.expected
         self._sources[address] = candidate.source
+        answered, tried = False, False
         try:
             if peer is not None and self._core.members.contact(peer) is not None:
                 self._note_other(peer, address)
                 return  # it came to us while it waited here
             tried_at = self._core.now()
-            await self._core.endpoint.connect(address, candidate.expected, hellos_max=candidate.hellos_max)
+            hellos_max, timeout_s = candidate.hellos_max, HANDSHAKE_TIMEOUT_S
+            if not candidate.fresh and self._lanes.is_doubtful(candidate.referrer):
+                hellos_max, timeout_s = 1, DOUBTFUL_TIMEOUT_S
+            tried = True
+            await self._core.endpoint.connect(address, candidate.expected, timeout_s=timeout_s, hellos_max=hellos_max)
+            answered = True
             self._silences.pop(address, None)
         except UnreachableError as error:
             self._note_silence(address, tried_at)
@@ -178,11 +168,19 @@ class Joining:
                 reason=str(error),
             )
         finally:
-            self._under_way.discard(address)
             self._sources.pop(address, None)
+            self._done(candidate, answered=answered, tried=tried)
             self._start()
-            if not self._under_way and not self._waiting:
+            if not len(self._lanes):
                 self.idle.set()
+
+    def _done(self, candidate: Candidate, *, answered: bool, tried: bool) -> None:
+        core, peer, referrer = self._core, candidate.expected, candidate.referrer
+        known = peer is None or peer in core.members.all
+        if tried and not answered and peer is not None and not known:
+            known = not core.absent.note(peer, candidate.address, core.now())  # each counts once
+        if self._lanes.done(candidate, answered=answered, tried=tried, known=known) and referrer is not None:
+            core.trust.note(referrer, "invented")
 
     def _note_silence(self, address: Address, tried_at: float) -> None:
         silence = self._silences.setdefault(address, _Silence(tried_at, tried_at))
@@ -210,6 +208,7 @@ class Joining:
     def heard_from(self, peer: PeerId, address: Address) -> None:
         """A peer lives at this address."""
         self._silences.pop(address, None)
+        self._core.absent.heard(peer, address)
         self._note_other(peer, address)
 
     async def settle(self) -> None:
@@ -253,7 +252,7 @@ class Joining:
         self._refreshed_at = self._core.now()
         holders = await search(self._core, self._core.members.own_place, FindNode, count=self._core.members.table.ksize)
         for contact in holders.contacts:
-            self.offer_named(contact)
+            self.offer_named(contact, None)
 
     def compare(self, contact: Contact, digest: bytes) -> None:
         """A member's digest of the members came: where it differs from ours, ask whom it knows.
@@ -261,7 +260,8 @@ class Joining:
         Also where somebody said that the network is too large for that: it may have become small.
         """
         members = self._core.members
-        if not members.table.complete or (digest == members.digest() and not members.partial):
+        unsure = members.partial and members.sizes.says(contact.peer) is not False
+        if not members.table.complete or (digest == members.digest() and not unsure):
             return
         now = self._core.now()
         if self._compare_at > now:
@@ -290,7 +290,19 @@ class Joining:
             pass
         finally:
             self._exchanging.discard(contact.peer)
+            self._ask_another()
         return False
+
+    def _ask_another(self) -> None:
+        """Where one has said that the network is too large to be known whole, hear what others say of it."""
+        members = self._core.members
+        if not members.partial or members.sizes.count >= OPINIONS_MIN:
+            return
+        unheard = [contact for contact in members.alive() if contact.peer not in members.sizes]
+        if unheard:
+            self._core.tasks.spawn(
+                self.exchange(unheard[self._core.environment.rng.randrange(len(unheard))]), "ask another"
+            )
 
     async def _pages(self, contact: Contact) -> bool:
         core = self._core
@@ -305,7 +317,7 @@ class Joining:
                 raise WireError("reply_kind")
             named = unpack_contacts(reply.contacts, limits.CONTACTS_MAX)
             if number == 0:
-                core.members.partial = not named
+                core.members.size_said(contact.peer, large=not named)
             if not named:
                 break
             contacts = [Contact.of(core.identity.network, peer, address) for peer, address in named]
@@ -313,6 +325,8 @@ class Joining:
                 raise WireError("page_order")
             after = contacts[-1].place
             for found in contacts:
-                fruitful |= self.offer_named(found)
+                fruitful |= self.offer_named(found, contact.peer)
+            if self._lanes.is_doubtful(contact.peer):
+                break  # it names whom nobody finds
             await asyncio.sleep(0)
         return fruitful

@@ -17,6 +17,7 @@ from peerd.kad.contact import Address, Contact
 from peerd.kad.crowd import RECORD_HOLDERS, Responsible, divide
 from peerd.kad.table import RoutingTable
 from peerd.trust.forgotten import Forgotten, Gone
+from peerd.trust.hearsay import Hearsay
 from peerd.trust.membership import Membership, Standing, State
 
 Source = Literal["mdns", "bootstrap", "coordinator", "overlay", "remembered"]
@@ -82,8 +83,8 @@ class Members:
         self.doubted: dict[PeerId, None] = self.detector.suspects
         self.silent: dict[PeerId, None] = {}
         """The dead: they may come back with what they hold."""
-        self.partial = False
-        """A member said that the network is too large to be known whole: look-ups find who is near a key."""
+        self.sizes = Hearsay()
+        """Which members said that the network is too large to be known whole."""
         self.epoch = 0
         """Grows whenever somebody comes, goes for good or was silent; what was placed before may be placed wrong."""
         self._network = network
@@ -101,6 +102,15 @@ class Members:
     def complete(self) -> bool:
         """Whether this peer knows everybody: nobody was turned away, and nobody told us of a network too large."""
         return self.table.complete and not self.partial
+
+    @property
+    def partial(self) -> bool:
+        """Whether most members that said so say that the network is too large to be known whole."""
+        return self.sizes.believed
+
+    def size_said(self, peer: PeerId, *, large: bool) -> None:
+        """A member showed whether it knows all members."""
+        self.sizes.say(peer, yes=large)
 
     # What others show of themselves.
 
@@ -380,6 +390,7 @@ class Members:
             self.silent.pop(peer, None)
         member.retry_at = self._clock.monotonic() + DEAD_RETRY_S / 2
         self.table.remove(peer)
+        self.sizes.drop(peer)
         if not len(self.table):
             self.company_since = None
         self._turn()

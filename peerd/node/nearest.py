@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from peerd.errors import WireError
+from peerd.errors import UnreachableError, WireError
 from peerd.kad.contact import Contact, unpack_contacts
 from peerd.kad.crowd import divide
 from peerd.kad.disjoint import DisjointLookup
@@ -85,6 +85,8 @@ def _take(core: Core, lookup: DisjointLookup, answer: Answer, on_reply: OnReply 
         lookup.on_slow(peer)
         return False
     if answer.reply is None:
+        if isinstance(answer.error, UnreachableError) and peer not in core.members.all:
+            core.absent.note(peer, answer.contact.address, core.now())
         lookup.on_failure(peer, core.now())
         return False
     try:
@@ -104,4 +106,10 @@ def contacts_in(core: Core, reply: Any) -> list[Contact]:
         raise WireError("reply_kind")
     network = core.identity.network
     named = unpack_contacts(reply.contacts, limits.CONTACTS_MAX)
-    return [core.members.contact(peer) or Contact.of(network, peer, address) for peer, address in named]
+    now = core.now()
+    found = []
+    for peer, address in named:
+        member = core.members.contact(peer)
+        if member is not None or not core.absent.has(peer, address, now):
+            found.append(member or Contact.of(network, peer, address))
+    return found

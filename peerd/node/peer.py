@@ -32,7 +32,8 @@ from peerd.node.endpoint import Endpoint
 from peerd.node.events import Event, Events
 from peerd.node.forgetting import forget
 from peerd.node.get import Opened, open_target
-from peerd.node.joining import Candidate, Joining
+from peerd.node.joining import Joining
+from peerd.node.lanes import Candidate
 from peerd.node.leaving import hand_over
 from peerd.node.locking import Locks
 from peerd.node.maintaining import Maintaining

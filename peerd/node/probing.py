@@ -17,7 +17,8 @@ from peerd.logs import short
 from peerd.node.asking import Asking
 from peerd.node.core import Core
 from peerd.node.gossip import LEFT, Gossip
-from peerd.node.joining import Candidate, Joining
+from peerd.node.joining import Joining
+from peerd.node.lanes import Candidate
 from peerd.node.members import LINGER_S
 from peerd.node.nearest import search
 from peerd.node.tasks import every
@@ -359,7 +360,7 @@ class Probing:
             target = span.random_target(core.environment.entropy)
             found = await search(core, target, FindNode)
             for contact in found.contacts:
-                self._joining.offer_named(contact)
+                self._joining.offer_named(contact, None)
 
     async def remember(self) -> None:
         """Write the members to disk, to be tried again after a restart."""

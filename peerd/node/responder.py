@@ -104,7 +104,7 @@ class Responder:
     def _members(self, peer: PeerId, request: messages.Members) -> Reply:
         # An empty first page, without even the asker, says that the network is too large to be paged.
         members = self._core.members
-        if not members.complete:
+        if not members.table.complete:  # what we know ourselves: word of a large network does not feed itself
             return Nodes(request.rid, b"")
         self._probing.on_members(peer, request)
         page = members.page(request.after, limits.CONTACTS_MAX, places_of(request.have), peer)
