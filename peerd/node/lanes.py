@@ -1,8 +1,9 @@
 """Addresses that wait to be tried, in lanes: whom one was told of by liars waits for no one else's handshakes.
 
-Each lane (configured peers, remembered ones, mDNS, other members' answers) keeps a share of the handshakes under way that
-no other lane takes. In a lane those who named the candidates take turns, each with a window as in TCP's slow start: it
-doubles when somebody answers where it said, and halves when nobody does. Who invents contacts waits for them alone.
+Each lane (configured peers, remembered ones, mDNS, other members' answers) keeps a share of the handshakes under way
+that no other lane takes. In a lane those who named the candidates take turns, each with a window as in TCP's slow
+start: it doubles when somebody answers where it said, and halves when nobody does. Who invents contacts waits for them
+alone.
 Not here: handshakes, and which addresses are worth one (joining).
 """
 

@@ -80,6 +80,33 @@ TABLE: list[Mutation] = [
         "                pass\n",
         ("tests/unit/node/test_tombstones.py::test_a_record_at_or_below_a_floor_is_refused_and_one_above_is_kept",),
     ),
+    Mutation(
+        "2.3",
+        "peerd/node/gossip.py",
+        "        if peer == teller or contact is None:\n",
+        "        if True:\n",
+        (
+            "tests/unit/node/test_departures.py::"
+            "test_an_old_leave_notice_replayed_to_one_that_restarted_sends_nobody_away",
+        ),
+    ),
+    Mutation(
+        "2.4",
+        "peerd/trust/forgotten.py",
+        "SIGNERS_MIN = 2\n",
+        "SIGNERS_MIN = 1\n",
+        (
+            "tests/unit/trust/test_forgotten.py::test_the_word_of_one_member_is_not_enough_and_that_of_two_is",
+            "tests/unit/node/test_tombstones.py::test_a_tombstone_does_not_wait_for_who_was_forgotten",
+        ),
+    ),
+    Mutation(
+        "2.4",
+        "peerd/trust/forgotten.py",
+        "sum(1 for each in members if each in signers) > len(members) // 2",
+        "peer in self",
+        ("tests/unit/trust/test_forgotten.py::test_in_the_list_of_a_register_a_majority_of_it_must_say_so",),
+    ),
     # 3. Sybil and eclipse
     # 4. Look-ups among liars
     Mutation(
@@ -90,6 +117,37 @@ TABLE: list[Mutation] = [
         (
             "tests/unit/kad/test_lookup.py::"
             "test_no_more_than_the_referrer_s_share_of_new_contacts_is_taken_and_the_nearest_of_them",
+        ),
+    ),
+    Mutation(
+        "4.3",
+        "peerd/trust/hearsay.py",
+        "        return yes > 0 and 2 * yes >= len(self._words)\n",
+        "        return yes > 0\n",
+        (
+            "tests/unit/trust/test_hearsay.py::test_one_of_two_is_believed_and_one_of_three_is_not",
+            "tests/unit/node/test_joining.py::"
+            "test_one_member_cannot_make_the_others_believe_that_the_network_is_too_large",
+        ),
+    ),
+    Mutation(
+        "4.4",
+        "peerd/node/lanes.py",
+        "referrer.waiting and referrer.under_way < referrer.window and self._has_room(by, referrer)",
+        "referrer.waiting and sum(self._under_way.values()) < HANDSHAKES_MAX",
+        (
+            "tests/unit/node/test_lanes.py::test_a_flood_of_one_referrer_leaves_the_others_their_turn",
+            "tests/unit/node/test_joining.py::test_invented_contacts_do_not_keep_the_true_ones_waiting",
+        ),
+    ),
+    Mutation(
+        "4.5",
+        "peerd/node/joining.py",
+        "            known = not core.absent.note(peer, candidate.address, core.now())  # each counts once\n",
+        "            pass\n",
+        (
+            "tests/unit/node/test_joining.py::"
+            "test_who_invents_contacts_is_noted_and_its_contacts_are_tried_once_a_minute",
         ),
     ),
     # 5. Receipts, audits, evidence
