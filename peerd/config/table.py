@@ -163,6 +163,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, About("how long a connection that moves content may stand still", least=0.1, most=600)
     ] = 10.0
     sessions_max: Annotated[int, About("sealed sessions with other peers kept open", least=16)] = 4096
+    handshakes_per_s: Annotated[
+        float, About("handshakes answered a second; members known have half as many more", least=1)
+    ] = 400.0
+    group_handshakes_per_s: Annotated[
+        float, About("handshakes answered a second of one address group (/24, /64; one address of a LAN)", least=1)
+    ] = 20.0
+    requests_per_s: Annotated[
+        float, About("look-ups a second that each member has answered in any case; 16 times as many at most", least=1)
+    ] = 256.0
     connections_max: Annotated[int, About("TCP connections with other peers at a time", least=2)] = 128
     api_connections_max: Annotated[int, About("connections to the local API at a time", least=2)] = 256
 

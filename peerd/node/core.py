@@ -28,6 +28,7 @@ from peerd.node.registers import Registers
 from peerd.node.tasks import Tasks
 from peerd.node.trusting import Trusting
 from peerd.records.statement import Verifier
+from peerd.trust.admission import Admission
 
 if TYPE_CHECKING:
     from peerd.node.gossip import Gossip
@@ -68,6 +69,7 @@ class Core:
     room: Room
     registers: Registers
     trust: Trusting
+    admission: Admission
     locks: KeyLocks = field(default_factory=KeyLocks)
     counts: Counts = field(default_factory=Counts)
     absent: Absent = field(default_factory=Absent)

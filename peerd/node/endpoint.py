@@ -24,6 +24,7 @@ from peerd.node.handshakes import TRIES_MAX as HELLOS_MAX
 from peerd.node.roundtrips import RoundTrips
 from peerd.node.sessions import SessionTable
 from peerd.node.tasks import Tasks
+from peerd.trust.admission import Admission
 from peerd.wire import envelope, messages
 from peerd.wire.handshake import Established
 from peerd.wire.messages import Answering, Pong, Refused, Reply, Request
@@ -46,6 +47,12 @@ _DURABLE = frozenset({messages.Store, messages.AddProvider, messages.Release, me
 # Requests that are answered when somebody else did: how long that takes says nothing of the way to whom we ask. Of the
 # dead it is seconds, and all who miss them ask at once.
 _RELAYED = frozenset({messages.Relay, messages.Vouch})
+
+# Work by kind of request, in look-ups: what looks at the disk, and what is signed, checked or synced for it.
+_READS = frozenset({messages.FindProviders, messages.Compare, messages.FindFloors, messages.KeepFloors})
+_COST_READ, _COST_CHANGE = 4.0, 8.0
+
+REFUSED_BUSY = "busy"
 
 Handler = Callable[[PeerId, Address, Request], Reply | Awaitable[Reply] | None]
 Proven = Callable[[PeerId, Address, bool], None]
@@ -90,6 +97,12 @@ def _waits_for_disk(kind: Callable[..., Request], fields: tuple[Any, ...]) -> bo
     return kind in _DURABLE and not (kind is messages.Prepare and fields[1] == 0)
 
 
+def cost_of(request: Request) -> float:
+    """Return how many look-ups' worth of work a request is."""
+    kind = type(request)
+    return _COST_CHANGE if kind in _DURABLE else _COST_READ if kind in _READS else 1.0
+
+
 class Endpoint:
     """All sessions of this peer."""
 
@@ -106,6 +119,9 @@ class Endpoint:
         unanswered: Callable[[PeerId], None],
         digest: Callable[[], bytes],
         sessions_max: int,
+        admission: Admission,
+        spare: Container[PeerId] = (),
+        is_known: Callable[[PeerId, Address], bool] = lambda peer, address: False,
     ) -> None:
         self._clock = environment.clock
         self._tasks = tasks
@@ -117,7 +133,8 @@ class Endpoint:
         self.doubted: Container[PeerId] = ()
         self._datagrams: Datagrams | None = None
         self._loop = asyncio.get_running_loop()
-        self.sessions = SessionTable(sessions_max)
+        self.sessions = SessionTable(sessions_max, spare)
+        self._admission = admission
         self.roundtrips = RoundTrips()
         self._pending: dict[int, _Pending] = {}
         self._next_rid = int.from_bytes(environment.entropy(4), "big")
@@ -131,6 +148,8 @@ class Endpoint:
             flush=self._flush,
             unreachable=self._unreachable,
             greeting=lambda: messages.encode(Pong(0, digest())),
+            admission=admission,
+            is_known=is_known,
         )
         self.drop_list: frozenset[Address] = frozenset()
 
@@ -315,6 +334,14 @@ class Endpoint:
 
     def _on_request(self, session: Session, request: Request) -> None:
         """Answer at the address that was proven, wherever the request seems to come from."""
+        now = self._clock.monotonic()
+        if not self._admission.request(session.peer, cost_of(request), now):
+            self.counts.rejected["busy"] += 1
+            if self._admission.tells(session.peer, now):  # who repeats what was not answered asks again anyhow
+                self._send(
+                    session.seal(messages.encode(Refused(request.rid, REFUSED_BUSY))), session.address, "Refused"
+                )
+            return
         answer = self._handler(session.peer, session.address, request)
         if answer is None:
             return

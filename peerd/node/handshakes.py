@@ -14,8 +14,11 @@ from peerd.identity import Identity
 from peerd.ids import PeerId
 from peerd.io.environment import Environment
 from peerd.kad.contact import Address
+from peerd.kad.groups import group_or_host
 from peerd.node.sessions import SessionTable
+from peerd.trust.admission import Admission
 from peerd.wire import envelope, limits
+from peerd.wire.envelope import Finish
 from peerd.wire.handshake import Established, Initiator, Responder
 
 HELLO_RETRY_S = 0.1
@@ -27,6 +30,8 @@ TRIES_MAX = 8
 # Bounds on memory: our own attempts, and accepts kept for those who repeat their finish.
 ATTEMPTS_MAX = 1024
 ACCEPTS_MAX = 512
+# Finishes that made a session within a cookie's life, 100 B each: far above what is let in within that time.
+USED_MAX = 16_384
 
 Send = Callable[[bytes, Address], None]
 
@@ -46,6 +51,15 @@ class Attempt:
     challenged: bool = False
 
 
+@dataclass(slots=True)
+class _Accepted:
+    """What answered a finish; `repeats` says how often it was sent again."""
+
+    made_at: float
+    data: bytes
+    repeats: int = 0
+
+
 class Handshakes:
     """Begins handshakes and answers them."""
 
@@ -60,6 +74,8 @@ class Handshakes:
         flush: Callable[[PeerId], None],
         unreachable: Callable[[Address, PeerId | None], None],
         greeting: Callable[[], bytes],
+        admission: Admission,
+        is_known: Callable[[PeerId, Address], bool],
     ) -> None:
         self._identity = identity
         self._clock = environment.clock
@@ -71,11 +87,15 @@ class Handshakes:
         self._flush = flush
         self._unreachable = unreachable
         self._greeting = greeting
+        self._admission = admission
+        self._is_known = is_known
         self._loop = asyncio.get_running_loop()
         self._responder = Responder(identity, environment.entropy)
         self._attempts: dict[Address, Attempt] = {}
         self._by_id: dict[bytes, Attempt] = {}
-        self._accepts: OrderedDict[tuple[Address, bytes], tuple[float, bytes]] = OrderedDict()
+        self._accepts: OrderedDict[tuple[Address, bytes], _Accepted] = OrderedDict()
+        self._used: OrderedDict[bytes, float] = OrderedDict()
+        """Echo and cookie of each finish that made a session, and when: none makes two."""
 
     def begin(
         self,
@@ -208,12 +228,22 @@ class Handshakes:
         now = self._clock.monotonic()
         known = self._accepts.get((address, data))
         if known is not None:
-            self._send(known[1], address)
+            if known.repeats < TRIES_MAX:  # whoever saw it can repeat it, in the name of who sent it
+                known.repeats += 1
+                self._send(known.data, address)
             return
-        established, accept = self._responder.on_finish(data, address, now, first=self._greeting())
+        self._forget(now)
+        used = b""
+
+        def admit(finish: Finish) -> None:
+            nonlocal used
+            used = finish.echo + finish.cookie
+            self._admit(used, PeerId(finish.peer), address, now)
+
+        established, accept = self._responder.on_finish(data, address, now, first=self._greeting(), admit=admit)
         peer = established.session.peer
-        self._accepts[address, data] = (now, accept)
-        self._forget_accepts(now)
+        self._used[used] = now
+        self._accepts[address, data] = _Accepted(now, accept)
         self._established(established, address, False)
         self._send(accept, address)
         ours = self._attempts.get(address)
@@ -222,10 +252,25 @@ class Handshakes:
             self._end(ours, peer)
         self._flush(peer)
 
-    def _forget_accepts(self, now: float) -> None:
+    def _admit(self, used: bytes, peer: PeerId, address: Address, now: float) -> None:
+        """Raise WireError where a finish was used already, or where its signature is more work than is to be done now.
+
+        Only for who has proven an address. One address group cannot have what others need; members are still let in
+        where all strangers together want more than there is.
+        """
+        if used in self._used:
+            raise WireError("replayed")
+        known = self._is_known(peer, address)
+        if len(self._used) >= USED_MAX or not self._admission.handshake(group_or_host(address), now, known=known):
+            raise WireError("busy")
+
+    def _forget(self, now: float) -> None:
+        """Let go what is too old to be repeated: its cookie is refused by then."""
+        until = now - limits.COOKIE_LIFE_S - 1
+        while self._used and next(iter(self._used.values())) < until:
+            self._used.popitem(last=False)
         while self._accepts:
-            made_at, _ = next(iter(self._accepts.values()))
-            if len(self._accepts) <= ACCEPTS_MAX and made_at >= now - limits.COOKIE_LIFE_S:
+            if len(self._accepts) < ACCEPTS_MAX and next(iter(self._accepts.values())).made_at >= until:
                 return
             self._accepts.popitem(last=False)
 

@@ -15,14 +15,16 @@ from peerd.config import Settings
 from peerd.ids import NetworkId, NodeId, PeerId, distance, node_id
 from peerd.kad.contact import Address, Contact
 from peerd.kad.crowd import RECORD_HOLDERS, Responsible, divide
+from peerd.kad.groups import group_or_host
 from peerd.kad.table import RoutingTable
+from peerd.trust.admission import Crowd
 from peerd.trust.forgotten import Forgotten, Gone
 from peerd.trust.hearsay import Hearsay
 from peerd.trust.membership import Membership, Standing, State
 
 Source = Literal["mdns", "bootstrap", "coordinator", "overlay", "remembered"]
 
-# Members remembered beside those in the table; the longest unseen go first.
+# Members remembered; beyond, those go first that share an address group with most, the longest known of it.
 KNOWN_MAX = 4096
 # A dead member is tried again this often (jittered by the caller): partitions heal within 15 s.
 DEAD_RETRY_S = 11.0
@@ -79,6 +81,7 @@ class Members:
         self.own_place: NodeId = node_id(network, own_peer)
         self.table = RoutingTable(self.own_place, members_max=settings.members_max)
         self.all: dict[PeerId, Member] = {}
+        self._crowd: Crowd[PeerId] = Crowd(KNOWN_MAX)
         self.detector = Membership(suspect_timeout_s=settings.suspect_timeout_s)
         self.doubted: dict[PeerId, None] = self.detector.suspects
         self.silent: dict[PeerId, None] = {}
@@ -121,7 +124,7 @@ class Members:
         if member is None:
             contact = Contact.of(self._network, peer, address)
             member = self.all[peer] = Member(contact, source, now, verified=True, standing=self.detector.know(peer))
-            self._bound_known()
+            self._bound_known(peer, address)
         elif member.contact.address != address:
             member.contact = Contact(peer, member.contact.place, address)
         member.verified = True
@@ -129,6 +132,11 @@ class Members:
         came = self.detector.met(peer, now)
         self._there(member, now, came=came, silent_s=silent_s)
         return came
+
+    def lives_at(self, peer: PeerId, address: Address) -> bool:
+        """Return whether `peer` was met at that host, whatever the port."""
+        member = self.all.get(peer)
+        return member is not None and member.contact.address[0] == address[0]
 
     def heard(self, peer: PeerId) -> None:
         """`peer` answered us."""
@@ -222,6 +230,7 @@ class Members:
             last_seen = self._clock.monotonic() - unseen_s
             standing = self.detector.know(peer)
             self.all[peer] = Member(contact, "remembered", last_seen, verified=False, standing=standing)
+            self._bound_known(peer, address)
             self.silent[peer] = None
 
     # Time passes.
@@ -399,15 +408,14 @@ class Members:
         self.epoch += 1
         self._changed()
 
-    def _bound_known(self) -> None:
-        if len(self.all) > KNOWN_MAX:
-            others = (m for m in self.all.values() if m.contact.peer not in self.table)
-            oldest = min(others, key=lambda m: m.last_seen, default=None)
-            if oldest is not None:
-                self._digest ^= _mark(oldest.contact.place) if oldest.state in ("alive", "suspect") else 0
-                self.detector.drop(oldest.contact.peer)
-                self.silent.pop(oldest.contact.peer, None)
-                del self.all[oldest.contact.peer]
+    def _bound_known(self, peer: PeerId, address: Address) -> None:
+        """Let one go where there are too many: of the address group with most, and of the table's none."""
+        out = self._crowd.add(peer, group_or_host(address), spare=self.table)
+        if out is not None and out not in self.table:
+            gone = self.all.pop(out)
+            self._digest ^= _mark(gone.contact.place) if gone.state in ("alive", "suspect") else 0
+            self.detector.drop(out)
+            self.silent.pop(out, None)
 
 
 def places_of(have: bytes) -> set[bytes]:

@@ -56,6 +56,7 @@ from peerd.node.watching import Watching
 from peerd.node.withdrawing import tell_newcomer
 from peerd.records.life import forgotten_notices
 from peerd.records.statement import Verifier
+from peerd.trust.admission import Admission
 from peerd.wire.messages import Leave
 
 REMEMBERED_ASKED_MAX = 256
@@ -91,6 +92,11 @@ class Peer:
             room=room,
             registers=Registers(store, environment.clock),
             trust=Trusting(environment.clock),
+            admission=Admission(
+                handshakes_per_s=settings.handshakes_per_s,
+                group_handshakes_per_s=settings.group_handshakes_per_s,
+                requests_per_s=settings.requests_per_s,
+            ),
         )
         self._core.reconciling = Reconciling(self._core)
         self._core.tombstones = Tombstones(self._core)
@@ -124,6 +130,9 @@ class Peer:
             unanswered=core.members.unanswered,
             digest=core.members.digest,
             sessions_max=core.settings.sessions_max,
+            admission=core.admission,
+            spare=core.members.table,
+            is_known=core.members.lives_at,
         )
         core.endpoint.doubted = core.members.doubted
         core.bulk = BulkPool(core.identity, self._environment, core.settings, self._tasks, Holding(core))

@@ -3,10 +3,12 @@
 Not here: making them (wire.handshake), sending in them (endpoint).
 """
 
-from collections import OrderedDict
+from collections.abc import Container
 
 from peerd.ids import PeerId
 from peerd.kad.contact import Address
+from peerd.kad.groups import group_or_host
+from peerd.trust.admission import Crowd
 from peerd.wire.session import Session
 
 # Handshakes that cross leave several sessions for one peer; each end may send in any of them for a while.
@@ -14,13 +16,18 @@ SESSIONS_PER_PEER_MAX = 4
 
 
 class SessionTable:
-    """At most `peers_max` peers, those whose newest session is oldest go first; a few sessions for each."""
+    """At most `peers_max` peers, a few sessions for each.
 
-    def __init__(self, peers_max: int) -> None:
-        self._peers_max = peers_max
+    Beyond, the address group with most peers gives one up, the one whose newest session is oldest; members of the
+    routing table (`spare`) last of all. So keys that cost nothing push out no session but each other's.
+    """
+
+    def __init__(self, peers_max: int, spare: Container[PeerId] = ()) -> None:
+        self._crowd: Crowd[PeerId] = Crowd(peers_max)
+        self._spare = spare
         self._by_id: dict[bytes, Session] = {}
         self._by_remote: dict[tuple[Address, bytes], Session] = {}
-        self._by_peer: OrderedDict[PeerId, list[Session]] = OrderedDict()
+        self._by_peer: dict[PeerId, list[Session]] = {}
 
     def by_id(self, local_id: bytes) -> Session | None:
         """Return the session that a datagram names."""
@@ -59,9 +66,9 @@ class SessionTable:
         for old in sessions[SESSIONS_PER_PEER_MAX:]:
             self._drop(old)
         del sessions[SESSIONS_PER_PEER_MAX:]
-        self._by_peer.move_to_end(session.peer)
-        if len(self._by_peer) > self._peers_max:
-            self.drop(next(iter(self._by_peer)))
+        out = self._crowd.add(session.peer, group_or_host(session.address), spare=self._spare)
+        if out is not None:
+            self.drop(out)
 
     def heard_in(self, session: Session) -> None:
         """The other end sends in this session: it has the keys, so we send in it as well where it is the newer one."""
@@ -72,6 +79,7 @@ class SessionTable:
 
     def drop(self, peer: PeerId) -> None:
         """Forget all sessions with `peer`."""
+        self._crowd.remove(peer)
         for session in self._by_peer.pop(peer, ()):
             self._drop(session)
 

@@ -8,6 +8,7 @@ initiator's signature names the responder, so that nobody can pass it on to a th
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -165,11 +166,20 @@ class Responder:
         """Return whether a member of the network made this challenge."""
         return _is_authentic(challenge, self._mac_key)
 
-    def on_finish(self, data: bytes, address: Address, now: float, *, first: bytes) -> tuple[Established, bytes]:
+    def on_finish(
+        self,
+        data: bytes,
+        address: Address,
+        now: float,
+        *,
+        first: bytes,
+        admit: Callable[[Finish], None] = lambda finish: None,
+    ) -> tuple[Established, bytes]:
         """Return the session and the accept to send, with `first` sealed in it.
 
-        Raises WireError: `network`, `cookie` (forged, old or for another address), `ourselves`, `signature` (also
-        where it was made for another responder), `ephemeral`.
+        `admit` is asked once the address is proven, before the first signature; what it raises is raised. Raises
+        WireError: `network`, `cookie` (forged, old or for another address), `ourselves`, `signature` (also where it
+        was made for another responder), `ephemeral`.
         """
         finish, body, mac = envelope.parse_finish(data)
         if not hmac.compare_digest(_mac(self._mac_key, body), mac):
@@ -178,6 +188,7 @@ class Responder:
         peer = PeerId(finish.peer)
         if peer == self._identity.peer:
             raise WireError("ourselves")
+        admit(finish)
         if not self._identity.verify(peer, _TAG_FINISH, self._identity.peer + finish.unsigned(), finish.signature):
             raise WireError("signature")
         private, ephemeral = self._identity.suite.ephemeral(self._entropy)

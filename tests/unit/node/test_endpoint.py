@@ -17,6 +17,7 @@ from peerd.node import endpoint as endpoint_module
 from peerd.node.endpoint import Endpoint
 from peerd.node.handshakes import ATTEMPTS_MAX, HANDSHAKE_TIMEOUT_S
 from peerd.node.tasks import Tasks
+from peerd.trust.admission import Admission
 from peerd.wire import envelope, messages
 from peerd.wire.messages import Done, FindNode, Nodes, Ping, Pong, Refused, Reply, Request, Store
 from peerd.wire.session import Session
@@ -38,6 +39,15 @@ class LoopClock:
         return self.monotonic()
 
 
+def few(*, handshakes_per_s: float = 400, group_handshakes_per_s: float = 20, requests_per_s: float = 256) -> Admission:
+    """Return an admission; what is not said is as in the settings."""
+    return Admission(
+        handshakes_per_s=handshakes_per_s,
+        group_handshakes_per_s=group_handshakes_per_s,
+        requests_per_s=requests_per_s,
+    )
+
+
 @dataclass
 class End:
     """One endpoint, what it heard, and its place on the wire."""
@@ -50,6 +60,9 @@ class End:
     proven: list[tuple[PeerId, Address, bool]] = field(default_factory=list)
     silent: list[PeerId] = field(default_factory=list)
     mute: bool = False
+    admission: Admission = field(default_factory=few)
+    spare: set[PeerId] = field(default_factory=set)
+    known: set[PeerId] = field(default_factory=set)
     answer: Callable[[Request], Reply] = field(default=lambda request: Pong(request.rid, bytes(8)))
     endpoint: Endpoint = field(init=False)
 
@@ -76,6 +89,9 @@ class End:
             unanswered=self.silent.append,
             digest=lambda: bytes(8),
             sessions_max=8,
+            admission=self.admission,
+            spare=self.spare,
+            is_known=lambda peer, address: peer in self.known,
         )
         self.endpoint.attach(self)
         self.wire.ends[self.address] = self
