@@ -11,15 +11,12 @@ from dataclasses import dataclass, field
 
 from loguru import logger
 
-from peerd.config import HostPort, Settings
 from peerd.errors import NoRoomError, PeerdError, RefusedError, StoreError, UnreachableError, WireError
-from peerd.identity import Identity
 from peerd.ids import PeerId
-from peerd.io.environment import Environment, Stream, StreamListener
-from peerd.kad.contact import Contact
+from peerd.io.environment import Stream
 from peerd.logs import short
 from peerd.node.bulk_handler import BulkHandler
-from peerd.node.callers import OPENING_TIMEOUT_S, TAG_PROOF, Callers, expect
+from peerd.node.inflow import Inflow
 from peerd.node.tasks import Tasks
 from peerd.wire import frames
 from peerd.wire.codec import encode
@@ -33,11 +30,12 @@ HOLDS_MAX = 8
 ASKED_MAX = {frames.WANT: 32, frames.VERSIONS: 8, frames.AUDIT: 4, frames.ROOTS: 4, frames.HOLD: HOLDS_MAX}
 ASKED_MAX |= {frames.RECONCILE: 2, frames.PULL: 4, frames.OFFER: 2, frames.GIVE: 4}
 IDLE_CLOSE_S = 60.0
+# Questions given up whose blocks may still come; those of older ones end the connection.
+GIVEN_UP_MAX = 256
 PROGRESS_INTERVAL_S = 1.0
 PIECE_BYTES = 256 * 1024
-# Connections that one peer may have open: crossing ones, and one whose end was not noticed. A further one of it takes
-# the place of the one that was used least.
-ACCEPTED_PER_PEER_MAX = 3
+# So many times as long as an answer may stand still, one block may take to be written: slow links are slow to drain.
+WRITE_STALLS_MAX = 4
 
 Deliver = Callable[[bytes, bytes | None], None]
 
@@ -56,7 +54,9 @@ class _Ask:
 class BulkConnection:
     """One open connection with `peer`."""
 
-    def __init__(self, stream: Stream, peer: PeerId, handler: BulkHandler, tasks: Tasks, *, stall_s: float) -> None:
+    def __init__(
+        self, stream: Stream, peer: PeerId, handler: BulkHandler, tasks: Tasks, inflow: Inflow, *, stall_s: float
+    ) -> None:
         self.peer = peer
         self.used_at = asyncio.get_running_loop().time()
         self.closed = False
@@ -66,7 +66,10 @@ class BulkConnection:
         self._handler = handler
         self._tasks = tasks
         self._stall_s = stall_s
+        self._inflow = inflow
         self._asks: dict[int, _Ask] = {}
+        self._given_up: dict[int, int] = {}
+        """Blocks still to come to questions that nobody waits for any more: read past, not kept."""
         self._next_rid = 0
         self._holds = 0
         self._serving = False
@@ -122,6 +125,10 @@ class BulkConnection:
         finally:
             self._asks.pop(rid, None)
             ask.future.cancel()
+            if ask.left:
+                self._given_up[rid] = len(ask.left)
+                if len(self._given_up) > GIVEN_UP_MAX:
+                    del self._given_up[next(iter(self._given_up))]
 
     # Both ways.
 
@@ -137,6 +144,8 @@ class BulkConnection:
                 server.cancel()
         finally:
             self.close()
+            while not self._queue.empty():
+                self._inflow.remove(self.peer, len(self._queue.get_nowait()[2]))
 
     def close(self) -> None:
         """Cut the connection and fail what waits for it."""
@@ -156,8 +165,17 @@ class BulkConnection:
 
     async def _send(self, kind: int, rid: int, payload: bytes = b"") -> None:
         async with self._writing:
-            await self._stream.write(frames.pack(kind, rid, payload))
+            await self._write(frames.pack(kind, rid, payload))
         self.used_at = asyncio.get_running_loop().time()
+
+    async def _write(self, data: bytes) -> None:
+        """Write; who asks and then does not read holds no block and no place here for long."""
+        try:
+            async with asyncio.timeout(WRITE_STALLS_MAX * self._stall_s):
+                await self._stream.write(data)
+        except TimeoutError:
+            self.close()
+            raise UnreachableError("the peer does not read") from None
 
     async def _send_in_time(self, kind: int, rid: int, payload: bytes) -> None:
         """Send a request; a peer that does not read for as long as a stall may last is left."""
@@ -172,6 +190,9 @@ class BulkConnection:
         while True:
             header = await self._stream.read_exactly(frames.HEADER_BYTES)
             length, kind, rid = frames.unpack_header(header)
+            if kind == frames.BLOCK:
+                await self._on_block(rid, length)
+                continue
             payload = await self._payload(length, kind)
             self.used_at = asyncio.get_running_loop().time()
             if kind in frames.ANSWERS:
@@ -179,36 +200,60 @@ class BulkConnection:
             elif kind == frames.HOLD:
                 self._on_hold(rid, payload)
             elif kind in frames.REQUESTS:
-                if self._queue.full():
+                if self._queue.full() or not self._inflow.add(self.peer, length):
                     raise WireError("too_many_requests")
                 self._queue.put_nowait((kind, rid, payload))
             else:
                 raise WireError("frame_kind")
 
-    async def _payload(self, length: int, kind: int) -> bytes:
+    async def _on_block(self, rid: int, length: int) -> None:
+        """Read a block that was asked for; what was not asked for ends the connection before it is read."""
+        cid = await self._stream.read_exactly(CID_BYTES)
+        ask = self._asks.get(rid)
+        left = self._given_up.get(rid, 0)
+        if ask is not None and not ask.future.done():
+            if ask.deliver is None or cid not in ask.left:
+                raise WireError("unasked_block")
+        elif left:
+            self._given_up[rid] = left - 1
+        else:
+            raise WireError("unasked_block")
+        data = await self._payload(length - CID_BYTES, frames.BLOCK, keep=ask is not None)
+        self.used_at = asyncio.get_running_loop().time()
+        if ask is not None:
+            self._delivered(ask, cid, data)
+
+    async def _payload(self, length: int, kind: int, *, keep: bool = True) -> bytes:
         """Read a payload piece by piece, so that a slow link is seen to deliver."""
         pieces = []
         while length:
             piece = await self._stream.read_exactly(min(length, PIECE_BYTES))
             length -= len(piece)
-            pieces.append(piece)
+            if keep:
+                pieces.append(piece)
             if kind in frames.ANSWERS:
                 self._heard_at = asyncio.get_running_loop().time()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _delivered(self, ask: _Ask, cid: bytes, data: bytes | None) -> None:
+        """Give an answer to who waits for it, where somebody still does."""
+        if ask.future.done() or cid not in ask.left or ask.deliver is None:
+            return
+        ask.heard_at = self.used_at
+        ask.left.discard(cid)
+        ask.deliver(cid, data)
+        if not ask.left:
+            ask.future.set_result(b"")
 
     def _on_answer(self, kind: int, rid: int, payload: bytes) -> None:
         ask = self._asks.get(rid)
         if ask is None or ask.future.done():
             return
         ask.heard_at = self.used_at
-        if kind in (frames.BLOCK, frames.MISSING):
-            cid = payload[:CID_BYTES]
-            if ask.deliver is None or cid not in ask.left:
+        if kind == frames.MISSING:
+            if ask.deliver is None or payload not in ask.left:
                 raise WireError("unasked_block")
-            ask.left.discard(cid)
-            ask.deliver(cid, payload[CID_BYTES:] if kind == frames.BLOCK else None)
-            if not ask.left:
-                ask.future.set_result(b"")
+            self._delivered(ask, payload, None)
         elif kind == frames.FAILED:
             ask.future.set_exception(_failure(payload))
             ask.future.exception()
@@ -221,6 +266,7 @@ class BulkConnection:
         while True:
             self._serving = False
             kind, rid, payload = await self._queue.get()
+            self._inflow.remove(self.peer, len(payload))
             self._serving = True
             try:
                 if kind == frames.WANT:
@@ -247,9 +293,9 @@ class BulkConnection:
                 continue
             head = frames.pack_header(frames.BLOCK, rid, len(cid) + len(data)) + cid
             async with self._writing:
-                await self._stream.write(head + data if len(data) < 65536 else head)
+                await self._write(head + data if len(data) < 65536 else head)
                 if len(data) >= 65536:
-                    await self._stream.write(data)
+                    await self._write(data)
 
     def _on_hold(self, rid: int, payload: bytes) -> None:
         body = frames.hold_codec.decode_canonical(payload)
@@ -287,151 +333,3 @@ def _failure(payload: bytes) -> PeerdError:
     if payload == b"no_room":
         return NoRoomError("the peer has no room")
     return RefusedError(payload.decode("ascii", "replace"))
-
-
-class BulkPool:
-    """The connections of this peer, one for each other peer, made when needed and closed when idle."""
-
-    def __init__(
-        self, identity: Identity, environment: Environment, settings: Settings, tasks: Tasks, handler: BulkHandler
-    ) -> None:
-        self._identity = identity
-        self._environment = environment
-        self._tasks = tasks
-        self._handler = handler
-        self._stall_s = settings.transfer_timeout_s
-        self._connections_max = settings.connections_max
-        self._connections: dict[PeerId, BulkConnection] = {}
-        self._opening: dict[PeerId, asyncio.Future[BulkConnection]] = {}
-        self._open_ones: dict[BulkConnection, None] = {}
-        self._callers = Callers(identity, environment.entropy)
-        self._listener: StreamListener | None = None
-        self.cut: Callable[[PeerId], bool] = lambda peer: False
-        """Says with whom this peer is cut off, by the harness."""
-
-    async def listen(self) -> None:
-        """Begin to accept."""
-        self._listener = await self._environment.transports.listen_streams(self._accept)
-        self._tasks.spawn(self._close_idle(), "close idle connections")
-
-    async def close(self) -> None:
-        """Stop accepting and cut all."""
-        if self._listener is not None:
-            await self._listener.close()
-        for opening in list(self._opening.values()):
-            opening.cancel()
-        await asyncio.gather(*self._opening.values(), return_exceptions=True)
-        for connection in list(self._open_ones):
-            connection.close()
-
-    def drop(self, peer: PeerId) -> None:
-        """Cut all connections with a peer."""
-        self._connections.pop(peer, None)
-        for connection in [each for each in self._open_ones if each.peer == peer]:
-            connection.close()
-
-    def renew(self, peer: PeerId) -> None:
-        """Open another connection when the next is needed: this peer, or we, may have another address by now."""
-        self._connections.pop(peer, None)
-
-    async def get(self, contact: Contact) -> BulkConnection:
-        """Return an open connection with a peer, an existing one where there is one.
-
-        Raises UnreachableError, WireError (the other end is not that peer).
-        """
-        if self.cut(contact.peer):
-            raise UnreachableError("cut off")
-        connection = self._connections.get(contact.peer)
-        if connection is not None and not connection.closed:
-            connection.used_at = asyncio.get_running_loop().time()
-            return connection
-        opening = self._opening.get(contact.peer)
-        if opening is None:
-            opening = asyncio.ensure_future(self._open(contact))
-            self._opening[contact.peer] = opening
-            opening.add_done_callback(lambda done: self._opened(contact.peer, done))
-        return await asyncio.shield(opening)
-
-    def _opened(self, peer: PeerId, done: asyncio.Future[BulkConnection]) -> None:
-        self._opening.pop(peer, None)
-        if not done.cancelled():
-            done.exception()
-
-    async def _open(self, contact: Contact) -> BulkConnection:
-        try:
-            async with asyncio.timeout(OPENING_TIMEOUT_S):
-                stream = await self._environment.transports.connect_stream(contact.peer, contact.address)
-                try:
-                    await self._prove(stream)
-                except BaseException:
-                    stream.close()
-                    raise
-        except TimeoutError as error:
-            raise UnreachableError("no connection in time") from error
-        try:
-            self._make_room()
-        except UnreachableError:
-            stream.close()
-            raise
-        return self._started(stream, contact.peer)
-
-    async def _prove(self, stream: Stream) -> None:
-        nonce = await expect(stream, frames.NONCE)
-        proof = self._identity.sign(TAG_PROOF, stream.server_key + nonce)
-        await stream.write(frames.pack(frames.PROOF, 0, self._identity.peer + proof))
-        await expect(stream, frames.READY)
-
-    async def _accept(self, stream: Stream) -> None:
-        try:
-            peer = await self._callers.check(stream)
-            if self.cut(peer):
-                raise WireError("cut_off")
-            self._make_way(peer)
-            self._make_room()
-            connection = self._started(stream, peer, run=False)
-            await connection.run()
-        except (UnreachableError, WireError) as error:
-            logger.debug("a bulk connection was refused", address=HostPort(*stream.remote).text, reason=str(error))
-        finally:
-            stream.close()
-
-    def _make_way(self, peer: PeerId) -> None:
-        """Close what a peer has open beyond the bound: it has proven its key anew, and may have lost the old ones."""
-        own = [each for each in self._open_ones if each.peer == peer and not each.closed]
-        current = self._connections.get(peer)
-        own.sort(key=lambda each: (each.busy, each is current, each.used_at))
-        for connection in own[: max(0, len(own) + 1 - ACCEPTED_PER_PEER_MAX)]:
-            connection.close()
-
-    def _make_room(self) -> None:
-        """Close the idle connection that was used least where there are as many as may be; raise where none is idle."""
-        open_ones = [each for each in self._open_ones if not each.closed]
-        if len(open_ones) < self._connections_max:
-            return
-        idle = [each for each in open_ones if not each.busy]
-        if not idle:
-            raise UnreachableError("too many connections")
-        min(idle, key=lambda each: each.used_at).close()
-
-    def _started(self, stream: Stream, peer: PeerId, *, run: bool = True) -> BulkConnection:
-        connection = BulkConnection(stream, peer, self._handler, self._tasks, stall_s=self._stall_s)
-        self._open_ones = {each: None for each in self._open_ones if not each.closed}
-        self._open_ones[connection] = None
-        known = self._connections.get(peer)
-        if known is None or known.closed or not known.busy:
-            # The other one is not closed: somebody may just have been given it to ask over. It goes when it is idle.
-            self._connections[peer] = connection
-        if run and not self._tasks.spawn(connection.run(), "bulk connection"):
-            connection.close()
-        return connection
-
-    async def _close_idle(self) -> None:
-        while True:
-            await asyncio.sleep(IDLE_CLOSE_S / 4)
-            limit = asyncio.get_running_loop().time() - IDLE_CLOSE_S
-            for connection in list(self._open_ones):
-                if connection.closed or (not connection.busy and connection.used_at < limit):
-                    connection.close()
-                    self._open_ones.pop(connection, None)
-                    if self._connections.get(connection.peer) is connection:
-                        del self._connections[connection.peer]

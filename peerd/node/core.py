@@ -17,7 +17,7 @@ from peerd.kad.contact import Contact
 from peerd.kad.crowd import RECORD_HOLDERS
 from peerd.node.absent import Absent
 from peerd.node.blocks import Intake, Room
-from peerd.node.bulk import BulkPool
+from peerd.node.bulk_pool import BulkPool
 from peerd.node.copies import Copies
 from peerd.node.endpoint import Endpoint
 from peerd.node.events import Events

@@ -24,7 +24,7 @@ from peerd.kad.contact import Address
 from peerd.logs import short
 from peerd.node import auditing, listing, results, showing, stating
 from peerd.node.blocks import Intake, Room
-from peerd.node.bulk import BulkPool
+from peerd.node.bulk_pool import BulkPool
 from peerd.node.claims import claimant_of, pin_root, unpin_root
 from peerd.node.collecting import collect
 from peerd.node.core import Core

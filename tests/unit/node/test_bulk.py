@@ -9,7 +9,9 @@ import pytest
 
 from peerd.content.block import raw_block
 from peerd.errors import NoRoomError, RefusedError, UnreachableError, WireError
-from peerd.node.bulk import ACCEPTED_PER_PEER_MAX, HOLDS_MAX, IDLE_CLOSE_S, QUEUED_MAX, BulkConnection
+from peerd.node import inflow
+from peerd.node.bulk import HOLDS_MAX, IDLE_CLOSE_S, QUEUED_MAX, BulkConnection
+from peerd.node.bulk_pool import ACCEPTED_PER_PEER_MAX
 from peerd.node.callers import OPENING_TIMEOUT_S, TAG_PROOF, UNPROVEN_MAX
 from peerd.sim.faults import Faults
 from peerd.sim.host import Host
@@ -327,14 +329,69 @@ async def test_a_block_that_was_not_asked_for_ends_the_connection(world: World) 
     await raw.ended()
 
 
+@pytest.mark.parametrize("asked", [False, True])
+async def test_a_block_that_was_not_asked_for_is_refused_before_it_is_read(world: World, asked: bool) -> None:
+    alice, bob = await joined(world, 2)
+    raw = await (await Raw.open(alice, bob)).prove(alice)
+    if asked:  # for another one
+        await asyncio.sleep(0.1)
+        asking = asyncio.create_task(want(await connection(bob, alice), raw_block(b"other").cid.to_bytes()))
+        assert (await raw.heard())[0] == frames.WANT
+    await raw.stream.write(frames.pack_header(frames.BLOCK, 1 if asked else 99, limits.FRAME_MAX_BYTES) + WANTED)
+    await raw.ended()
+    if asked:
+        with pytest.raises(UnreachableError):
+            await asking
+
+
+async def test_blocks_that_nobody_waits_for_any_more_are_read_past(world: World) -> None:
+    alice, bob = await joined(world, 2)
+    await keep(bob)
+    raw = await (await Raw.open(alice, bob)).prove(alice)
+    await asyncio.sleep(0.1)
+    asking = asyncio.create_task(want(await connection(bob, alice), WANTED))
+    assert await raw.heard() == (frames.WANT, 1, WANTED)
+    asking.cancel()
+    await asyncio.sleep(0)
+    await raw.say(frames.BLOCK, WANTED + BLOCK.data, rid=1)
+    await raw.say(frames.WANT, WANTED, rid=1)
+    assert await raw.heard() == (frames.BLOCK, 1, WANTED + BLOCK.data)
+    await raw.say(frames.BLOCK, WANTED + BLOCK.data, rid=1)  # it came already
+    await raw.ended()
+
+
 async def test_an_answer_to_nothing_is_ignored(world: World) -> None:
     alice, bob = await joined(world, 2)
     await keep(bob)
     raw = await (await Raw.open(alice, bob)).prove(alice)
     await raw.say(frames.HELD, b"receipt", rid=99)
-    await raw.say(frames.BLOCK, WANTED + BLOCK.data, rid=99)
     await raw.say(frames.WANT, WANTED, rid=1)
     assert await raw.heard() == (frames.BLOCK, 1, WANTED + BLOCK.data)
+
+
+async def test_who_has_more_bytes_of_requests_wait_than_may_be_is_cut_off(world: World) -> None:
+    alice, bob = await joined(world, 2)
+    core(bob).bulk._handler.answer = lambda *asked: asyncio.sleep(3600)  # type: ignore[method-assign,assignment]
+    raw = await (await Raw.open(alice, bob)).prove(alice)
+    longest = bytes(limits.RANGES_MAX_BYTES)
+    for rid in range(inflow.PEER_MAX_BYTES // len(longest) + 2):
+        with suppress(UnreachableError):
+            await raw.say(frames.RECONCILE, longest, rid=rid)
+    await raw.ended()
+    assert core(bob).bulk._inflow.total == 0
+
+
+async def test_who_asks_and_does_not_read_is_cut_off(world: World) -> None:
+    alice, bob = await joined(world, 2)
+    await keep(bob)
+    raw = await (await Raw.open(alice, bob)).prove(alice)
+    await asyncio.sleep(0.1)
+    there = await connection(bob, alice)
+    there._stream.write = lambda data: asyncio.sleep(3600)  # type: ignore[method-assign]
+    began = world.loop.time()
+    await raw.say(frames.WANT, WANTED)
+    await raw.ended(within_s=60)
+    assert world.loop.time() - began < 45
 
 
 # Standing still.
