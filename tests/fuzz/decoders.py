@@ -24,7 +24,7 @@ from peerd.content.directory_reader import DirectoryReader
 from peerd.content.file_reader import FileReader
 from peerd.errors import PeerdError, WireError
 from peerd.ids import find_peer_id, parse_peer_id
-from peerd.io import datadir, tls
+from peerd.io import datadir, sealed_identity, tls
 from peerd.io.interfaces import Interface
 from peerd.io.mdns_hints import read_hint
 from peerd.kad import contact
@@ -418,7 +418,13 @@ def _files() -> Iterable[Decoder]:
         local,
         cost=5,
     )
-    yield Decoder("secret file", written(datadir._read_secret), (bytes(32),), (), local, cost=5)
+    yield Decoder("secret file", written(datadir.load_secret), (bytes(32),), (), local, cost=5)
+    yield Decoder(
+        "passphrase", written(secret.read_passphrase), (b"words\n",), ("config.secret:read_passphrase",), local, cost=5
+    )
+    sealed = samples.sealed_identity()
+    yield Decoder("identity", sealed_identity.peer_of, (sealed, bytes(32)), (), local)
+    yield Decoder("sealed identity", lambda raw: sealed_identity.unseal(raw, b"words"), (sealed,), (), local, cost=50)
 
 
 class _Given:

@@ -6,10 +6,12 @@ import tarfile
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from peerd.content.build import DirectoryBuilder, FileBuilder
 from peerd.content.cid import Cid
 from peerd.content.hamt import build_shards
+from peerd.io import sealed_identity as sealed_identity_of
 from peerd.wire import frames
 from tests.vectors.cast import identity
 
@@ -119,3 +121,9 @@ def tars() -> tuple[bytes, ...]:
 def network() -> bytes:
     """The network of the vectors' statements."""
     return identity("alice").network
+
+
+def sealed_identity() -> bytes:
+    """A protected identity whose passphrase is `words` and costs little to try."""
+    with patch.object(sealed_identity_of, "LOG_N", sealed_identity_of.LOG_N_RANGE[0]):
+        return sealed_identity_of.seal(bytes(32), b"words", bytes)
