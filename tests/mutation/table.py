@@ -29,6 +29,7 @@ TABLE: list[Mutation] = [
         (
             "tests/unit/node/test_fetch.py::test_a_liar_is_named_counted_and_dropped_and_the_bytes_are_right",
             "tests/unit/node/test_fetch.py::test_where_all_lie_it_is_an_integrity_error",
+            "tests/sim/test_liars.py::test_where_all_eight_holders_lie_nothing_wrong_is_read",
         ),
     ),
     Mutation(
@@ -38,6 +39,7 @@ TABLE: list[Mutation] = [
         "if False:",
         (
             "tests/unit/records/test_statement.py::test_every_altered_byte_is_refused",
+            "tests/sim/test_liars.py::test_where_all_eight_holders_lie_nothing_wrong_is_read",
             "tests/unit/node/test_reading.py::test_a_lie_of_mallory_is_no_answer",
         ),
     ),
