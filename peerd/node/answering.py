@@ -6,6 +6,7 @@ It is told unsigned, to be shown, counted and compared; nothing here is a promis
 from peerd.errors import WireError
 from peerd.ids import Key, PeerId
 from peerd.io.store.interface import Root
+from peerd.node import proving
 from peerd.node.core import Core
 from peerd.node.holding import standing
 from peerd.records.record import Record
@@ -34,6 +35,10 @@ async def answer(core: Core, peer: PeerId, kind: int, payload: bytes) -> bytes:
             return encode([await known_of(core, Key(key)) for key in frames.split_keys(payload)])
         case frames.ROOTS:
             return bytes([kept(await core.store.root(cid)) for cid in frames.split_cids(payload)])
+        case frames.PROVE:
+            return await proving.prove_roots(core, payload)
+        case frames.EVIDENCE:
+            return encode(core.convicting.shown(frames.split_digests(payload)))
     raise WireError("frame_kind")
 
 

@@ -24,6 +24,8 @@ from peerd.node.events import Events
 from peerd.node.keylocks import KeyLocks
 from peerd.node.known import Known
 from peerd.node.members import Members
+from peerd.node.promising import Promises
+from peerd.node.proofs import Proofs
 from peerd.node.registers import Registers
 from peerd.node.tasks import Tasks
 from peerd.node.trusting import Trusting
@@ -31,6 +33,7 @@ from peerd.records.statement import Verifier
 from peerd.trust.admission import Admission
 
 if TYPE_CHECKING:
+    from peerd.node.convicting import Convicting
     from peerd.node.gossip import Gossip
     from peerd.node.reconciling import Reconciling
     from peerd.node.returning import Returning
@@ -65,9 +68,12 @@ class Core:
     returning: "Returning" = field(init=False)
     tombstones: "Tombstones" = field(init=False)
     gossip: "Gossip" = field(init=False)
+    convicting: "Convicting" = field(init=False)
     intake: Intake
     room: Room
     registers: Registers
+    promises: Promises
+    proofs: Proofs
     trust: Trusting
     admission: Admission
     locks: KeyLocks = field(default_factory=KeyLocks)

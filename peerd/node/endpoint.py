@@ -225,6 +225,10 @@ class Endpoint:
             raise UnreachableError("another peer lives at that address")
         return peer
 
+    def refuse(self, refused: Callable[[PeerId], bool]) -> None:
+        """Make no session with those of whom `refused` says so."""
+        self._handshakes.refused = refused
+
     def drop_session(self, peer: PeerId) -> None:
         """Forget what we share with a peer; the next request shakes hands anew."""
         self.sessions.drop(peer)

@@ -25,7 +25,7 @@ from peerd.trust.news import News
 from peerd.wire import limits
 from peerd.wire.messages import Tell, Vouch, Vouched
 
-JOINED, LEFT, MISSED, LIVES, FORGOTTEN = 1, 2, 3, 4, 5
+JOINED, LEFT, MISSED, LIVES, FORGOTTEN, CONVICTED = 1, 2, 3, 4, 5, 6
 
 _STAMP_BYTES = 8
 # Peers of which others said that they miss them.
@@ -92,6 +92,10 @@ class Gossip:
         """Somebody will not come back."""
         self._news.add((FORGOTTEN, peer, signer), bytes([FORGOTTEN]) + notice)
 
+    def tell_convicted(self, item: bytes, peer: PeerId) -> None:
+        """There is evidence against somebody."""
+        self._news.add((CONVICTED, peer), item)
+
     def tell_no_more(self, peer: PeerId) -> None:
         """Nobody misses this peer any more, or nobody should."""
         self._news.drop((MISSED, peer))
@@ -145,6 +149,8 @@ class Gossip:
             self._on_lives(body)
         elif kind == FORGOTTEN:
             self.on_forgotten(body)
+        elif kind == CONVICTED:
+            self._core.convicting.hear(teller, body)
         else:
             raise WireError("news_kind")
 

@@ -89,6 +89,7 @@ class Handshakes:
         self._greeting = greeting
         self._admission = admission
         self._is_known = is_known
+        self.refused: Callable[[PeerId], bool] = lambda peer: False
         self._loop = asyncio.get_running_loop()
         self._responder = Responder(identity, environment.entropy)
         self._attempts: dict[Address, Attempt] = {}
@@ -198,6 +199,9 @@ class Handshakes:
             attempt = self._reopen(challenge.echo, address)
         if attempt.address != address:
             raise WireError("unasked")
+        if self.refused(PeerId(challenge.peer)):
+            self._end(attempt, UnreachableError("nothing is had to do with who lives at that address"))
+            raise WireError("out")
         if attempt.challenged:
             return  # a repeated hello was answered twice: the first finish is under way
         try:
@@ -258,6 +262,8 @@ class Handshakes:
         Only for who has proven an address. One address group cannot have what others need; members are still let in
         where all strangers together want more than there is.
         """
+        if self.refused(peer):
+            raise WireError("out")
         if used in self._used:
             raise WireError("replayed")
         known = self._is_known(peer, address)

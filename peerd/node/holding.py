@@ -17,7 +17,7 @@ from peerd.node.claims import floor_laid, record_changed
 from peerd.node.core import Core
 from peerd.records.claim import Claim
 from peerd.records.floor import ABOVE, BELOW, NOTHING, OVER, FloorVersion
-from peerd.records.receipt import OF_RECORD, RECEIPT_LIFE_S, Receipt, receipts
+from peerd.records.receipt import OF_RECORD, receipts
 from peerd.records.record import DIRECTORY, FILE, INLINE, Record, read_record, verify_record
 from peerd.wire.limits import SEQUENCE_JUMP_MAX, SEQUENCE_MAX
 
@@ -154,7 +154,7 @@ async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -
             # Claims are also of puts that failed, and of versions that never came here.
             if present is not None or record.deleted:
                 core.tasks.spawn(record_changed(core, present, record), "end claims")
-    return Kept(record_receipt(core, record), lost)
+    return Kept(await record_receipt(core, record), lost)
 
 
 def _growth_bytes(record: Record, before: bytes | None) -> int:
@@ -188,21 +188,9 @@ async def _note_conflict(core: Core, winner: Record, loser: Record) -> None:
         core.events.emit("conflict", name=winner.body.name, version=winner.version.text, lost=loser.version.text)
 
 
-def record_receipt(core: Core, record: Record) -> bytes:
-    """Return our signed promise to have this version."""
-    return receipts.sign(
-        core.identity,
-        Receipt(
-            format=1,
-            kind=OF_RECORD,
-            holder=core.peer,
-            store=core.store.store_id,
-            key=record.key,
-            digest=record.version.digest,
-            sequence=record.body.sequence,
-            life_s=RECEIPT_LIFE_S,
-        ),
-    )
+async def record_receipt(core: Core, record: Record) -> bytes:
+    """Return our signed promise to have this version. Raises StoreError."""
+    return await core.promises.receipt(OF_RECORD, record.key, record.version.digest, record.body.sequence)
 
 
 def check_record_receipt(core: Core, raw: bytes, record: Record, holder: PeerId) -> None:
@@ -216,6 +204,7 @@ def check_record_receipt(core: Core, raw: bytes, record: Record, holder: PeerId)
     )
     if not matches:
         raise WireError("receipt")
+    core.proofs.keep(receipt, raw)
 
 
 def row_of(core: Core, record: Record, left_s: int | None) -> RecordRow:

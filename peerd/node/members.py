@@ -215,6 +215,15 @@ class Members:
         """Who does not count in the lists of registers any more."""
         return self._forgotten
 
+    def expel(self, peer: PeerId) -> None:
+        """Have `peer` no more among the members, nor wait for it: it was put out for good."""
+        self._forgotten.put_out(peer)
+        member = self.all.pop(peer, None)
+        if member is not None:
+            self._gone(member, was_there=member.state in ("alive", "suspect"))
+            self.silent.pop(peer, None)
+            self.detector.drop(peer)
+
     def forgotten_notices(self) -> list[bytes]:
         """Return what says so, the newest last."""
         return self._forgotten.notices()
@@ -225,7 +234,7 @@ class Members:
 
     def remember(self, peer: PeerId, address: Address, unseen_s: float) -> None:
         """Note a member from before our start; nothing is known of it until it answers."""
-        if peer != self.own_peer and peer not in self.all:
+        if peer != self.own_peer and peer not in self.all and not self._forgotten.is_out(peer):
             contact = Contact.of(self._network, peer, address)
             last_seen = self._clock.monotonic() - unseen_s
             standing = self.detector.know(peer)

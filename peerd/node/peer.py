@@ -22,11 +22,12 @@ from peerd.io.environment import Datagrams, Environment
 from peerd.io.store.interface import Store
 from peerd.kad.contact import Address
 from peerd.logs import short
-from peerd.node import auditing, listing, results, showing, stating
+from peerd.node import auditing, expelling, listing, results, showing, stating
 from peerd.node.blocks import Intake, Room
 from peerd.node.bulk_pool import BulkPool
 from peerd.node.claims import claimant_of, pin_root, unpin_root
 from peerd.node.collecting import collect
+from peerd.node.convicting import Convicting
 from peerd.node.core import Core
 from peerd.node.endpoint import Endpoint
 from peerd.node.events import Event, Events
@@ -40,6 +41,8 @@ from peerd.node.maintaining import Maintaining
 from peerd.node.members import Members, Source
 from peerd.node.placing import Holding
 from peerd.node.probing import Probing
+from peerd.node.promising import Promises
+from peerd.node.proofs import Proofs
 from peerd.node.put import add, put, remove
 from peerd.node.reconciling import Reconciling
 from peerd.node.registers import Registers
@@ -91,6 +94,8 @@ class Peer:
             intake=intake,
             room=room,
             registers=Registers(store, environment.clock),
+            promises=Promises(identity, store, environment.entropy),
+            proofs=Proofs(store),
             trust=Trusting(environment.clock),
             admission=Admission(
                 handshakes_per_s=settings.handshakes_per_s,
@@ -100,6 +105,7 @@ class Peer:
         )
         self._core.reconciling = Reconciling(self._core)
         self._core.tombstones = Tombstones(self._core)
+        self._core.convicting = Convicting(self._core)
         members.returned = self._missed
         self._joining = Joining(self._core)
         self._probing = Probing(self._core, self._joining)
@@ -137,6 +143,8 @@ class Peer:
         core.endpoint.doubted = core.members.doubted
         core.bulk = BulkPool(core.identity, self._environment, core.settings, self._tasks, Holding(core))
         core.bulk.cut = self._is_cut
+        expelling.watch(core)
+        await core.convicting.begin()
         await core.returning.begin()
         self._datagrams = await self._environment.transports.open_datagrams(core.endpoint.receive)
         core.endpoint.attach(self._datagrams)
@@ -417,6 +425,8 @@ class Peer:
 
     def _is_cut(self, peer: PeerId) -> bool:
         member = self._core.members.all.get(peer)
+        if self._core.trust.is_out(peer):
+            return True
         return member is not None and member.contact.address in self._core.endpoint.drop_list
 
     def _members_changed(self) -> None:

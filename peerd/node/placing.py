@@ -29,7 +29,7 @@ from peerd.node.nearest import holders_of
 from peerd.node.providing import CACHE, REPLICA, announce, find_providers, sources_of
 from peerd.node.scrubbing import Mending
 from peerd.records.claim import Claim
-from peerd.records.receipt import OF_CONTENT, RECEIPT_LIFE_S, Receipt, receipts
+from peerd.records.receipt import OF_CONTENT, receipts
 from peerd.records.record import INLINE, read_record
 from peerd.wire import limits
 from peerd.wire.frames import ClaimBody, HoldBody
@@ -169,9 +169,11 @@ async def _ask_to_hold(core: Core, content: Content, contact: Contact, placed: P
     try:
         await _check_there(core, contact)
         connection = await core.bulk.get(contact)
-        receipt = receipts.verify(await connection.hold(body), core.verifier)
+        raw = await connection.hold(body)
+        receipt = receipts.verify(raw, core.verifier)
         if receipt.kind != OF_CONTENT or receipt.digest != content.root.digest or receipt.holder != contact.peer:
             raise WireError("receipt")
+        core.proofs.keep(receipt, raw)
     except PeerdError as error:
         placed.no_room = placed.no_room or isinstance(error, NoRoomError)
         placed.unreachable_count += isinstance(error, UnreachableError)
@@ -278,19 +280,7 @@ class Holding:
                     await drop_claims(core, body.root, new)
                 raise
         core.events.emit("held", cid=root.text, size=body.size)
-        return receipts.sign(
-            core.identity,
-            Receipt(
-                format=1,
-                kind=OF_CONTENT,
-                holder=core.peer,
-                store=core.store.store_id,
-                key=root.digest,
-                digest=root.digest,
-                sequence=0,
-                life_s=RECEIPT_LIFE_S,
-            ),
-        )
+        return await core.promises.receipt(OF_CONTENT, root.digest, root.digest, 0)
 
     async def _standing(self, asker: PeerId, held: list[Held]) -> list[Held]:
         """Return the claims that others hand on and that nothing known here has ended; WireError without any.

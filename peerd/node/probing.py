@@ -308,6 +308,7 @@ class Probing:
             return
         self.gossip.tell_joined(contact)
         self.gossip.tell_newcomer(contact)
+        core.convicting.tell_newcomer(contact)
         if request.have and not core.members.knows_all(request.have):
             self._joining.ask_back(contact)
 

@@ -14,14 +14,14 @@ from peerd.errors import NoRoomError, PeerdError, RefusedError, StoreError, Wire
 from peerd.ids import Key, PeerId, distance
 from peerd.kad.contact import Contact
 from peerd.node.asking import Asking
-from peerd.node.copies import DIGEST_BYTES
+from peerd.node.challenge import FALSE, PROVEN, Challenge
 from peerd.node.core import Core
 from peerd.node.holding import check_record_receipt, keep_record, left_s
 from peerd.node.reading import record_of
 from peerd.node.restoring import Restoring
 from peerd.records.record import Record, read_record
 from peerd.wire import limits
-from peerd.wire.messages import Compare, Compared, Newer, Reply, Store, Stored
+from peerd.wire.messages import Newer, Prove, Reply, Store, Stored
 
 PAGE = 128
 # Changes of membership are gathered for this long before what is kept is placed anew.
@@ -109,7 +109,7 @@ class Repairing:
         after, given = None, 0
         while page := await core.store.records(after, PAGE):
             due = [one for key, raw in page if (one := self._due(key, raw)) is not None]
-            await self._compare(due)
+            await self._ask_for_proof(due)
             due = [one for each in due if (one := self._due(each.record.key, each.record.raw)) is not None]
             for at in range(0, len(due), GIVEN_AT_ONCE):
                 part = due[at : at + GIVEN_AT_ONCE]
@@ -122,38 +122,43 @@ class Repairing:
             await asyncio.sleep(0)
         return given
 
-    async def _compare(self, due: list[Due]) -> None:
-        """Ask those that seem to lack records whether they do: a few bytes for what may be there already."""
+    async def _ask_for_proof(self, due: list[Due]) -> None:
+        """Ask those that seem to lack records to show that they do not: a few bytes for what may be there already."""
         core = self._core
         asked: dict[Contact, list[Record]] = {}
         for one in due:
             for contact in one.to:
                 asked.setdefault(contact, []).append(one.record)
         with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
-            parts: dict[PeerId, deque[list[Record]]] = {}
+            parts: dict[PeerId, deque[Challenge]] = {}
             for contact, records in asked.items():
-                chunks = parts.setdefault(contact.peer, deque(batched(records, limits.COMPARED_MAX)))
+                batches = batched(records, limits.PROVEN_MAX)
+                chunks = deque(Challenge(core.environment.entropy, batch) for batch in batches)
+                parts[contact.peer] = chunks
                 self._ask_next(asking, contact, chunks)
             while (answer := await asking.next()) is not None:
                 chunks = parts[answer.contact.peer]
                 if answer.reply is None:
                     continue  # it is given the records, and may then refuse them
-                self._note_same(answer.contact.peer, chunks.popleft(), answer.reply)
+                self._note_proven(answer.contact.peer, chunks.popleft(), answer.reply)
                 self._ask_next(asking, answer.contact, chunks)
 
     @staticmethod
-    def _ask_next(asking: Asking, contact: Contact, chunks: deque[list[Record]]) -> None:
+    def _ask_next(asking: Asking, contact: Contact, chunks: deque[Challenge]) -> None:
         if chunks:
-            versions = b"".join(record.key + record.version.digest[:DIGEST_BYTES] for record in chunks[0])
-            asking.ask(contact, Compare, versions, silent_after_s=0)
+            asking.ask(contact, Prove, chunks[0].nonce, chunks[0].versions, silent_after_s=0)
 
-    def _note_same(self, peer: PeerId, records: list[Record], reply: Reply) -> None:
-        if not isinstance(reply, Compared) or len(reply.same) != len(records):
-            self._core.counts.rejected["reply_kind"] += 1
+    def _note_proven(self, peer: PeerId, challenge: Challenge, reply: Reply) -> None:
+        try:
+            shown = challenge.judge(reply)
+        except WireError as error:
+            self._core.counts.rejected[error.reason] += 1
             return
-        for record, same in zip(records, reply.same, strict=True):
-            if same:
+        for record, proof in zip(challenge.records, shown, strict=True):
+            if proof == PROVEN:
                 self._core.copies.note(record.key, record.version.digest, (peer,))
+            elif proof == FALSE:
+                self._core.trust.note(peer, "wrong_proof")
 
     def _due(self, key: Key, raw: bytes) -> Due | None:
         """Return what is to be done for a record, None where nothing is, or it is another's turn."""

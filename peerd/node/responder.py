@@ -12,7 +12,7 @@ from peerd.ids import Key, PeerId
 from peerd.io.store.interface import MISS
 from peerd.kad.contact import Address, Contact, pack_contacts
 from peerd.logs import short
-from peerd.node import accepting, holding
+from peerd.node import accepting, holding, proving
 from peerd.node.claims import end_claim
 from peerd.node.core import Core
 from peerd.node.holding import Outdone, Over, keep_record
@@ -21,11 +21,10 @@ from peerd.node.probing import Probing
 from peerd.node.reading import REFUSED_RETURNING
 from peerd.records.floor import pack_version, unpack_floors
 from peerd.records.provider import GONE, providers
-from peerd.records.record import Record, is_mortal, read_record
+from peerd.records.record import Record, is_mortal
 from peerd.wire import limits, messages
 from peerd.wire.envelope import PLAINTEXT_MAX_BYTES
 from peerd.wire.messages import (
-    Compared,
     Done,
     Floors,
     Newer,
@@ -94,8 +93,10 @@ class Responder:
                 return self._agree(peer, request, accepting.accept(self._core, peer, request))
             case messages.Agree():
                 return self._same(peer, request)
-            case messages.Compare():
-                return self._compare(request)
+            case messages.Prove():
+                return proving.prove(self._core, request)
+            case messages.Attest():
+                return proving.attest(self._core, request)
             case messages.FindFloors():
                 return self._find_floors(request)
             case messages.KeepFloors():
@@ -249,23 +250,6 @@ class Responder:
             self._core.counts.rejected[error.reason] += 1
             return Refused(request.rid, REFUSED_BAD)
         return Done(request.rid) if same else Refused(request.rid, REFUSED_DIFFERS)
-
-    async def _compare(self, request: messages.Compare) -> Reply:
-        try:
-            asked = request.split()
-            found = [await self._core.store.record(key) for key, _ in asked]
-        except WireError as error:
-            self._core.counts.rejected[error.reason] += 1
-            return Refused(request.rid, REFUSED_BAD)
-        except StoreError:
-            return Refused(request.rid, REFUSED_STORE)
-        return Compared(
-            request.rid,
-            bytes(
-                raw is not None and read_record(raw).version.digest.startswith(digest)
-                for (_, digest), raw in zip(asked, found, strict=True)
-            ),
-        )
 
     async def _find_floors(self, request: messages.FindFloors) -> Reply:
         try:

@@ -4,6 +4,8 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from peerd.records.evidence import KindName
+
 Consistency = Literal["one", "quorum", "strong"]
 Kind = Literal["file", "directory"]
 Source = Literal["local", "cache", "peer"]
@@ -198,6 +200,14 @@ class PeerInfo(Struct, frozen=True, kw_only=True):
     verified: bool
     state: Literal["alive", "suspect", "dead", "left"]
     forgotten: bool = False
+
+
+class Evidence(Struct, frozen=True, kw_only=True):
+    """What convicts a peer: its id, how it convicted itself, and the signed statements, in hexadecimal digits."""
+
+    id: str
+    kind: KindName
+    evidence: str
 
 
 class Ping(Struct, frozen=True, kw_only=True):

@@ -119,6 +119,11 @@ def check_body(body: RecordBody, network: NetworkId) -> None:
         raise WireError("record_value")
 
 
+def body_bytes(raw: bytes) -> bytes:
+    """Return the bytes that a record's digest covers: all but the signature."""
+    return raw[:-SIGNATURE_BYTES]
+
+
 def newest(records: list[Record]) -> Record | None:
     """Return the record that wins, or None of none."""
     return max(records, key=lambda record: record.version, default=None)

@@ -45,6 +45,8 @@ class Forgotten:
         self._is_member = is_member
         self._member_count = member_count
         self._notices: dict[PeerId, dict[PeerId, bytes]] = {}
+        self._out: set[PeerId] = set()
+        """Who was put out for good, on proof and not on anybody's word: bounded where that is decided."""
         self._said: dict[PeerId, int] = {}
         """How many peers each signer speaks of."""
 
@@ -63,6 +65,15 @@ class Forgotten:
         self._said[signer] = self._said.get(signer, 0) + 1
         return True
 
+    def put_out(self, peer: PeerId) -> None:
+        """It was proven to lie, or revoked: nobody waits for it, whoever says so or does not."""
+        self.drop(peer)
+        self._out.add(peer)
+
+    def is_out(self, peer: PeerId) -> bool:
+        """Return whether it was put out."""
+        return peer in self._out
+
     def drop(self, peer: PeerId) -> bool:
         """It is there again; return whether anybody had said that it will not come back."""
         signers = self._notices.pop(peer, None)
@@ -74,6 +85,8 @@ class Forgotten:
 
     def __contains__(self, peer: object) -> bool:
         """Return whether a peer is not expected to come back with plain keys."""
+        if peer in self._out:
+            return True
         signers = self._notices.get(peer)  # type: ignore[call-overload]
         if not signers:
             return False
@@ -84,11 +97,15 @@ class Forgotten:
 
     def among(self, members: Collection[PeerId]) -> Container[PeerId]:
         """Return those of a register's list that do not count in it any more."""
-        return {peer for peer in members if peer in self._notices and self._in_list(peer, members)}
+        return {peer for peer in members if self._in_list(peer, members)}
 
     def _in_list(self, peer: PeerId, members: Collection[PeerId]) -> bool:
-        signers = self._notices[peer]
-        return self._own in signers or sum(1 for each in members if each in signers) > len(members) // 2
+        signers = self._notices.get(peer, {})
+        return (
+            peer in self._out
+            or self._own in signers
+            or sum(1 for each in members if each in signers) > len(members) // 2
+        )
 
     def own(self, peer: PeerId) -> bool:
         """Return whether our own operator said it."""

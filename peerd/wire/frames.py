@@ -19,16 +19,19 @@ HEADER_BYTES = _HEADER.size
 NONCE_BYTES = 32
 PROOF_BYTES = 32 + 64
 KEY_BYTES = 32
+AUDIT_NONCE_BYTES = 16
+PROOF_OF_BYTES = 16
+DIGEST_BYTES = 16
 ITEM_BYTES = KEY_BYTES + 24
 """An item of reconciliation: a key and the mark of what is known of it (wire.reconcile)."""
 
 # Opening: the acceptor's nonce, the caller's proof, the acceptor's consent.
 NONCE, PROOF, READY = 1, 2, 3
 # Requests.
-WANT, HOLD, VERSIONS, AUDIT, ROOTS = 16, 17, 18, 24, 25
+WANT, HOLD, VERSIONS, AUDIT, ROOTS, PROVE, EVIDENCE = 16, 17, 18, 24, 25, 26, 27
 RECONCILE, PULL, OFFER, GIVE = 20, 21, 22, 23
 # Answers.
-BLOCK, MISSING, HELD, PROGRESS, HISTORY, FAILED, AUDITED, KEPT = 32, 33, 34, 35, 36, 37, 44, 45
+BLOCK, MISSING, HELD, PROGRESS, HISTORY, FAILED, AUDITED, KEPT, PROVED, SHOWN = 32, 33, 34, 35, 36, 37, 44, 45, 46, 47
 RANGES, ENTRIES, WANTED, TAKEN = 40, 41, 42, 43
 
 ANSWER_OF = {
@@ -36,6 +39,8 @@ ANSWER_OF = {
     VERSIONS: HISTORY,
     AUDIT: AUDITED,
     ROOTS: KEPT,
+    PROVE: PROVED,
+    EVIDENCE: SHOWN,
     RECONCILE: RANGES,
     PULL: ENTRIES,
     OFFER: WANTED,
@@ -59,6 +64,8 @@ _PAYLOAD_BYTES = {
     VERSIONS: (32, 32),
     AUDIT: (KEY_BYTES, limits.AUDITED_PER_FRAME_MAX * KEY_BYTES),
     ROOTS: (CID_BYTES, limits.AUDITED_PER_FRAME_MAX * CID_BYTES),
+    PROVE: (AUDIT_NONCE_BYTES + CID_BYTES, AUDIT_NONCE_BYTES + limits.PROVEN_ROOTS_MAX * CID_BYTES),
+    EVIDENCE: (DIGEST_BYTES, limits.EVIDENCE_PER_FRAME_MAX * DIGEST_BYTES),
     BLOCK: (CID_BYTES, limits.FRAME_MAX_BYTES),
     MISSING: (CID_BYTES, CID_BYTES),
     HELD: (1, limits.RECEIPT_MAX_BYTES),
@@ -67,6 +74,8 @@ _PAYLOAD_BYTES = {
     FAILED: (1, limits.REFUSAL_CODE_MAX),
     AUDITED: (1, limits.AUDITED_MAX_BYTES),
     KEPT: (1, limits.AUDITED_PER_FRAME_MAX),
+    PROVED: (PROOF_OF_BYTES, limits.PROVEN_ROOTS_MAX * PROOF_OF_BYTES),
+    SHOWN: (1, 3 + limits.EVIDENCE_PER_FRAME_MAX * (limits.EVIDENCE_MAX_BYTES + 3)),
     RECONCILE: (1, limits.RANGES_MAX_BYTES),
     RANGES: (1, limits.RANGES_MAX_BYTES),
     PULL: (KEY_BYTES, limits.ENTRIES_MAX * KEY_BYTES),
@@ -125,6 +134,13 @@ class AuditedBody(Struct, array_like=True, frozen=True, forbid_unknown_fields=Tr
 hold_codec: Codec[HoldBody] = Codec(HoldBody)
 history_codec: Codec[list[VersionBody]] = Codec(Annotated[list[VersionBody], Meta(max_length=limits.VERSIONS_MAX)])
 
+shown_codec: Codec[list[bytes]] = Codec(
+    Annotated[
+        list[Annotated[bytes, Meta(max_length=limits.EVIDENCE_MAX_BYTES)]],
+        Meta(max_length=limits.EVIDENCE_PER_FRAME_MAX),
+    ]
+)
+
 audited_codec: Codec[list[AuditedBody | None]] = Codec(
     Annotated[list[AuditedBody | None], Meta(min_length=1, max_length=limits.AUDITED_PER_FRAME_MAX)]
 )
@@ -167,3 +183,15 @@ def split_keys(payload: bytes) -> list[bytes]:
     if not payload or len(payload) % KEY_BYTES:
         raise WireError("audit")
     return [payload[at : at + KEY_BYTES] for at in range(0, len(payload), KEY_BYTES)]
+
+
+def split_prove(payload: bytes) -> tuple[bytes, list[bytes]]:
+    """Return the nonce and the CIDs of a PROVE; raises WireError where these are not a whole number."""
+    return payload[:AUDIT_NONCE_BYTES], split_cids(payload[AUDIT_NONCE_BYTES:])
+
+
+def split_digests(payload: bytes) -> list[bytes]:
+    """Return the digests of an EVIDENCE; raises WireError where it is not a whole number of them."""
+    if not payload or len(payload) % DIGEST_BYTES:
+        raise WireError("evidence")
+    return [payload[at : at + DIGEST_BYTES] for at in range(0, len(payload), DIGEST_BYTES)]

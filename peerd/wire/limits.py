@@ -44,18 +44,25 @@ NAME_MAX_BYTES = 255
 
 # Other signed statements: what a liar can make us decode, keep and pass on. The longest of each kind is shorter.
 RECEIPT_MAX_BYTES = 320
+ATTESTATION_MAX_BYTES = 288
 PROVIDER_MAX_BYTES = 256
 NOTICE_MAX_BYTES = 160
 CLAIM_MAX_BYTES = 512
+
+# Statements that convict somebody, two records at most: what a liar can have us read before it is thrown away.
+EVIDENCE_MAX_BYTES = 2304
+EVIDENCE_PER_FRAME_MAX = 16
+
+# Versions proven in one datagram, 64 bytes each, and content in one frame, where each costs the disk a leaf and what is
+# above it.
+PROVEN_MAX = 13
+PROVEN_ROOTS_MAX = 16
 
 # Contacts in one answer: enough for a bucket, cut further to fit the datagram. More would let one liar fill a lookup.
 CONTACTS_MAX = 20
 
 # Provider statements in one answer; each is about 160 bytes, so that they leave room for contacts.
 PROVIDERS_PER_ANSWER_MAX = 5
-
-# Versions compared in one question, 48 bytes each: as many as fit the datagram. Each costs a look at the disk.
-COMPARED_MAX = 23
 
 # Floors in one message, 84 bytes each: as many as fit the datagram. Each costs a look at the disk.
 FLOORS_MAX = 13

@@ -15,7 +15,8 @@ from peerd.wire.codec import Codec, encode
 
 CID_BYTES = 36
 FLOOR_BYTES = 84
-COMPARED_BYTES = 48
+PROVEN_BYTES = 64
+PROOF_BYTES = 16
 CID_RAW, CID_DAG_PB = b"\x01\x55\x12\x20", b"\x01\x70\x12\x20"
 """What the 36 bytes of a CID begin with: version 1, the codec, sha2-256 of 32 bytes."""
 
@@ -34,6 +35,8 @@ NewsItem = Annotated[bytes, Meta(min_length=1, max_length=1 + limits.NOTICE_MAX_
 News = Annotated[tuple[NewsItem, ...], Meta(max_length=limits.NEWS_MAX)]
 Places = Annotated[bytes, Meta(max_length=4 * limits.MEMBERS_HAVE_MAX)]
 RefusalCode = Annotated[str, Meta(pattern=rf"\A[a-z_]{{1,{limits.REFUSAL_CODE_MAX}}}\Z")]
+AttestationBytes = Annotated[bytes, Meta(max_length=limits.ATTESTATION_MAX_BYTES)]
+AuditNonce = Annotated[bytes, Meta(min_length=16, max_length=16)]
 PackedFloors = Annotated[bytes, Meta(min_length=FLOOR_BYTES, max_length=limits.FLOORS_MAX * FLOOR_BYTES)]
 FloorBytes = Annotated[bytes, Meta(max_length=48)]
 StrongRecordBytes = Annotated[bytes, Meta(min_length=1, max_length=limits.STRONG_RECORD_MAX_BYTES)]
@@ -121,21 +124,35 @@ class Release(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, 
     record: RecordBytes
 
 
-class Compare(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=32):
-    """Which of these versions have you: for each 32 bytes of key and the first 16 of the record's digest."""
+class Prove(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=40):
+    """Show that you have these versions: for each 32 bytes of key and 32 of the record's digest.
+
+    What shows it is a hash of the record keyed by `nonce`, which the asker made for this question alone.
+    """
 
     rid: RequestId
-    versions: Annotated[bytes, Meta(min_length=COMPARED_BYTES, max_length=limits.COMPARED_MAX * COMPARED_BYTES)]
+    nonce: AuditNonce
+    versions: Annotated[bytes, Meta(min_length=PROVEN_BYTES, max_length=limits.PROVEN_MAX * PROVEN_BYTES)]
 
     def split(self) -> list[tuple[Key, bytes]]:
-        """Return (key, first bytes of the digest) of each; raises WireError where the length is none of theirs."""
+        """Return (key, digest) of each; raises WireError where the length is none of theirs."""
         raw = self.versions
-        if len(raw) % COMPARED_BYTES:
-            raise WireError("compare")
+        if len(raw) % PROVEN_BYTES:
+            raise WireError("prove")
         return [
-            (Key(raw[at : at + ID_BYTES]), raw[at + ID_BYTES : at + COMPARED_BYTES])
-            for at in range(0, len(raw), COMPARED_BYTES)
+            (Key(raw[at : at + ID_BYTES]), raw[at + ID_BYTES : at + PROVEN_BYTES])
+            for at in range(0, len(raw), PROVEN_BYTES)
         ]
+
+
+class Attest(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=41):
+    """Say, signed, what you have of this version (`kind` 1) or content (2), over a nonce made for this question."""
+
+    rid: RequestId
+    kind: Annotated[int, Meta(ge=1, le=2)]
+    key: Bytes32
+    digest: Bytes32
+    nonce: AuditNonce
 
 
 class Agree(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=33):
@@ -270,11 +287,18 @@ class Newer(Answering, array_like=True, frozen=True, forbid_unknown_fields=True,
     record: RecordBytes
 
 
-class Compared(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=96):
-    """A byte for each version asked about, in order: 1 where it is here, 0 where another one or none is."""
+class Proven(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=104):
+    """16 bytes for each version asked about, in order: the proof, zeros where another version or none is here."""
 
     rid: RequestId
-    same: Annotated[bytes, Meta(min_length=1, max_length=limits.COMPARED_MAX)]
+    proofs: Annotated[bytes, Meta(min_length=PROOF_BYTES, max_length=limits.PROVEN_MAX * PROOF_BYTES)]
+
+
+class Attested(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=105):
+    """A signed attestation."""
+
+    rid: RequestId
+    statement: AttestationBytes
 
 
 class Floors(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=84):
@@ -346,7 +370,8 @@ Request = (
     | Tell
     | Prepare
     | Accept
-    | Compare
+    | Prove
+    | Attest
     | FindFloors
     | KeepFloors
     | Agree
@@ -362,7 +387,8 @@ Reply = (
     | Vouched
     | Promise
     | Accepted
-    | Compared
+    | Proven
+    | Attested
     | Floors
     | Refused
 )
@@ -378,8 +404,8 @@ __all__ = [
     "Accepted",
     "AddProvider",
     "Agree",
-    "Compare",
-    "Compared",
+    "Attest",
+    "Attested",
     "Done",
     "FindFloors",
     "FindNode",
@@ -395,6 +421,8 @@ __all__ = [
     "Pong",
     "Prepare",
     "Promise",
+    "Prove",
+    "Proven",
     "Providers",
     "Refused",
     "Relay",

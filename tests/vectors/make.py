@@ -14,13 +14,15 @@ from peerd.identity import SIGNATURE_BYTES, Identity
 from peerd.ids import Key, name_key, network_digest, network_id, node_id, peer_id_text
 from peerd.io.tls import certificate_of
 from peerd.kad.contact import Contact, pack_contacts
+from peerd.records.attestation import HAS, HAS_NOT, Attestation, attestations, proof_of
 from peerd.records.claim import Claim, claims
+from peerd.records.evidence import BROKEN_PROMISE, EQUIVOCATION, FALSE_PROOF, digest_of, pack_evidence, read_evidence
 from peerd.records.floor import PackedFloor, pack_floors, pack_version
 from peerd.records.life import Forgotten, Life, forgotten_notices, lives
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.provider import CACHE, GONE, REPLICA, Provider, providers
 from peerd.records.receipt import OF_CONTENT, OF_RECORD, Receipt, receipts
-from peerd.records.record import DIRECTORY, FILE, INLINE, TOMBSTONE, Record, RecordBody, make_record
+from peerd.records.record import DIRECTORY, FILE, INLINE, TOMBSTONE, Record, RecordBody, body_bytes, make_record
 from peerd.swarm.itemset import ItemSet
 from peerd.swarm.ranges import answer
 from peerd.wire import envelope, frames, messages, reconcile
@@ -48,6 +50,7 @@ NAME = "größer/⛵"
 CONTENT = b"\x01\x55\x12\x20" + hashlib.sha256(b"content").digest()
 FOLDER_CID = b"\x01\x70\x12\x20" + hashlib.sha256(b"directory").digest()
 NONCE = bytes(range(8))
+AUDIT_NONCE = bytes(range(16))
 STAMP = 1_767_225_600_000
 
 
@@ -220,6 +223,7 @@ def news() -> tuple[bytes, ...]:
         b"\x03" + BOB.peer + STAMP.to_bytes(8, "big"),
         b"\x04" + lives.sign(BOB, Life(1, BOB.peer, STAMP + 1, b"")),
         b"\x05" + forgotten_notices.sign(ALICE, Forgotten(1, ALICE.peer, BOB.peer, STAMP)),
+        b"\x06" + all_evidence()[1]["name"] + BOB.peer,
     )
 
 
@@ -249,7 +253,8 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Release(rid, CONTENT, record.raw),
         messages.Release(rid, CONTENT, b""),
         messages.Agree(rid, b"\x01\x20\x02\x40\x01\x01\x80\x00", bytes(range(16))),
-        messages.Compare(rid, record.key + record.version.digest[:16]),
+        messages.Prove(rid, AUDIT_NONCE, record.key + record.version.digest),
+        messages.Attest(rid, OF_RECORD, record.key, record.version.digest, AUDIT_NONCE),
         messages.FindFloors(rid, pack_floors([floor])),
         messages.KeepFloors(rid, pack_floors([floor, floor._replace(left_s=600)])),
         messages.Relay(rid, BOB.peer, nonce),
@@ -273,7 +278,8 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Stored(rid, receipt),
         messages.Newer(rid, record.raw),
         messages.Done(rid),
-        messages.Compared(rid, b"\x01"),
+        messages.Proven(rid, proof_of(AUDIT_NONCE, body_bytes(record.raw)) + bytes(16)),
+        messages.Attested(rid, attestations.sign(BOB, attestation_body(HAS, record))),
         messages.Floors(rid, b"\x00\x01\x02\x03"),
         messages.Promise(
             rid, True, 2**40 + 7, 2**33, BOB.peer, strong.raw, NONCE, 2, holders, holders[32:], NONCE[:6], 0
@@ -323,7 +329,42 @@ def provider_body(kind: int) -> Provider:
 def receipt_body(kind: int, record: Record) -> Receipt:
     """Bob promises to have a record, or content."""
     key, digest = (record.key, record.version.digest) if kind == OF_RECORD else (CONTENT[4:], CONTENT[4:])
-    return Receipt(1, kind, BOB.peer, seed("store")[:16], key, digest, 1 if kind == OF_RECORD else 0, 30 * 86400)
+    sequence = 1 if kind == OF_RECORD else 0
+    return Receipt(2, kind, BOB.peer, seed("store")[:16], key, digest, sequence, 30 * 86400, STAMP)
+
+
+def attestation_body(said: int, record: Record, **changes: Any) -> Attestation:
+    """Bob says what he has of a record."""
+    proof = proof_of(AUDIT_NONCE, body_bytes(record.raw)) if said == HAS else b""
+    fields: dict[str, Any] = {
+        "format": 1,
+        "kind": OF_RECORD,
+        "holder": BOB.peer,
+        "store": seed("store")[:16],
+        "key": record.key,
+        "digest": record.version.digest,
+        "nonce": AUDIT_NONCE,
+        "stamp": STAMP + 1,
+        "said": said,
+        "proof": proof,
+    }
+    return Attestation(**{**fields, **changes})
+
+
+def all_evidence() -> list[dict[str, Any]]:
+    """One piece of each kind."""
+    one, other = inline_record(ALICE), make_record(ALICE, record_body(ALICE, value=b"other"))
+    promise = receipts.sign(BOB, receipt_body(OF_RECORD, one))
+    denial = attestations.sign(BOB, attestation_body(HAS_NOT, one))
+    pretence = attestations.sign(BOB, attestation_body(HAS, one, proof=bytes(16)))
+    packed = [
+        pack_evidence(EQUIVOCATION, ALICE.peer, one.raw, other.raw),
+        pack_evidence(BROKEN_PROMISE, BOB.peer, promise, denial),
+        pack_evidence(FALSE_PROOF, BOB.peer, pretence, one.raw),
+    ]
+    return [
+        {"network": OPEN, "fields": asdict(read_evidence(raw)), "name": digest_of(raw), "bytes": raw} for raw in packed
+    ]
 
 
 def named_claim() -> Claim:
@@ -349,6 +390,8 @@ def statements() -> list[dict[str, Any]]:
         ("record", ALICE, record_body(ALICE, strong=True)),
         ("receipt", BOB, receipt_body(OF_RECORD, record)),
         ("receipt", BOB, receipt_body(OF_CONTENT, record)),
+        ("attestation", BOB, attestation_body(HAS, record)),
+        ("attestation", BOB, attestation_body(HAS_NOT, record)),
         ("provider", BOB, provider_body(REPLICA)),
         ("provider", BOB, provider_body(CACHE)),
         ("provider", BOB, provider_body(GONE)),
@@ -368,6 +411,7 @@ def _statement(kind: str, who: Identity, body: Any) -> dict[str, Any]:
     else:
         kinds: dict[str, Any] = {
             "receipt": receipts,
+            "attestation": attestations,
             "provider": providers,
             "notice": leave_notices,
             "life": lives,
@@ -437,6 +481,7 @@ def all_frames() -> dict[str, Any]:
     ]
     audited = [frames.AuditedBody(2, ALICE.peer, NONCE, bytes(range(16)), 1), None]
     receipt = receipts.sign(BOB, receipt_body(OF_CONTENT, inline_record(ALICE)))
+    evidence = all_evidence()[1]
     made = [
         ("NONCE", 0, nonce, None),
         ("PROOF", 0, ALICE.peer + proof, {"peer": ALICE.peer, "signature": proof}),
@@ -452,6 +497,10 @@ def all_frames() -> dict[str, Any]:
         ("AUDIT", 5, name_key(OPEN, NAME) + seed("key"), {"keys": [name_key(OPEN, NAME), seed("key")]}),
         ("ROOTS", 6, CONTENT + FOLDER_CID, {"cids": [CONTENT, FOLDER_CID]}),
         ("AUDITED", 5, encode(audited), {"audited": [asdict(each) if each else None for each in audited]}),
+        ("PROVE", 12, AUDIT_NONCE + CONTENT, {"nonce": AUDIT_NONCE, "cids": [CONTENT]}),
+        ("PROVED", 12, proof_of(AUDIT_NONCE, b"content"), {"proofs": [proof_of(AUDIT_NONCE, b"content")]}),
+        ("EVIDENCE", 13, evidence["name"], {"digests": [evidence["name"]]}),
+        ("SHOWN", 13, encode([evidence["bytes"]]), {"evidence": [evidence["bytes"]]}),
         ("KEPT", 6, bytes([frames.PROMISED, frames.ABSENT]), {"kept": [frames.PROMISED, frames.ABSENT]}),
         *_reconciliation(),
         ("HISTORY", 4, encode(versions), {"versions": [asdict(each) for each in versions]}),
@@ -485,6 +534,7 @@ def all_vectors() -> dict[str, Any]:
         "messages": all_messages(),
         "statements": statements(),
         "frames": all_frames(),
+        "evidence": all_evidence(),
     }
     made["rejected"] = rejected(made)
     return {name: plain(value) for name, value in made.items()}

@@ -270,7 +270,7 @@ def _fields(body: bytes) -> list[Any]:
 def _statements() -> list[Rejected]:
     alice, bob, mallory = identity("alice"), identity("bob"), identity("mallory")
     key, store = seed("key"), bytes(16)
-    receipt = receipts.sign(bob, Receipt(1, 1, bob.peer, store, key, key, 1, 60))
+    receipt = receipts.sign(bob, Receipt(2, 1, bob.peer, store, key, key, 1, 60, 1))
     announced = providers.sign(bob, Provider(1, b"\x01\x55\x12\x20" + key, bob.peer, 1, 1, 60))
     notice = leave_notices.sign(alice, LeaveNotice(1, alice.peer, 1))
     forged = _sign_as(mallory, b"peerd/1 leave\x00", [1, alice.peer, 2])
@@ -281,13 +281,19 @@ def _statements() -> list[Rejected]:
             "receipt",
             "of a kind that is none",
             "malformed",
-            _sign_as(bob, b"peerd/1 receipt\x00", [1, 3, bob.peer, store, key, key, 1, 60]),
+            _sign_as(bob, b"peerd/1 receipt\x00", [2, 3, bob.peer, store, key, key, 1, 60, 1]),
         ),
         _case(
             "receipt",
             "for more than 400 days",
             "malformed",
-            _sign_as(bob, b"peerd/1 receipt\x00", [1, 1, bob.peer, store, key, key, 1, 400 * 86400 + 1]),
+            _sign_as(bob, b"peerd/1 receipt\x00", [2, 1, bob.peer, store, key, key, 1, 400 * 86400 + 1, 1]),
+        ),
+        _case(
+            "receipt",
+            "of the form before, without a stamp",
+            "malformed",
+            _sign_as(bob, b"peerd/1 receipt\x00", [1, 1, bob.peer, store, key, key, 1, 60]),
         ),
         _case("provider", "altered", "signature", flip(announced, 50)),
         _case(

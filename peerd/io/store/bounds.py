@@ -37,6 +37,12 @@ PEERS_MAX = 1_024
 FORGOTTEN_MAX = 4_096
 """Notices of peers that will not come back; the first noted goes first."""
 
+RECEIPTS_MAX = 50_000
+"""Receipts of others, the newest of each holder for a key; less where the quota is small (`receipts_max`)."""
+
+EVIDENCE_MAX = 4_096
+"""Evidence, one piece for each accused: key pairs are cheap, and so are liars that convict themselves."""
+
 CLAIM_MAX_BYTES = 640
 """A claim is a signed statement of at most 512 bytes, after what it is found by; anything longer is not one."""
 
@@ -60,6 +66,8 @@ ADDITION_ROW_BYTES = 64
 PROVIDER_ROW_BYTES = 160
 PEER_ROW_BYTES = 128
 FORGOTTEN_ROW_BYTES = 240
+RECEIPT_ROW_BYTES = 200
+EVIDENCE_ROW_BYTES = 120
 
 ROOM_HINT = "raise --quota, or delete something"
 
@@ -72,6 +80,8 @@ _KEPT_MIN_PART = 16
 _BASE_BYTES = 1_310_720
 _BASE_PART = 8
 _PAGE_BYTES = 4_096
+_RECEIPTS_PART = 64
+_RECEIPT_BYTES = 256
 
 
 def reserve_bytes(quota_bytes: int) -> int:
@@ -92,6 +102,11 @@ def common_bytes(quota_bytes: int) -> int:
     """Return how much writers may use that use more than their share: a tenth of the quota is kept from them."""
     least = limit_bytes(quota_bytes, reserve=False) - quota_bytes // _KEPT_MIN_PART
     return min(quota_bytes - quota_bytes // _KEPT_PART, least)
+
+
+def receipts_max(quota_bytes: int) -> int:
+    """Return how many receipts of others are kept: they take a 64th of a small quota at most."""
+    return min(RECEIPTS_MAX, quota_bytes // _RECEIPTS_PART // (RECEIPT_ROW_BYTES + _RECEIPT_BYTES))
 
 
 def padding_bytes(size: int) -> int:

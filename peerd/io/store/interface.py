@@ -399,6 +399,21 @@ class Store(Protocol):
     async def forgotten(self) -> list[bytes]:
         """Return all notices of those that will not come back, the first noted first."""
 
+    async def put_receipts(self, rows: Sequence[tuple[Key, PeerId, bytes]]) -> None:
+        """Keep (key, holder, receipt), each in place of that holder's last one for the key; the longest kept go.
+
+        At most `bounds.receipts_max`.
+        """
+
+    async def receipt(self, key: Key, holder: PeerId) -> bytes | None:
+        """Return the newest receipt that is kept of a holder for a key."""
+
+    async def put_evidence(self, accused: PeerId, evidence: bytes) -> None:
+        """Keep what convicts a peer, the first there is; at most EVIDENCE_MAX, the first noted goes."""
+
+    async def evidence(self) -> list[bytes]:
+        """Return all evidence, the first noted first."""
+
     async def usage(self) -> Usage:
         """Return what is used; from counters, no scan."""
 

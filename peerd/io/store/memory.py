@@ -13,10 +13,11 @@ from peerd.ids import Key, PeerId
 from peerd.io.store import bounds
 from peerd.io.store.interface import RememberedPeer, Usage
 from peerd.io.store.memory_content import MemoryContent
+from peerd.io.store.memory_evidence import MemoryEvidence
 from peerd.io.store.memory_floors import MemoryFloors
 
 
-class MemoryStore(MemoryFloors, MemoryContent):
+class MemoryStore(MemoryFloors, MemoryContent, MemoryEvidence):
     """See `Store`; `sync_delay` gives the seconds of each sync, `fault` is called with each operation and may raise."""
 
     def __init__(

@@ -172,6 +172,15 @@ ALTER TABLE notices RENAME TO forgotten;
 CREATE INDEX forgotten_by_peer ON forgotten (peer);
 """
 
+# What others promised us, and what convicts somebody.
+_EVIDENCE = """
+CREATE TABLE receipts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL, holder BLOB NOT NULL, receipt BLOB NOT NULL,
+    UNIQUE (key, holder)
+);
+CREATE TABLE evidence (id INTEGER PRIMARY KEY AUTOINCREMENT, accused BLOB NOT NULL UNIQUE, evidence BLOB NOT NULL);
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _TABLES + _TRIGGERS + _COUNTER_ROWS,
     _FLOORS
@@ -180,6 +189,9 @@ MIGRATIONS: tuple[str, ...] = (
     "ALTER TABLE records ADD COLUMN checksum INTEGER;",
     _FORGOTTEN + _cost_triggers("forgotten", str(bounds.FORGOTTEN_ROW_BYTES)),
     _FORGOTTEN_BY_SEVERAL + _cost_triggers("forgotten", str(bounds.FORGOTTEN_ROW_BYTES)),
+    _EVIDENCE
+    + _cost_triggers("receipts", f"length(ROW.receipt) + {bounds.RECEIPT_ROW_BYTES}")
+    + _cost_triggers("evidence", f"length(ROW.evidence) + {bounds.EVIDENCE_ROW_BYTES}"),
 )
 """Script n brings a store from version n to n + 1; a released one is never changed."""
 

@@ -20,13 +20,14 @@ from peerd.io.store.health import StoreHealth
 from peerd.io.store.interface import RememberedPeer, Usage
 from peerd.io.store.keeper import CHECK_INTERVAL_S
 from peerd.io.store.sqlite_blocks import SqliteBlocks
+from peerd.io.store.sqlite_evidence import SqliteEvidence
 from peerd.io.store.sqlite_floors import SqliteFloors
 from peerd.io.store.sqlite_records import SqliteRecords
 from peerd.io.store.sqlite_registers import SqliteRegisters
 from peerd.io.store.sqlite_roots import SqliteRoots
 
 
-class SqliteStore(SqliteRecords, SqliteFloors, SqliteRegisters, SqliteBlocks, SqliteRoots):
+class SqliteStore(SqliteRecords, SqliteFloors, SqliteRegisters, SqliteBlocks, SqliteRoots, SqliteEvidence):
     """See `Store`."""
 
     @classmethod

@@ -18,7 +18,7 @@ from peerd.node.repairing import FULL_MAX, Repairing
 from peerd.records.record import read_record
 from peerd.sim.host import Host
 from peerd.wire.limits import SEQUENCE_JUMP_MAX
-from peerd.wire.messages import Compare, Compared, Newer, Request, Store
+from peerd.wire.messages import PROOF_BYTES, Newer, Prove, Proven, Request, Store
 from tests.unit.node.hosts import (
     Answer,
     World,
@@ -359,8 +359,8 @@ def showing_newer(mallory: Host, name: str, first: int) -> list[int]:
     shown: list[int] = []
 
     def lie(peer: PeerId, request: Request, honest: Callable[[], Answer]) -> Answer:
-        if isinstance(request, Compare):
-            return Compared(request.rid, bytes(len(request.split())))
+        if isinstance(request, Prove):
+            return Proven(request.rid, bytes(PROOF_BYTES * len(request.split())))
         ours = isinstance(request, Store) and read_record(request.record).body.name == name
         if not ours or len(shown) >= SHOWN_MAX:
             return honest()

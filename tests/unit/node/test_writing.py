@@ -8,9 +8,8 @@ import pytest
 
 from peerd.errors import NoRoomError, NotFoundError, RefusedError, TimedOutError, TooFewCopiesError
 from peerd.node import holding
-from peerd.node.holding import record_receipt
 from peerd.node.results import PutOptions
-from peerd.records.receipt import OF_CONTENT, Receipt, receipts
+from peerd.records.receipt import OF_CONTENT, OF_RECORD, Receipt, receipts
 from peerd.records.record import Record, read_record
 from peerd.sim.host import Host
 from peerd.wire.limits import SEQUENCE_JUMP_MAX
@@ -156,8 +155,17 @@ async def test_a_sequence_is_never_used_twice_also_after_a_crash(world: World) -
 
 
 def receipt_of(holder: Host, record: Record, **changes: object) -> bytes:
-    raw = record_receipt(core(holder), record)
-    body = receipts.read(raw)
+    body = Receipt(
+        format=2,
+        kind=OF_RECORD,
+        holder=holder.identity.peer,
+        store=core(holder).promises.run,
+        key=record.key,
+        digest=record.version.digest,
+        sequence=record.body.sequence,
+        life_s=60,
+        stamp=1,
+    )
     return receipts.sign(holder.identity, msgspec.structs.replace(body, **changes))
 
 
@@ -188,13 +196,20 @@ async def test_a_receipt_that_is_none_is_not_counted(world: World, lie: str) -> 
     assert core(alice).counts.rejected.total() == 1
 
 
-async def test_a_receipt_names_the_store_it_speaks_of(world: World) -> None:
+async def test_a_receipt_names_the_run_of_the_store_it_speaks_of(world: World) -> None:
     alice, bob = await joined(world, 2)
     record = version(alice, "a", 1, b"hello")
-    outcome = await holding.keep_record(core(bob), record, None)
-    assert isinstance(outcome, holding.Kept)
-    receipt: Receipt = receipts.read(outcome.receipt)
-    assert (receipt.holder, receipt.store) == (bob.identity.peer, bob.store.store_id)
+    said: list[Receipt] = []
+    for _ in range(2):
+        outcome = await holding.keep_record(core(bob), record, None)
+        assert isinstance(outcome, holding.Kept)
+        said.append(receipts.read(outcome.receipt))
+        await bob.crash(power=True)
+        await bob.start()
+    before, after = said
+    assert before.holder == after.holder == bob.identity.peer
+    assert before.store != after.store
+    assert before.stamp < after.stamp
 
 
 async def test_a_silent_holder_is_replaced_by_the_next_nearest(world: World) -> None:

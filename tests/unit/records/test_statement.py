@@ -10,6 +10,7 @@ from peerd.errors import WireError
 from peerd.identity import SIGNATURE_BYTES, Identity
 from peerd.ids import PeerId
 from peerd.records import statement
+from peerd.records.attestation import HAS, HAS_NOT, Attestation, attestations
 from peerd.records.claim import Claim, claims
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.provider import REPLICA, Provider, providers
@@ -23,7 +24,13 @@ ALICE, BOB, MALLORY = identity("alice"), identity("bob"), identity("mallory")
 CID = b"\x01\x55\x12\x20" + seed("content")
 
 KINDS: dict[str, tuple[Statements[Any], Any]] = {
-    "receipt": (receipts, Receipt(1, OF_RECORD, ALICE.peer, bytes(16), seed("key"), seed("digest"), 7, 60)),
+    "receipt": (receipts, Receipt(2, OF_RECORD, ALICE.peer, bytes(16), seed("key"), seed("digest"), 7, 60, 1)),
+    "attestation": (
+        attestations,
+        Attestation(
+            1, OF_RECORD, ALICE.peer, bytes(16), seed("key"), seed("digest"), bytes(16), 1, HAS, b"proof of 16 byte"
+        ),
+    ),
     "provider": (providers, Provider(1, CID, ALICE.peer, REPLICA, 1, 60)),
     "claim": (claims, Claim(1, CID, ALICE.peer, bytes(32), 7, 3, "name")),
     "notice": (leave_notices, LeaveNotice(1, ALICE.peer, 1)),
@@ -88,7 +95,18 @@ def test_a_signature_of_one_kind_does_not_count_as_another() -> None:
 def test_the_longest_of_each_kind_is_within_its_bound() -> None:
     longest = {
         "receipt": Receipt(
-            1, 2, ALICE.peer, bytes(16), bytes(32), bytes(32), limits.SEQUENCE_MAX, limits.RECEIPT_LIFE_MAX_S
+            2,
+            2,
+            ALICE.peer,
+            bytes(16),
+            bytes(32),
+            bytes(32),
+            limits.SEQUENCE_MAX,
+            limits.RECEIPT_LIFE_MAX_S,
+            limits.STAMP_MAX,
+        ),
+        "attestation": Attestation(
+            1, 2, ALICE.peer, bytes(16), bytes(32), bytes(32), bytes(16), limits.STAMP_MAX, HAS, bytes(16)
         ),
         "provider": Provider(1, CID, ALICE.peer, 3, limits.STAMP_MAX, limits.PROVIDER_LIFE_MAX_S),
         "notice": LeaveNotice(1, ALICE.peer, limits.STAMP_MAX),
@@ -97,6 +115,12 @@ def test_the_longest_of_each_kind_is_within_its_bound() -> None:
     for name, body in longest.items():
         statements = KINDS[name][0]
         assert statements.verify(statements.sign(ALICE, body), Verifier(BOB)) == body
+
+
+def test_only_who_says_that_it_has_something_shows_a_proof() -> None:
+    for said, proof in ((HAS, b""), (HAS_NOT, bytes(16)), (HAS, bytes(15))):
+        body = Attestation(1, OF_RECORD, ALICE.peer, bytes(16), bytes(32), bytes(32), bytes(16), 1, said, proof)
+        assert refusal(attestations, attestations.sign(ALICE, body)) == "attested_proof"
 
 
 def test_a_providers_root_is_a_cid() -> None:

@@ -5,11 +5,13 @@ from typing import Any
 
 from peerd.errors import WireError
 from peerd.kad.contact import unpack_contacts
+from peerd.records.attestation import attestations
 from peerd.records.notice import leave_notices
 from peerd.records.provider import providers
 from peerd.records.receipt import receipts
 from peerd.records.record import verify_record
 from peerd.records.statement import Verifier
+from peerd.trust.evidence import convicts
 from peerd.wire import envelope, frames, limits, messages
 from peerd.wire.handshake import Established, Initiator, Responder
 from tests.vectors.cast import ALICE_ADDRESS, NOW, OPEN, PRIVATE, Script, identity, seed
@@ -91,6 +93,8 @@ _JUDGES: dict[str, Callable[[bytes, dict[str, Any]], object]] = {
     "contacts": lambda data, case: unpack_contacts(data, limits.CONTACTS_MAX),
     "record": lambda data, case: verify_record(data, OPEN, _VERIFIER),
     "receipt": lambda data, case: receipts.verify(data, _VERIFIER),
+    "attestation": lambda data, case: attestations.verify(data, _VERIFIER),
+    "evidence": lambda data, case: convicts(data, OPEN, _VERIFIER),
     "provider": lambda data, case: providers.verify(data, _VERIFIER),
     "notice": lambda data, case: leave_notices.verify(data, _VERIFIER),
     "frame_header": lambda data, case: frames.unpack_header(data),

@@ -290,6 +290,7 @@ def value_of(record: bytes, network: bytes, key: bytes) -> bytes:
 TAGS = {
     "record": b"peerd/1 record\0",
     "receipt": b"peerd/1 receipt\0",
+    "attestation": b"peerd/1 attestation\0",
     "provider": b"peerd/1 provider\0",
     "notice": b"peerd/1 leave\0",
     "claim": b"peerd/1 claim\0",

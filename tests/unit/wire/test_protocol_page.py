@@ -7,7 +7,9 @@ import msgspec
 import pytest
 
 from peerd.node import bulk, callers
+from peerd.records.attestation import Attestation
 from peerd.records.claim import Claim
+from peerd.records.evidence import Evidence
 from peerd.records.life import Forgotten, Life
 from peerd.records.notice import LeaveNotice
 from peerd.records.provider import Provider
@@ -57,6 +59,7 @@ def test_the_tables_of_messages_have_each_with_its_tag_and_its_fields_in_order()
     [
         ("Records", RecordBody),
         ("Receipts", Receipt),
+        ("Attestations", Attestation),
         ("Provider records", Provider),
         ("Leave notices", LeaveNotice),
         ("Claims", Claim),
@@ -67,6 +70,11 @@ def test_the_tables_of_messages_have_each_with_its_tag_and_its_fields_in_order()
 def test_the_table_of_a_statement_has_its_fields_in_order(section: str, kind: type[msgspec.Struct]) -> None:
     told = [row[1].strip("`") for row in rows(SECTIONS[section]) if row[0].isdigit()]
     assert told == list(kind.__struct_fields__)
+
+
+def test_the_table_of_evidence_has_its_fields_in_order() -> None:
+    told = [row[1].strip("`") for row in rows(SECTIONS["Evidence"]) if row[0].isdigit()]
+    assert told == list(Evidence.__struct_fields__)
 
 
 def test_the_tables_of_hold_history_and_audited_have_their_fields_in_order() -> None:
@@ -135,7 +143,7 @@ def test_a_whole_record_fits_every_message_that_carries_one() -> None:
         messages.Release(rid, cid, record),
         messages.Value(rid, record, limits.TTL_MAX_S, b""),
         messages.Newer(rid, record),
-        messages.Compare(rid, bytes(limits.COMPARED_MAX * messages.COMPARED_BYTES)),
+        messages.Prove(rid, bytes(16), bytes(limits.PROVEN_MAX * messages.PROVEN_BYTES)),
         messages.Promise(rid, True, most, 0, b"", record, b"", 0, b"", b"", b"", limits.SEQUENCE_MAX),
         messages.Promise(rid, True, most, most, bytes(32), strong, bytes(8), 2**32 - 1, peers, peers, past, 2**62),
         messages.Accept(rid, most, strong, bytes(8), 2**32 - 1, peers, peers, past),

@@ -8,13 +8,16 @@ import msgspec
 import pytest
 
 from peerd.kad.contact import unpack_contacts
+from peerd.records.attestation import attestations
 from peerd.records.claim import claims
+from peerd.records.evidence import digest_of, read_evidence
 from peerd.records.life import forgotten_notices, lives
 from peerd.records.notice import leave_notices
 from peerd.records.provider import providers
 from peerd.records.receipt import receipts
 from peerd.records.record import verify_record
 from peerd.records.statement import Verifier
+from peerd.trust.evidence import convicts
 from peerd.wire import envelope, frames, messages, reconcile
 from peerd.wire.codec import Codec
 from tests.unit.wire.judge import PARSERS, layout, refusal
@@ -90,6 +93,7 @@ def test_a_statement_is_verified_and_read_as_its_fields(case: dict[str, Any]) ->
     else:
         kinds: dict[str, Any] = {
             "receipt": receipts,
+            "attestation": attestations,
             "provider": providers,
             "notice": leave_notices,
             "life": lives,
@@ -99,6 +103,14 @@ def test_a_statement_is_verified_and_read_as_its_fields(case: dict[str, Any]) ->
         body = kinds[case["kind"]].verify(raw, verifier)
     assert make.plain(msgspec.structs.asdict(body)) == case["fields"]
     assert case["body"] + case["signature"] == case["bytes"]
+
+
+@pytest.mark.parametrize("case", committed("evidence"), ids=lambda case: str(case["fields"]["kind"]))
+def test_evidence_convicts_whom_it_accuses(case: dict[str, Any]) -> None:
+    raw = bytes.fromhex(case["bytes"])
+    assert make.plain(msgspec.structs.asdict(read_evidence(raw))) == case["fields"]
+    assert digest_of(raw).hex() == case["name"]
+    assert convicts(raw, OPEN, Verifier(identity("carol"))).hex() == case["fields"]["accused"]
 
 
 @pytest.mark.parametrize("case", committed("frames")["frames"], ids=lambda case: f"{case['name']}-{case['id']}")
@@ -127,6 +139,14 @@ def test_a_frame_is_read_as_its_fields(case: dict[str, Any]) -> None:
             msgspec.structs.asdict(each) if each else None for each in frames.audited_codec.decode_canonical(payload)
         ]
         assert make.plain({"audited": told}) == case["fields"]
+    elif case["name"] == "PROVE":
+        nonce, cids = frames.split_prove(payload)
+        assert {"nonce": nonce.hex(), "cids": [cid.hex() for cid in cids]} == case["fields"]
+    elif case["name"] == "EVIDENCE":
+        assert [digest.hex() for digest in frames.split_digests(payload)] == case["fields"]["digests"]
+    elif case["name"] == "SHOWN":
+        shown = [raw.hex() for raw in frames.shown_codec.decode_canonical(payload)]
+        assert shown == case["fields"]["evidence"]
     elif case["name"] == "KEPT":
         assert list(payload) == case["fields"]["kept"]
     elif case["name"] in codecs:
