@@ -16,6 +16,7 @@ from peerd.node.copies import Copies
 from peerd.node.events import Events
 from peerd.node.holding import Kept, Over, Standing
 from peerd.node.keylocks import KeyLocks
+from peerd.node.promising import Promises
 from peerd.node.registers import Registers
 from peerd.records.floor import OVER
 from peerd.records.record import INLINE, TOMBSTONE, Record, RecordBody, make_record
@@ -53,6 +54,7 @@ def holder() -> Any:
         environment=SimpleNamespace(clock=clock),
         settings=SimpleNamespace(tombstone_grace_s=100.0),
         registers=Registers(store, clock),
+        promises=Promises(ALICE, store, entropy),
         room=Room(store, Intake(store, clock)),
         tasks=SimpleNamespace(spawn=lambda coroutine, _: coroutine.close()),  # what it ends elsewhere is not looked at
     )
