@@ -49,7 +49,7 @@ _DURABLE = frozenset({messages.Store, messages.AddProvider, messages.Release, me
 _RELAYED = frozenset({messages.Relay, messages.Vouch})
 
 # Work by kind of request, in look-ups: what looks at the disk, and what is signed, checked or synced for it.
-_READS = frozenset({messages.FindProviders, messages.Compare, messages.FindFloors, messages.KeepFloors})
+_READS = frozenset({messages.FindProviders, messages.Prove, messages.Attest, messages.FindFloors, messages.KeepFloors})
 _COST_READ, _COST_CHANGE = 4.0, 8.0
 
 REFUSED_BUSY = "busy"

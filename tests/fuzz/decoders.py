@@ -31,11 +31,11 @@ from peerd.kad import contact
 from peerd.node import claims as claim_rows
 from peerd.node import locking
 from peerd.node.ingest import _TarReader
-from peerd.records import claim, floor, life, notice, provider, receipt, record
+from peerd.records import attestation, claim, floor, life, notice, provider, receipt, record
 from peerd.records.statement import Verifier
 from peerd.swarm import ranges
 from peerd.swarm.itemset import ItemSet
-from peerd.trust import register
+from peerd.trust import evidence, register
 from peerd.wire import envelope, frames, messages, reconcile
 from peerd.wire.handshake import Initiator, Responder
 from tests.fuzz import samples
@@ -129,7 +129,7 @@ def _handshakes() -> Iterable[Decoder]:
 def _messages() -> Iterable[Decoder]:
     def whole(raw: bytes) -> object:
         message = messages.decode(raw)
-        if isinstance(message, messages.Compare):
+        if isinstance(message, messages.Prove):
             message.split()
         for name, unpack in (("contacts", _contacts), ("floors", floor.unpack_floors), ("scope", ranges.unpack_scope)):
             if isinstance(packed := getattr(message, name, None), bytes):
@@ -164,12 +164,16 @@ def _frames() -> Iterable[Decoder]:
         ("hold", frames.hold_codec, frames.HOLD),
         ("history", frames.history_codec, frames.HISTORY),
         ("audited", frames.audited_codec, frames.AUDITED),
+        ("shown", frames.shown_codec, frames.SHOWN),
     ):
         covers = (f"wire.frames:{name}_codec",)
         some = (*samples.payloads(kind), *samples.rejected(name))
         yield Decoder(f"frame {name}", codec.decode_canonical, some, covers, packed=True)
     cids = (*samples.payloads(frames.WANT), *samples.rejected("wants"))
     yield Decoder("cids of a frame", frames.split_cids, cids, ("wire.frames:split_cids",))
+    proves, shows = samples.payloads(frames.PROVE), samples.payloads(frames.EVIDENCE)
+    yield Decoder("what to prove", frames.split_prove, proves, ("wire.frames:split_prove",))
+    yield Decoder("names of evidence", frames.split_digests, shows, ("wire.frames:split_digests",))
     yield Decoder("keys of a frame", frames.split_keys, samples.payloads(frames.AUDIT), ("wire.frames:split_keys",))
 
 
@@ -216,9 +220,18 @@ def _statements() -> Iterable[Decoder]:
         signed=True,
         cost=10,
     )
+    yield Decoder(
+        "evidence",
+        lambda raw: evidence.convicts(raw, OPEN, verifier),
+        samples.evidence(),
+        ("records.evidence:_codec", "records.evidence:read_evidence", "trust.evidence:convicts"),
+        packed=True,
+        cost=10,
+    )
     verified: Any
     for kind, verified, module in (
         ("receipt", receipt.receipts, "receipt:receipts"),
+        ("attestation", attestation.attestations, "attestation:attestations"),
         ("provider", provider.providers, "provider:providers"),
         ("notice", notice.leave_notices, "notice:leave_notices"),
         ("claim", claim.claims, "claim:claims"),

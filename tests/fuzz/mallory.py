@@ -43,7 +43,8 @@ _ANSWERS = {
     messages.Vouch: (80,),
     messages.Prepare: (88,),
     messages.Accept: (89, 88),
-    messages.Compare: (96,),
+    messages.Prove: (104,),
+    messages.Attest: (105,),
     messages.FindFloors: (84,),
 }
 

@@ -50,6 +50,11 @@ def statements(kind: str) -> tuple[bytes, ...]:
     return tuple(bytes.fromhex(each["bytes"]) for each in _read("statements") if each["kind"] == kind)
 
 
+def evidence() -> tuple[bytes, ...]:
+    """What convicts somebody, a piece of each kind."""
+    return tuple(bytes.fromhex(each["bytes"]) for each in _read("evidence"))
+
+
 def rejected(*what: str) -> tuple[bytes, ...]:
     """What every implementation refuses: good to go on from, since it is wrong in one place only."""
     return tuple(bytes.fromhex(each["bytes"]) for each in _read("rejected") if each["what"] in what)

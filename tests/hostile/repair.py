@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from peerd.ids import PeerId
 from peerd.wire import frames
-from peerd.wire.messages import Agree, Compare, Compared, Done, Request
+from peerd.wire.messages import PROOF_BYTES, Agree, Done, Prove, Proven, Request
 from tests.hostile.base import Answer, Honest, HonestBytes, Liar
 
 
@@ -15,8 +15,8 @@ class ClaimsAll(Liar):
 
     def answer(self, peer: PeerId, request: Request, honest: Honest) -> Answer:
         match request:
-            case Compare():
-                return Compared(request.rid, b"\x01" * len(request.split()))
+            case Prove():
+                return Proven(request.rid, self.rng.randbytes(PROOF_BYTES * len(request.split())))
             case Agree():
                 return Done(request.rid)
         return honest()
@@ -35,8 +35,8 @@ class ClaimsNothing(Liar):
 
     def answer(self, peer: PeerId, request: Request, honest: Honest) -> Answer:
         match request:
-            case Compare():
-                return Compared(request.rid, bytes(len(request.split())))
+            case Prove():
+                return Proven(request.rid, bytes(PROOF_BYTES * len(request.split())))
         return honest()
 
     async def tell(self, peer: PeerId, kind: int, payload: bytes, honest: HonestBytes) -> bytes:
