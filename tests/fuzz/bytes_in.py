@@ -13,6 +13,7 @@ MARK_EVERY = 20_000
 TAGS = {
     "record": b"peerd/1 record\x00",
     "receipt": b"peerd/1 receipt\x00",
+    "attestation": b"peerd/1 attestation\x00",
     "provider": b"peerd/1 provider\x00",
     "notice": b"peerd/1 leave\x00",
     "claim": b"peerd/1 claim\x00",
