@@ -8,10 +8,18 @@ from peerd.ids import PeerId, peer_id_text
 from peerd.node.core import Core
 
 
-def watch(core: Core) -> None:
-    """Expel everybody who is put out, from now on, and refuse to meet them."""
+async def begin(core: Core) -> None:
+    """Expel everybody who is put out, those known from before first, and refuse to meet them. Raises StoreError."""
     core.endpoint.refuse(core.trust.is_out)
+    core.bulk.cut = lambda peer: _is_cut(core, peer)
     core.trust.listen(lambda peer: _expel(core, peer))
+    await core.convicting.begin()
+
+
+def _is_cut(core: Core, peer: PeerId) -> bool:
+    """Return whether there is to be no connection with a peer: put out, or cut off by the harness."""
+    member = core.members.all.get(peer)
+    return core.trust.is_out(peer) or (member is not None and member.contact.address in core.endpoint.drop_list)
 
 
 def _expel(core: Core, peer: PeerId) -> None:

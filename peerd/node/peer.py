@@ -142,9 +142,7 @@ class Peer:
         )
         core.endpoint.doubted = core.members.doubted
         core.bulk = BulkPool(core.identity, self._environment, core.settings, self._tasks, Holding(core))
-        core.bulk.cut = self._is_cut
-        expelling.watch(core)
-        await core.convicting.begin()
+        await expelling.begin(core)
         await core.returning.begin()
         self._datagrams = await self._environment.transports.open_datagrams(core.endpoint.receive)
         core.endpoint.attach(self._datagrams)
@@ -422,12 +420,6 @@ class Peer:
         """A peer is there again, or answers again: others may have written without it, and it without them."""
         self._core.copies.forget(peer)
         self._core.reconciling.missed(peer)
-
-    def _is_cut(self, peer: PeerId) -> bool:
-        member = self._core.members.all.get(peer)
-        if self._core.trust.is_out(peer):
-            return True
-        return member is not None and member.contact.address in self._core.endpoint.drop_list
 
     def _members_changed(self) -> None:
         self._maintaining.members_changed()
