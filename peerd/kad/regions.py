@@ -3,24 +3,66 @@
 Who is among the `count` nearest to a key depends on its first bits alone. So the space is walked down as a binary tree,
 with the places in groups that are equally near to all keys below the present prefix, until both peers are known to be
 in or out. The cost grows with the number of peers near the two, not with that of the keys.
+
+Where peers crowd a key all of its region hold it (crowd): such parts of the space are few, and are found likewise.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from peerd.ids import ID_BYTES
+from peerd.ids import ID_BITS, ID_BYTES
+from peerd.kad.crowd import Rule
 
 # Deeper than places differ; where chance made two alike for longer, both count as in.
 DEPTH_MAX = 40
-# Parts of the key space that are looked at: some ten milliseconds. Without places that are alike a few hundred suffice.
-STEPS_MAX = 2048
+# Parts of the key space that are looked at: two milliseconds. Without places that are alike a few dozen suffice, and a
+# crowd of such places must not make each newcomer dear.
+STEPS_MAX = 256
+
+# So finely it is looked where a region begins to be crowded; the parts where that is not decided then count as crowded.
+CROWD_BITS = 6
 
 Range = tuple[bytes, bytes]
 """Keys from the first on and below the second; b"" as the second is above all."""
 
 
-def regions(ours: int, theirs: int, places: Sequence[int], count: int) -> list[Range]:
+@dataclass(frozen=True, slots=True)
+class CrowdedPart:
+    """Keys that begin with the first `depth` bits of `prefix`, crowded, and the places that are in their regions."""
+
+    prefix: int
+    depth: int
+    places: frozenset[int]
+
+
+def crowded_parts(own: int, places: Sequence[int], rule: Rule) -> list[CrowdedPart]:
+    """Return where the keys are crowded in whose region `own` may be, `places` being all there are; some too many."""
+    depth = max(0, ID_BITS - max(*rule.bounds, rule.radius).bit_length())
+    near = [place for place in places if (place ^ own) >> (ID_BITS - depth) == 0]
+    deepest = min(ID_BITS, depth + 1 + CROWD_BITS)
+    found: list[CrowdedPart] = []
+    waiting = [(own >> (ID_BITS - depth), depth)]
+    while waiting:
+        prefix, depth = waiting.pop()
+        width = 1 << (ID_BITS - depth)
+        least = sorted([((place >> (ID_BITS - depth)) ^ prefix) << (ID_BITS - depth) for place in near])
+        if not any(map(int.__lt__, least, rule.bounds)) or ((own >> (ID_BITS - depth)) ^ prefix) * width >= rule.radius:
+            continue
+        if depth < deepest and not any(map(int.__lt__, [each + width - 1 for each in least], rule.bounds)):
+            waiting += [(prefix * 2 + bit, depth + 1) for bit in (0, 1)]
+            continue
+        inside = [place for place in near if ((place >> (ID_BITS - depth)) ^ prefix) * width < rule.radius]
+        found.append(CrowdedPart(prefix, depth, frozenset(inside)))
+    return found
+
+
+def regions(
+    ours: int, theirs: int, places: Sequence[int], count: int, crowded: Iterable[CrowdedPart] = ()
+) -> list[Range]:
     """Return in order where two of `places` (as numbers of 256 bits) are both among the `count` nearest to a key.
+
+    And the `crowded` parts, as far as they are in the regions of both.
 
     Where two places are alike for long, which of them is nearer changes with every interval of that depth: parts that
     are not decided within STEPS_MAX, the smallest, count as in. Both peers come to the same.
@@ -40,8 +82,9 @@ def regions(ours: int, theirs: int, places: Sequence[int], count: int) -> list[R
                 waiting.append((prefix * 2 + bit, depth + 1, _parted(groups, depth, bit, count)))
             continue
         found.append((prefix, depth))
+    found += [(part.prefix, part.depth) for part in crowded if theirs in part.places]
     ranges: list[Range] = []
-    for prefix, depth in sorted(found, key=lambda part: part[0] << (DEPTH_MAX - part[1])):
+    for prefix, depth in sorted(found, key=lambda part: (part[0] << (ID_BITS - part[1]), part[1])):
         _append(ranges, prefix, depth)
     return ranges
 
@@ -78,6 +121,7 @@ def _append(ranges: list[Range], prefix: int, depth: int) -> None:
     shift = 8 * ID_BYTES - depth
     low = (prefix << shift).to_bytes(ID_BYTES, "big")
     high = (prefix + 1 << shift).to_bytes(ID_BYTES, "big") if prefix + 1 < 1 << depth else b""
-    if ranges and ranges[-1][1] == low:
-        low = ranges.pop()[0]
+    if ranges and (ranges[-1][1] == b"" or ranges[-1][1] >= low):
+        low, end = ranges.pop()
+        high = b"" if b"" in (high, end) else max(high, end)
     ranges.append((low, high))

@@ -41,7 +41,7 @@ async def prepare(core: Core, peer: PeerId, request: Prepare) -> Promise:
             if core.store.is_copy and await _is_strong_here(core, key):
                 raw, acceptor = None, await core.registers.keep_lost(key)
         if acceptor.state is None and not acceptor.lost:
-            view = core.members.expected_holders(key, within_grace=False)
+            view = core.members.expected_holders(key, RECORD_HOLDERS, within_grace=False)
             if not _fits(core, key, named, view):
                 return _promise(request, Acceptor(acceptor.promised), ok=False, holders=pack_peers(view))
         if not request.counter:

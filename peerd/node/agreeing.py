@@ -25,7 +25,7 @@ from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.holding import Kept, Outdone
 from peerd.node.nearest import holders_of
 from peerd.node.proposing import Question, Rounds
-from peerd.node.reading import Reading, record_of
+from peerd.node.reading import Reading
 from peerd.node.results import ANY_VERSION, NO_VERSION
 from peerd.records.record import NONCE_BYTES, Record, RecordBody, make_record
 from peerd.trust.attempts import Attempt, Attempts, Fate
@@ -395,7 +395,7 @@ def _has_it(core: Core, record: Record, peer: PeerId, reply: Reply) -> bool:
                 holding.check_record_receipt(core, receipt, record, peer)
                 return True
             case Newer():
-                newer = record_of(core, reply, record.key)
+                newer = holding.record_of(core, reply, record.key)
                 return newer is not None and newer.body.strong and newer.version > record.version
     except WireError as error:
         core.counts.rejected[error.reason] += 1

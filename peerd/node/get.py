@@ -42,6 +42,7 @@ from peerd.node.reading import Reading, need, read
 from peerd.node.results import GetOptions, Kind
 from peerd.node.tarring import tar
 from peerd.records.record import DIRECTORY, INLINE, Record
+from peerd.trust.quorum import majority
 
 # Blocks of one file under way ahead of its reader, of 1 MiB each.
 AHEAD_BLOCKS = 12
@@ -209,7 +210,8 @@ async def _describe(core: Core, root: Cid) -> tuple[bytes, Kind, int, bool]:
             found = await find_providers(core, root)
             expected = core.members.expected_holders(root.digest)
             denied = [peer for peer in expected if peer in found.answered]
-            if 2 * len(denied) > len(expected) and not await some_have(core, root, found):
+            enough = len(expected) if core.members.responsible(root.digest).crowded else majority(len(expected))
+            if len(denied) >= enough and not await some_have(core, root, found):
                 raise NotFoundError(f"not found: {root.text}") from None
             raise
         local = fetcher.from_local_count > 0

@@ -20,6 +20,7 @@ from peerd.records.floor import ABOVE, BELOW, NOTHING, OVER, FloorVersion
 from peerd.records.receipt import OF_RECORD, receipts
 from peerd.records.record import DIRECTORY, FILE, INLINE, Record, read_record, verify_record
 from peerd.wire.limits import SEQUENCE_JUMP_MAX, SEQUENCE_MAX
+from peerd.wire.messages import Newer, Reply, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,20 @@ async def _note_conflict(core: Core, winner: Record, loser: Record) -> None:
 async def record_receipt(core: Core, record: Record) -> bytes:
     """Return our signed promise to have this version. Raises StoreError."""
     return await core.promises.receipt(OF_RECORD, record.key, record.version.digest, record.body.sequence)
+
+
+def record_of(core: Core, reply: Reply, key: Key, seen: Record | None = None) -> Record | None:
+    """Return the record in a reply to FindValue or Store, verified and of that key as `seen` was; raises WireError."""
+    if not isinstance(reply, Value | Newer):
+        raise WireError("reply_kind")
+    if not reply.record:
+        return None
+    if seen is not None and reply.record == seen.raw:  # most holders of a key send the same bytes
+        return seen
+    record = check_incoming(core, reply.record)
+    if record.key != key:
+        raise WireError("other_key")
+    return record
 
 
 def check_record_receipt(core: Core, raw: bytes, record: Record, holder: PeerId) -> None:

@@ -19,8 +19,8 @@ from peerd.logs import short
 from peerd.node.core import Core
 from peerd.node.handshakes import HANDSHAKE_TIMEOUT_S
 from peerd.node.lanes import CANDIDATES_MAX, Candidate, Lanes
-from peerd.node.members import Source
 from peerd.node.nearest import search
+from peerd.node.vicinity import Source
 from peerd.wire import limits
 from peerd.wire.messages import FindNode, Members, Nodes
 

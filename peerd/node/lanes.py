@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from peerd.ids import PeerId
 from peerd.kad.contact import Address
 from peerd.node.handshakes import TRIES_MAX as HELLOS_MAX
-from peerd.node.members import Source
+from peerd.node.vicinity import Source
 
 Lane: TypeAlias = Literal["configured", "remembered", "mdns", "overlay"]
 

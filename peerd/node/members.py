@@ -5,24 +5,17 @@ request, dead when that has lasted and nobody could show that it lives, left whe
 the rules; here are contacts, places and who is to be asked for what). Not here: sending anything (probing, joining).
 """
 
-from collections.abc import Callable, Collection, Container, Iterable
-from dataclasses import dataclass
-from math import inf
-from typing import Literal
+from collections.abc import Callable, Container, Iterable
 
 from peerd.clock import Clock
 from peerd.config import Settings
-from peerd.ids import NetworkId, NodeId, PeerId, distance, node_id
+from peerd.ids import NetworkId, PeerId, distance, node_id
 from peerd.kad.contact import Address, Contact
-from peerd.kad.crowd import RECORD_HOLDERS, Responsible, divide
 from peerd.kad.groups import group_or_host
-from peerd.kad.table import RoutingTable
+from peerd.node.vicinity import Member, Source, Vicinity
 from peerd.trust.admission import Crowd
 from peerd.trust.forgotten import Forgotten, Gone
-from peerd.trust.hearsay import Hearsay
-from peerd.trust.membership import Membership, Standing, State
-
-Source = Literal["mdns", "bootstrap", "coordinator", "overlay", "remembered"]
+from peerd.trust.membership import Membership
 
 # Members remembered; beyond, those go first that share an address group with most, the longest known of it.
 KNOWN_MAX = 4096
@@ -43,56 +36,24 @@ MISSED_AFTER_S = 1.0
 LINGER_S = 15.0
 
 
-@dataclass(slots=True)
-class Member:
-    """One peer as we know it. `last_seen` is a monotonic instant."""
-
-    contact: Contact
-    source: Source
-    last_seen: float
-    verified: bool
-    standing: Standing
-    retry_at: float = 0.0
-    farewell: bytes = b""
-    """Its newest leave notice, to be shown to whoever asks for it."""
-
-    @property
-    def state(self) -> State:
-        """Whether it is there."""
-        return self.standing.state
-
-    @property
-    def came_at(self) -> float:
-        """When it was last found to live after it was not (or not known)."""
-        return self.standing.came_at
-
-    @came_at.setter
-    def came_at(self, now: float) -> None:
-        self.standing.came_at = now
-
-
-class Members:
+class Members(Vicinity):
     """All members known, ourselves left out."""
 
     def __init__(
         self, network: NetworkId, own_peer: PeerId, settings: Settings, clock: Clock, *, changed: Callable[[], None]
     ) -> None:
         self.own_peer = own_peer
-        self.own_place: NodeId = node_id(network, own_peer)
-        self.table = RoutingTable(self.own_place, members_max=settings.members_max)
-        self.all: dict[PeerId, Member] = {}
+        super().__init__(
+            node_id(network, own_peer),
+            members_max=settings.members_max,
+            clock=clock,
+            grace_s=settings.tombstone_grace_s,
+        )
+        self.all = {}
         self._crowd: Crowd[PeerId] = Crowd(KNOWN_MAX)
         self.detector = Membership(suspect_timeout_s=settings.suspect_timeout_s)
-        self.doubted: dict[PeerId, None] = self.detector.suspects
-        self.silent: dict[PeerId, None] = {}
-        """The dead: they may come back with what they hold."""
-        self.sizes = Hearsay()
-        """Which members said that the network is too large to be known whole."""
-        self.epoch = 0
-        """Grows whenever somebody comes, goes for good or was silent; what was placed before may be placed wrong."""
+        self.doubted = self.detector.suspects
         self._network = network
-        self._clock = clock
-        self._grace_s = settings.tombstone_grace_s
         self._changed = changed
         self.returned: Callable[[PeerId], None] = lambda peer: None
         """Told of whoever answers again after it did not for a while, or is new: it may have missed something."""
@@ -100,16 +61,6 @@ class Members:
         self._forgotten = Forgotten(own_peer, is_member=self._is_proven, member_count=self._proven_count)
         self.company_since: float | None = None
         """Since when somebody else is there, None while nobody is."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether this peer knows everybody: nobody was turned away, and nobody told us of a network too large."""
-        return self.table.complete and not self.partial
-
-    @property
-    def partial(self) -> bool:
-        """Whether most members that said so say that the network is too large to be known whole."""
-        return self.sizes.believed
 
     def size_said(self, peer: PeerId, *, large: bool) -> None:
         """A member showed whether it knows all members."""
@@ -299,49 +250,6 @@ class Members:
     def alive_count(self) -> int:
         """Return how many members answer, ourselves left out."""
         return len(self.table) - sum(1 for peer in self.doubted if peer in self.table)
-
-    def closest(self, key: bytes, count: int, exclude: Collection[PeerId] = ()) -> list[Contact]:
-        """Return the members nearest to `key` that answer, nearest first; never ourselves."""
-        if not self.doubted:
-            return self.table.closest(key, count, exclude)
-        return self.table.closest(key, count, {*self.doubted, *exclude})
-
-    def doubtful(self, key: bytes, count: int) -> list[Contact]:
-        """Return those of the `count` nearest whose last request went unanswered: asked as well, not waited for."""
-        if not self.doubted:
-            return []
-        return [contact for contact in self.table.closest(key, count) if contact.peer in self.doubted]
-
-    def responsible(self, key: bytes, count: int = RECORD_HOLDERS, *, exclude: Collection[PeerId] = ()) -> Responsible:
-        """Return who should hold `key` of those that answer: the one rule for all that is kept, given and asked.
-
-        Others take the share of those of `exclude`.
-        """
-        found = divide(self.closest(key, count), self.own_place, key, count)
-        if exclude and any(contact.peer in exclude for contact in found.contacts):
-            others = self.closest(key, count, exclude)[: count - found.ours]
-            return Responsible(others, found.ours, found.crowded)
-        return found
-
-    def heirs(self, key: bytes, count: int = RECORD_HOLDERS) -> list[Contact]:
-        """Return who should hold `key` once we are gone, and need not while we are here."""
-        return self.closest(key, count)[count - 1 :]
-
-    def expected_holders(self, key: bytes, count: int = RECORD_HOLDERS, *, within_grace: bool = True) -> list[PeerId]:
-        """Return who should hold `key` of all that may still have it: also the silent, for as long as the grace.
-
-        Not only `within_grace`: until they are forgotten, however long they are silent.
-        """
-        places = [(distance(contact.place, key), contact.peer) for contact in self.table.closest(key, count)]
-        places.append((distance(self.own_place, key), self.own_peer))
-        if self.silent:
-            limit = self._clock.monotonic() - self._grace_s if within_grace else -inf
-            for peer in self.silent:
-                member = self.all[peer]
-                if member.last_seen > limit and peer not in self._forgotten:
-                    places.append((distance(member.contact.place, key), peer))
-        places.sort()
-        return [peer for _, peer in places[:count]]
 
     def is_expected(self, peer: PeerId) -> bool:
         """Return whether this member may still come back with what it holds."""

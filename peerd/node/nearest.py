@@ -9,7 +9,7 @@ from typing import Any
 
 from peerd.errors import UnreachableError, WireError
 from peerd.kad.contact import Contact, unpack_contacts
-from peerd.kad.crowd import divide
+from peerd.kad.crowd import Responsible, divide
 from peerd.kad.disjoint import DisjointLookup
 from peerd.kad.lookup import RESULT_COUNT, Hop, Outcome
 from peerd.node.asking import Answer, Asking
@@ -33,14 +33,34 @@ class Holders:
     trace: list[Hop] = field(default_factory=list)
     doubtful: list[Contact] = field(default_factory=list)
     """Those of the nearest whose last request went unanswered: they are asked too, and nobody waits for them."""
+    crowded: bool = False
+    """More stand near the key than chance explains: these are all of its region (kad.crowd)."""
+    waves: list[list[Contact]] = field(default_factory=list)
+    """The contacts as they are to be read."""
+
+    @property
+    def first(self) -> list[Contact]:
+        """Those that are read first: of a crowded region some, else all."""
+        return self.waves[0] if self.crowded and self.waves else self.contacts
 
 
-async def holders_of(core: Core, key: bytes, count: int = RECORD_HOLDERS) -> Holders:
-    """Return the `count` peers that should hold `key`; in a network that is known whole no question is asked."""
+async def holders_of(core: Core, key: bytes) -> Holders:
+    """Return the peers that should hold `key`; in a network that is known whole no question is asked."""
     if core.members.complete:
-        found = core.members.responsible(key, count)
-        return Holders(found.contacts, found.ours, 1, doubtful=core.members.doubtful(key, count))
-    return await search(core, key, FindNode, count=count)
+        return _holders(core, key, core.members.responsible(key), RECORD_HOLDERS)
+    return await search(core, key, FindNode)
+
+
+async def copy_holders_of(core: Core, key: bytes, copies: int) -> Holders:
+    """Return the peers that should have `copies` copies of the content with this key; more where it is crowded."""
+    if core.members.complete:
+        return _holders(core, key, core.members.copy_holders(key, copies), copies)
+    return await search(core, key, FindNode, count=copies)
+
+
+def _holders(core: Core, key: bytes, found: Responsible, count: int) -> Holders:
+    doubtful = core.members.doubtful(key, max(count, len(found.contacts) + found.ours))
+    return Holders(found.contacts, found.ours, 1, [], doubtful, found.crowded, found.waves())
 
 
 async def search(
@@ -75,7 +95,7 @@ async def search(
                 lookup.finish()
     found = divide(lookup.closest(), core.members.own_place, key, count)
     hops = max((lookup.hop(contact.peer) or 1 for contact in found.contacts), default=1)
-    return Holders(found.contacts, found.ours, hops, lookup.trace)
+    return Holders(found.contacts, found.ours, hops, lookup.trace, waves=found.waves())
 
 
 def _take(core: Core, lookup: DisjointLookup, answer: Answer, on_reply: OnReply | None) -> bool:

@@ -38,7 +38,7 @@ from peerd.node.lanes import Candidate
 from peerd.node.leaving import hand_over
 from peerd.node.locking import Locks
 from peerd.node.maintaining import Maintaining
-from peerd.node.members import Members, Source
+from peerd.node.members import Members
 from peerd.node.placing import Holding
 from peerd.node.probing import Probing
 from peerd.node.promising import Promises
@@ -55,6 +55,7 @@ from peerd.node.scrubbing import verify
 from peerd.node.tasks import Tasks
 from peerd.node.tombstones import Tombstones
 from peerd.node.trusting import Trusting
+from peerd.node.vicinity import Source
 from peerd.node.watching import Watching
 from peerd.node.withdrawing import tell_newcomer
 from peerd.records.life import forgotten_notices

@@ -25,7 +25,7 @@ from peerd.node.copying import copy_dag
 from peerd.node.core import Core
 from peerd.node.fetch import Fetcher
 from peerd.node.holding import readable
-from peerd.node.nearest import holders_of
+from peerd.node.nearest import copy_holders_of
 from peerd.node.providing import CACHE, REPLICA, announce, find_providers, sources_of
 from peerd.node.scrubbing import Mending
 from peerd.records.claim import Claim
@@ -88,7 +88,7 @@ async def place(core: Core, content: Content) -> Placed:
     # A peer that is only suspected counts: under load a living one is slow. Who cannot be reached now does not.
     present = len(core.members.table) + 1
     wanted = min(content.copies, present)
-    holders = await holders_of(core, content.root.digest, content.copies)
+    holders = await copy_holders_of(core, content.root.digest, content.copies)
     placed = Placed([], wanted, no_room=False)
     ours = holders.ours and (present == 1 or await _has_share(core, content))
     await keep_here(core, content, ours=ours)
@@ -96,6 +96,7 @@ async def place(core: Core, content: Content) -> Placed:
         placed.holders.append(core.peer)
     candidates = [*holders.contacts, *holders.doubtful]
     known = {contact.peer for contact in candidates}
+    shares = max(wanted, len(holders.contacts) + ours) if holders.crowded else wanted
     spares = core.members.closest(content.root.digest, content.copies + SPARES_MAX)
     candidates += [contact for contact in spares if contact.peer not in known]
     queue = iter(candidates)
@@ -107,7 +108,7 @@ async def place(core: Core, content: Content) -> Placed:
                 return
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(wanted - len(placed.holders)):
+        for _ in range(shares - len(placed.holders)):
             group.create_task(fill_share())
     if len(placed.holders) < wanted and not ours and await _has_share(core, content):
         # The others are full or gone: it is here, and counts once we promise it.
@@ -116,7 +117,7 @@ async def place(core: Core, content: Content) -> Placed:
         placed.holders.append(core.peer)
     # Who turned out to be gone meanwhile is not counted among those that should have it.
     placed.wanted = min(wanted, present - placed.unreachable_count)
-    if not ours and len(placed.holders) >= wanted:
+    if not ours and len(placed.holders) >= wanted and not holders.crowded:
         await _let_go(core, content)
     return placed
 

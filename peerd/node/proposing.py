@@ -294,7 +294,7 @@ class Rounds:
             return
         if not core.store.may_have_register(self.key):
             await core.settled.wait()  # who was only just started has met nobody: it would make a register of its own
-        known = core.members.expected_holders(self.key, within_grace=False)
+        known = core.members.expected_holders(self.key, RECORD_HOLDERS, within_grace=False)
         if not core.members.complete:
             found = await search(core, self.key, FindNode)
             self._found = {contact.peer: contact for contact in found.contacts}

@@ -9,7 +9,7 @@ from peerd.errors import NoRoomError, StoreError, WireError
 from peerd.ids import Key, PeerId
 from peerd.kad.contact import Contact
 from peerd.node.asking import Asking
-from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.core import Core
 from peerd.node.nearest import contacts_in, holders_of
 from peerd.records.provider import CACHE, GONE, REPLICA, Provider, providers
 from peerd.wire.messages import AddProvider, FindProviders
@@ -54,7 +54,7 @@ async def announce(core: Core, root: Cid, kind: int, *, told: Container[PeerId] 
         await core.store.put_provider(Key(root.digest), core.peer, raw, expires)
     except (NoRoomError, StoreError):
         return []
-    holders = await holders_of(core, root.digest, RECORD_HOLDERS)
+    holders = await holders_of(core, root.digest)
     with Asking(core.endpoint, timeout_s=FIND_TIMEOUT_S) as asking:
         for contact in holders.contacts:
             if contact.peer not in told:
@@ -71,7 +71,7 @@ async def find_providers(core: Core, root: Cid, *, enough: int | None = None) ->
         for raw in await core.store.providers(Key(root.digest), core.store.now_s()):
             _note(core, found, root, raw)
     found.providers.pop(core.peer, None)  # what we have we know better
-    holders = await holders_of(core, root.digest, RECORD_HOLDERS)
+    holders = await holders_of(core, root.digest)
     if holders.ours:
         found.answered.add(core.peer)
     if enough is not None and len(found.providers) >= enough:
@@ -98,7 +98,7 @@ async def sources_of(core: Core, root: Cid) -> list[Contact]:
     alleged = [contact for peer in found.providers if (contact := _contact(core, found, peer)) is not None]
     alleged.sort(key=lambda contact: core.endpoint.roundtrips.srtt_s(contact.peer) or 1.0)
     named = {contact.peer for contact in alleged}
-    nearest = core.members.responsible(root.digest, core.settings.copies).contacts
+    nearest = core.members.copy_holders(root.digest, core.settings.copies).contacts
     return alleged + [contact for contact in nearest if contact.peer not in named]
 
 

@@ -22,7 +22,7 @@ from peerd.records.claim import Claim
 from peerd.records.floor import FloorVersion, PackedFloor, pack_floors, unpack_version
 from peerd.records.record import Record
 from peerd.trust.quorum import ReadQuorum
-from peerd.wire.messages import FindValue, KeepFloors, Newer, Reply, Store, Stored, Value
+from peerd.wire.messages import FindValue, KeepFloors, Reply, Store, Stored, Value
 
 # Where the peers asked are silent, a read is over after this at the latest: "not known in time".
 READ_TIMEOUT_S = 4.0
@@ -119,8 +119,10 @@ class _Read:
         self.for_write = for_write
         self.patient_until = core.now() + ABSENT_PATIENCE_S
         self.timeout_s = min(timeout_s, READ_TIMEOUT_S)
-        asked = [contact.peer for contact in holders.contacts]
-        self.quorum = ReadQuorum([*asked, core.peer] if holders.ours else asked)
+        asked = [contact.peer for contact in holders.first]
+        self.later = list(holders.waves[1:])
+        """Of a crowded region those that are asked only where the first have nothing."""
+        self.quorum = ReadQuorum([*asked, core.peer] if holders.ours else asked, crowded=holders.crowded, own=core.peer)
         self.lives: dict[PeerId, int | None] = {}
         self.trace: list[Hop] = []
         self.hops_by_peer: dict[PeerId, Hop] = {}
@@ -135,12 +137,14 @@ class _Read:
         if self.own is not None and self.own.body.ttl_s is not None:
             self.lives[self.core.peer] = await holding.left_s(self.core, self.own)
         self._ask_here()
-        to_ask = [*self.holders.contacts, *self.holders.doubtful]
+        to_ask = [*self.holders.first, *self.holders.doubtful]
         with Asking(self.core.endpoint, timeout_s=self.timeout_s) as asking:
             for contact in to_ask[: 1 if self.one else len(to_ask)]:
                 self._ask(asking, contact)
             rest = to_ask[1:] if self.one else []
             while not self._over():
+                if self._asks_the_next(asking):
+                    continue
                 answer = await asking.next(self._wait_s())
                 if answer is None:
                     if await self._ask_again(asking):
@@ -166,8 +170,19 @@ class _Read:
             return self._absent() and self.core.now() >= self.patient_until
         return self.quorum.decided and self.quorum.settled
 
+    def _asks_the_next(self, asking: Asking) -> bool:
+        """Where those of a crowded region that were asked have nothing, ask its others; return whether any were."""
+        if not self.later or self.quorum.newest is not None or self.quorum.waiting:
+            return False
+        for contact in self.later.pop(0):
+            self.quorum.on_asked(contact.peer)
+            self._ask(asking, contact)
+        return True
+
     def _absent(self) -> bool:
         """Whether enough holders said that there is nothing, and nobody who is not silent can still say else."""
+        if self.later:
+            return False
         return self.quorum.denied and not self.quorum.waiting and self.quorum.absent(self._expected())
 
     def _patience_s(self) -> float:
@@ -271,7 +286,7 @@ class _Read:
 
     def _record_in(self, peer: PeerId, reply: Reply) -> Record | None:
         try:
-            record = record_of(self.core, reply, self.key, self.quorum.newest)
+            record = holding.record_of(self.core, reply, self.key, self.quorum.newest)
             floor = unpack_version(reply.floor) if isinstance(reply, Value) and reply.floor else None
         except WireError as error:
             self.core.counts.rejected[error.reason] += 1
@@ -335,7 +350,7 @@ class _Read:
         if over is not None and not self.one:
             self.core.tasks.spawn(self._spread_floor(over), "spread a floor")
         if newest is None:
-            if not self.quorum.absent(self._expected()):
+            if self.later or not self.quorum.absent(self._expected()):
                 raise TimedOutError(
                     "too few of the key's holders answered to know whether it exists",
                     hint="`peer peers` shows who is silent: wait for them, or `peer forget` those that are gone",
@@ -407,7 +422,7 @@ async def _search_one(core: Core, key: Key, timeout_s: float) -> Reading:
 
     def on_reply(contact: Contact, reply: Reply) -> str | None:
         try:
-            record = record_of(core, reply, key)
+            record = holding.record_of(core, reply, key)
         except WireError as error:
             core.counts.rejected[error.reason] += 1
             return "malformed"
@@ -425,20 +440,6 @@ async def _search_one(core: Core, key: Key, timeout_s: float) -> Reading:
     if len([peer for peer in nearest if peer in denials]) * 2 <= len(nearest):
         raise TimedOutError("too few of the key's holders answered to know whether it exists")
     return Reading(None, local=False, hops=holders.hops, have=[], trace=holders.trace)
-
-
-def record_of(core: Core, reply: Reply, key: Key, seen: Record | None = None) -> Record | None:
-    """Return the record in a reply to FindValue or Store, verified and of that key as `seen` was; raises WireError."""
-    if not isinstance(reply, Value | Newer):
-        raise WireError("reply_kind")
-    if not reply.record:
-        return None
-    if seen is not None and reply.record == seen.raw:  # most holders of a key send the same bytes
-        return seen
-    record = holding.check_incoming(core, reply.record)
-    if record.key != key:
-        raise WireError("other_key")
-    return record
 
 
 def need(reading: Reading, name: str) -> Record:

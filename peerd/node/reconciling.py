@@ -13,7 +13,7 @@ from loguru import logger
 from peerd.errors import NoRoomError, RefusedError, StoreError, UnreachableError, WireError
 from peerd.ids import PeerId, distance
 from peerd.kad.contact import Contact
-from peerd.kad.regions import Range, regions
+from peerd.kad.regions import CrowdedPart, Range, crowded_parts, regions
 from peerd.logs import short
 from peerd.node.bulk import BulkConnection
 from peerd.node.core import RECORD_HOLDERS, Core
@@ -49,6 +49,8 @@ NEWCOMER_DELAY_S = 0.1
 DELAY_S = 2.0
 RETRY_S = 1.0
 RETRY_MAX_S = 30.0
+# Of a peer that failed so often that it is tried again only after so long nothing is expected any more in a crowd.
+GIVEN_UP_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Reconciling:
         self._places_epoch = -1
         self._shared: dict[PeerId, list[Range]] = {}
         """Of the members at one epoch."""
+        self._crowded: list[CrowdedPart] | None = None
         self._wake = asyncio.Event()
         self._started_at = core.now()
 
@@ -135,12 +138,16 @@ class Reconciling:
             self._places_epoch = core.members.epoch
             self._places = {c.peer: int.from_bytes(c.place, "big") for c in core.members.table.contacts()}
             self._shared.clear()
+            self._crowded = None
         if peer not in self._places:
             return []
         if peer not in self._shared:
             own = int.from_bytes(core.members.own_place, "big")
             places = [own, *self._places.values()]
-            self._shared[peer] = regions(own, self._places[peer], places, RECORD_HOLDERS)
+            if self._crowded is None:
+                rule = core.members.rule()
+                self._crowded = crowded_parts(own, places, rule) if rule is not None else []
+            self._shared[peer] = regions(own, self._places[peer], places, RECORD_HOLDERS, self._crowded)
         return self._shared[peer]
 
     def served(self, peer: PeerId, done: Answered) -> None:
@@ -248,6 +255,8 @@ class Reconciling:
             self._wake.set()
         if again and contact.peer in self._met:
             retry_s = meeting.retry_s
+            if retry_s >= GIVEN_UP_S:
+                core.returning.gave_up(contact.peer)
             self._meetings[contact.peer] = _Meeting(core.now() + retry_s, min(2 * retry_s, RETRY_MAX_S))
 
     async def _wander(self) -> None:

@@ -13,11 +13,11 @@ from loguru import logger
 from peerd.errors import NoRoomError, PeerdError, RefusedError, StoreError, WireError
 from peerd.ids import Key, PeerId, distance
 from peerd.kad.contact import Contact
+from peerd.kad.crowd import Responsible
 from peerd.node.asking import Asking
 from peerd.node.challenge import FALSE, PROVEN, Challenge
 from peerd.node.core import Core
-from peerd.node.holding import check_record_receipt, keep_record, left_s
-from peerd.node.reading import record_of
+from peerd.node.holding import check_record_receipt, keep_record, left_s, record_of
 from peerd.node.restoring import Restoring
 from peerd.records.record import Record, read_record
 from peerd.wire import limits
@@ -165,26 +165,29 @@ class Repairing:
         core = self._core
         if not core.returning.confirmed(key):
             return None  # we are back, and it may be old or deleted
-        contacts, ours = self._holders(key)
+        found = self._holders(key)
+        contacts = found.contacts
         record = read_record(raw)
         have = core.copies.of(key, record.version.digest) or ()
         lack = [contact for contact in contacts if contact.peer not in have]
         if not lack:
             return None
-        if not ours:
+        if found.crowded:
+            # Nobody's turn: of a crowd the nearest may be there to do nothing. Those that lack it are asked first.
+            return Due(record, lack, owed=found.ours)
+        if not found.ours:
             # We keep what others should: the nearest of them is told, and sees to the rest.
             return Due(record, [contacts[0]], owed=False) if contacts[0] is lack[0] else None
         if key not in core.missing_since and not self._our_turn(key, contacts):
             return None
         return Due(record, lack, owed=True)
 
-    def _holders(self, key: Key) -> tuple[list[Contact], bool]:
-        """Return the nearest that have room, and whether we are one of the holders."""
+    def _holders(self, key: Key) -> Responsible:
+        """Return who should hold a key, of those that have room."""
         now = self._core.now()
         while self._full and next(iter(self._full.values())) < now:
             self._full.popitem(last=False)
-        found = self._core.members.responsible(key, exclude=self._full)
-        return found.contacts, found.ours
+        return self._core.members.responsible(key, exclude=self._full)
 
     def _our_turn(self, key: bytes, contacts: list[Contact]) -> bool:
         """Return whether of a record's holders that were there before the last change we are the nearest."""
@@ -210,7 +213,7 @@ class Repairing:
                     return all_have_it
                 # We were the stale one: what is newer is kept here and goes to all.
                 await keep_record(core, newest, None)
-                due = Due(newest, self._holders(newest.key)[0], due.owed)
+                due = Due(newest, self._holders(newest.key).contacts, due.owed)
         except WireError as error:
             core.counts.rejected[error.reason] += 1
         except (NoRoomError, StoreError) as error:

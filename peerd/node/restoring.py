@@ -123,7 +123,7 @@ class Restoring:
         return member is not None and self._core.members.contact(peer) is not None and member.came_at <= since
 
     def _nearest(self, root: Root) -> frozenset[PeerId]:
-        found = self._core.members.responsible(Cid.from_bytes(root.cid).digest, max(root.copies, 1))
+        found = self._core.members.copy_holders(Cid.from_bytes(root.cid).digest, max(root.copies, 1))
         peers = [contact.peer for contact in found.contacts]
         return frozenset([*peers, self._core.peer] if found.ours else peers)
 

@@ -40,6 +40,7 @@ class Returning:
         self._started_at = core.now()
         self._came_at = float("-inf")
         self._reconciled: set[PeerId] = set()
+        self._given_up: set[PeerId] = set()
         self._written: dict[Key, None] = {}
         self._knew_others = False
         self._away_s = 0.0
@@ -67,8 +68,10 @@ class Returning:
             return True
         if self._settles_in_s > 0:
             return False
-        others = self._core.members.responsible(key).contacts
-        if not others:
+        found = self._core.members.responsible(key)
+        # A crowd must not keep us from ever answering: who cannot be reconciled with is not waited for there.
+        others = [each for each in found.contacts if not (found.crowded and each.peer in self._given_up)]
+        if not found.contacts:
             return self._alone_may_serve
         heard = sum(1 for contact in others if contact.peer in self._reconciled)
         return heard >= majority(len(others))
@@ -85,8 +88,14 @@ class Returning:
             if len(self._written) > WRITTEN_MAX:
                 self._written.pop(next(iter(self._written)))
 
+    def gave_up(self, peer: PeerId) -> None:
+        """Again and again another could not be reconciled with, though it is there."""
+        if self.active:
+            self._given_up.add(peer)
+
     def reconciled(self, peer: PeerId) -> None:
         """This peer knows all that another did of what both should hold."""
+        self._given_up.discard(peer)
         if self.active and peer not in self._reconciled:
             self._reconciled.add(peer)
             self._end_when_all_were_heard()

@@ -125,7 +125,7 @@ class Counting:
 
     def _counts(self, key: Key) -> bool:
         """Return whether it is this peer that counts the copies of a record: the nearest of its living holders."""
-        return self._core.members.responsible(key, 1).ours
+        return self._core.members.is_first(key)
 
     def _gone_lately(self) -> int:
         """Return how many are silent, or died so lately that what they held may not be restored."""

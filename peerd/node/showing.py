@@ -16,12 +16,12 @@ from peerd.node.asking import Asking
 from peerd.node.auditing import kept_by
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.get import open_target
-from peerd.node.holding import own_record, record_cid_bytes
+from peerd.node.holding import own_record, record_cid_bytes, record_of
 from peerd.node.names import Name, target_of
-from peerd.node.nearest import holders_of
+from peerd.node.nearest import copy_holders_of, holders_of
 from peerd.node.providing import CACHE, REPLICA, find_providers
 from peerd.node.put import kind_of
-from peerd.node.reading import need, read, record_of
+from peerd.node.reading import need, read
 from peerd.node.results import GetOptions
 from peerd.records.record import INLINE
 from peerd.records.version import version_text
@@ -163,7 +163,7 @@ async def content_holders(core: Core, cid: Cid) -> HeldBy:
     found = await find_providers(core, cid)
     root = await core.store.root(cid.to_bytes())
     copies = root.copies if root is not None and root.copies else core.settings.copies
-    nearest = (await holders_of(core, cid.digest, copies)).contacts
+    nearest = (await copy_holders_of(core, cid.digest, copies)).contacts
     asked = {contact.peer: contact for contact in nearest}
     asked |= {peer: contact for peer in found.providers if (contact := core.members.contact(peer)) is not None}
     doubted = core.members.doubted

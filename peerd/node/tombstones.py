@@ -119,13 +119,20 @@ class Tombstones:
         await self._core.store.confirm_holder(peer, list(keys))
 
     def _believed(self, answers: Answers, question: PackedFloor, from_peer: PeerId | None = None) -> bool:
-        """Return whether of the present holders that answered, most of all, more say that it is over than else."""
+        """Return whether of the present holders that answered, most of all, more say that it is over than else.
+
+        Where more stand near the key than chance explains most of them may be there to say so: then of all that stand
+        there everybody must have answered, and nobody said else.
+        """
+        crowded = self._core.members.responsible(question.key).crowded
         peers = {contact.peer for contact in self._holders(question.key)}
         said = {peer: answers[peer, question] for peer in peers if (peer, question) in answers}
         if from_peer is not None and (from_peer in peers or not peers):
             said[from_peer] = OVER
             peers.add(from_peer)
         votes = list(said.values())
+        if crowded and (len(votes) < len(peers) or BELOW in votes or ABOVE in votes):
+            return False
         return len(votes) >= majority(len(peers)) and votes.count(OVER) > votes.count(BELOW) + votes.count(ABOVE)
 
     def _holders(self, key: Key) -> list[Contact]:

@@ -16,7 +16,7 @@ from peerd.ids import Key, PeerId
 from peerd.kad.contact import Contact
 from peerd.node.asking import Asking
 from peerd.node.claims import claims_on, drop_claims, end_added
-from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.core import Core
 from peerd.node.holding import standing
 from peerd.node.nearest import holders_of
 from peerd.node.providing import REPLICA, find_providers
@@ -37,7 +37,7 @@ NAME_PAUSE_S = 0.05
 
 async def tell_release(core: Core, cid: bytes, proof: bytes) -> None:
     """Tell the holders of content that claims on it ended: by a newer version of a name, or (empty) our own."""
-    holders = await holders_of(core, cid[4:], RECORD_HOLDERS)
+    holders = await holders_of(core, cid[4:])
     await _tell(core, [*holders.contacts, *holders.doubtful], cid, proof)
 
 

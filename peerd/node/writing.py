@@ -13,7 +13,7 @@ from peerd.node.asking import Answer, Asking
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.holding import Outdone, Over
 from peerd.node.nearest import Holders, holders_of
-from peerd.node.reading import need, read, record_of
+from peerd.node.reading import need, read
 from peerd.records.record import Record
 from peerd.trust.quorum import WriteQuorum, majority
 from peerd.wire.limits import SEQUENCE_MAX
@@ -199,7 +199,9 @@ class _Write:
         asked = [contact.peer for contact in holders.contacts]
         self.wanted = len(asked) + holders.ours
         enough = min(require, self.wanted) if require is not None else None
-        self.quorum = WriteQuorum([*asked, core.peer] if holders.ours else asked, required=enough)
+        self.quorum = WriteQuorum(
+            [*asked, core.peer] if holders.ours else asked, required=enough, crowded=holders.crowded
+        )
         self.newer: Record | None = None
         self.full: set[PeerId] = set()
         self.refused_floor = 0
@@ -222,7 +224,7 @@ class _Write:
             return self.newer
         if self.refused_strong:
             raise StrongKeyError("strong")
-        if self.refused_floor and self.refused_floor >= len(self.quorum.receipts):
+        if self.refused_floor and self.refused_floor >= self._believed_floors:
             return None
         if not self.quorum.acknowledged and not (self.one and self.quorum.receipts):
             if self.full and not self.quorum.receipts:
@@ -237,6 +239,12 @@ class _Write:
         self.core.copies.note(self.record.key, self.record.version.digest, self.quorum.receipts)
         return Written(self.record, holders, self.wanted, None)
 
+    @property
+    def _believed_floors(self) -> int:
+        """How many must say that there is a floor above it; where most may lie all, the honest show it in the read."""
+        receipts = len(self.quorum.receipts)
+        return self.wanted if self.holders.crowded and receipts else receipts
+
     def _over(self) -> bool:
         """Whether to return: at the first receipt for `one`, else when all answered or are silent.
 
@@ -247,11 +255,18 @@ class _Write:
         """
         if self.one and self.quorum.receipts:
             return True
+        if self.holders.crowded:
+            return self.quorum.acknowledged
         enough = len(self.quorum.receipts) >= majority(self.wanted)
         return enough and self.quorum.acknowledged and not self.quorum.waiting
 
     def most_are_full(self) -> bool:
-        """Whether of those nearest that answered more had no room than took it: a majority that knows nothing of it."""
+        """Whether of those nearest that answered more had no room than took it: a majority that knows nothing of it.
+
+        In a crowded region any that took it is found.
+        """
+        if self.holders.crowded:
+            return False
         network, key = self.core.identity.network, self.record.key
         answered = self.full | set(self.quorum.receipts)
         nearest = sorted(answered, key=lambda peer: distance(node_id(network, peer), key))[:RECORD_HOLDERS]
@@ -293,7 +308,7 @@ class _Write:
                     self.quorum.on_receipt(peer, receipt)
                     return
                 case Newer():
-                    newer = record_of(self.core, answer.reply, self.record.key)
+                    newer = holding.record_of(self.core, answer.reply, self.record.key)
                     if newer is None or newer.version <= self.record.version:
                         raise WireError("not_newer")
                     self.newer = newer
@@ -310,7 +325,7 @@ class _Write:
 
     def _replace(self, asking: Asking, peer: PeerId) -> None:
         """The next nearest takes the share of a holder that is silent, failed or full."""
-        if peer in self.replaced or len(self.replaced) >= SPARES_MAX:
+        if self.holders.crowded or peer in self.replaced or len(self.replaced) >= SPARES_MAX:
             return
         self.replaced.add(peer)
         asked = {contact.peer for contact in (*self.holders.contacts, *self.holders.doubtful)}

@@ -20,7 +20,10 @@ def majority(count: int) -> int:
 class ReadQuorum:
     """What holders answered to one read."""
 
-    def __init__(self, asked: Iterable[PeerId]) -> None:
+    def __init__(self, asked: Iterable[PeerId], *, crowded: bool = False, own: PeerId | None = None) -> None:
+        """Count the answers of those asked; `crowded` where most of them may be there to lie (kad.crowd)."""
+        self._crowded = crowded
+        self._own = own
         self._waiting = set(asked)
         self._answers: dict[PeerId, Record | None] = {}
         self._floors: dict[PeerId, FloorVersion] = {}
@@ -76,6 +79,8 @@ class ReadQuorum:
     def agreed_floor(self) -> FloorVersion | None:
         """The highest version that a majority of those that answered says is over."""
         floors = sorted(self._floors.values(), reverse=True)
+        if self._crowded:
+            return self._floors.get(self._own) if self._own is not None else None
         most = majority(len(self._answers))
         return floors[most - 1] if len(floors) >= most else None
 
@@ -92,6 +97,9 @@ class ReadQuorum:
         """
         if not self._floors or record.body.strong:
             return False
+        if self._crowded:  # what is unsigned counts for nothing where most may lie; what is here is our own
+            own = self._floors.get(self._own) if self._own is not None else None
+            return own is not None and own >= record.version[:3]
         floors = sum(1 for floor in self._floors.values() if floor >= record.version[:3])
         having = sum(1 for each in self._answers.values() if each is not None and each.version >= record.version)
         return floors > 0 and floors >= having
@@ -105,6 +113,8 @@ class ReadQuorum:
     def decided(self) -> bool:
         """Whether a majority of those that answer has answered."""
         answered = len(self._answers)
+        if self._crowded:
+            return answered > 0 and not self._waiting
         return answered > 0 and answered >= majority(answered + len(self._waiting))
 
     @property
@@ -114,7 +124,12 @@ class ReadQuorum:
 
     @property
     def stale(self) -> list[PeerId]:
-        """The holders that answered with an older version or none."""
+        """The holders that answered with an older version or none; of a crowd only those with an older one.
+
+        Nobody is the wiser for writing to who denies: all of the region were written to.
+        """
+        if self._crowded:
+            return [peer for peer in self.showing if not self._is_newest(self._answers[peer])]
         return [peer for peer, record in self._answers.items() if not self._is_newest(record)]
 
     @property
@@ -130,6 +145,8 @@ class ReadQuorum:
         """
         if self.newest is None:
             return self.decided
+        if self._crowded:
+            return not self._waiting and not self.stale
         if self.newest.deleted and self._waiting:
             return False
         return len(self.agreeing) >= majority(len(self._answers) + len(self._waiting))
@@ -144,6 +161,8 @@ class ReadQuorum:
         if not self.denied:
             return False
         expected = set(holders)
+        if self._crowded and (self._waiting or self._failed):
+            return False  # one honest holder that is not heard may have it
         denials = sum(1 for peer in expected if peer in self._answers)  # what any of them showed is over
         return bool(expected) and denials >= majority(len(expected))
 
@@ -154,7 +173,8 @@ class ReadQuorum:
 class WriteQuorum:
     """Whose receipts a write has. `asked` grows when the next nearest takes the share of a silent holder."""
 
-    def __init__(self, asked: Iterable[PeerId], *, required: int | None = None) -> None:
+    def __init__(self, asked: Iterable[PeerId], *, required: int | None = None, crowded: bool = False) -> None:
+        self._crowded = crowded
         self._waiting = set(asked)
         self._required = required
         self.receipts: dict[PeerId, bytes] = {}
@@ -188,4 +208,6 @@ class WriteQuorum:
         count = len(self.receipts)
         if self._required is not None and count < self._required:
             return False
+        if self._crowded:  # the honest among them are to have it too
+            return count > 0 and not self._waiting
         return count > 0 and count >= majority(count + len(self._waiting))

@@ -45,7 +45,7 @@ TABLE: list[Mutation] = [
     ),
     Mutation(
         "1.3",
-        "peerd/node/reading.py",
+        "peerd/node/holding.py",
         '    if record.key != key:\n        raise WireError("other_key")\n',
         "",
         ("tests/unit/node/test_reading.py::test_a_lie_of_mallory_is_no_answer",),
