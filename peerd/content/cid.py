@@ -13,6 +13,7 @@ from peerd.errors import UsageError, WireError
 RAW = 0x55
 DAG_PB = 0x70
 CID_BYTES = 36
+CID_V0_BYTES = 34
 DIGEST_BYTES = 32
 
 _MULTIHASH = b"\x12\x20"  # sha2-256, 32 bytes
@@ -64,6 +65,13 @@ class Cid:
 
     def __str__(self) -> str:
         return self.text
+
+
+def read_cid(raw: bytes) -> Cid:
+    """Return the CID of 36 bytes, or of the 34 of CIDv0; raises WireError as `Cid.from_bytes` does."""
+    if len(raw) == CID_V0_BYTES and raw[:2] == _MULTIHASH:
+        return Cid(DAG_PB, raw[2:])
+    return Cid.from_bytes(raw)
 
 
 def looks_like_cid(text: str) -> bool:

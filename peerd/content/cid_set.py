@@ -6,6 +6,7 @@ from peerd.content.cid import CID_BYTES
 
 _PARTS = 256  # each grows by itself, so that no single addition takes long
 _SLOTS_MIN = 8
+_NO_SLOTS = array("I", bytes(4 * _SLOTS_MIN))
 
 
 class CidSet:
@@ -16,7 +17,7 @@ class CidSet:
     def __init__(self) -> None:
         self.packed = bytearray()
         # Each slot is the number of a CID in `packed`, from 1 on; 0 is a free one.
-        self._parts = [array("I", bytes(4 * _SLOTS_MIN)) for _ in range(_PARTS)]
+        self._parts = [_NO_SLOTS] * _PARTS
         self._counts = [0] * _PARTS
 
     def __len__(self) -> int:
@@ -35,6 +36,8 @@ class CidSet:
         at = self._slot(slots, cid, mixed)
         if slots[at]:
             return False
+        if slots is _NO_SLOTS:
+            slots = self._parts[number] = array("I", slots)
         self.packed += cid
         slots[at] = len(self)
         self._counts[number] += 1

@@ -8,14 +8,13 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from peerd.content.cid import CID_BYTES, DAG_PB, Cid
+from peerd.content.cid import CID_BYTES, Cid, read_cid
 from peerd.content.limits import LINKS_IN_BLOCK_MAX, SIZE_MAX
 from peerd.content.protobuf import fields, varint
 from peerd.errors import WireError
 
 _DATA, _LINKS = 1, 2  # fields of PBNode
 _HASH, _NAME, _TSIZE = 1, 2, 3  # fields of PBLink
-_CID_V0_BYTES = 34
 _HASH_FIELD = b"\x0a" + varint(CID_BYTES)
 
 
@@ -72,7 +71,7 @@ def _decode_link(message: bytes) -> Link:
             raise WireError("dag_pb")
         last = number
         if number == _HASH and isinstance(value, bytes):
-            cid = _decode_cid(value)
+            cid = read_cid(value)
         elif number == _NAME and isinstance(value, bytes):
             try:
                 name = value.decode()
@@ -85,9 +84,3 @@ def _decode_link(message: bytes) -> Link:
     if cid is None:
         raise WireError("dag_pb")
     return Link(name, cid, tsize)
-
-
-def _decode_cid(raw: bytes) -> Cid:
-    if len(raw) == _CID_V0_BYTES and raw[:2] == b"\x12\x20":
-        return Cid(DAG_PB, raw[2:])
-    return Cid.from_bytes(raw)

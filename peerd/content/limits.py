@@ -67,10 +67,17 @@ CLAIMED_BLOCKS_MIN = 524_288
 more bytes than was claimed, the slack, and for each block what names and links take; and be CLAIMED_BLOCKS_MIN, and one
 more for each CLAIMED_BLOCK_BYTES claimed (very many small files)."""
 
-REPEATED_ENTRIES_MIN = 65_536
-REPEATED_ENTRIES_SHARE = 8
+REPEATED_ENTRIES_MIN = 32_768
+REPEATED_ENTRIES_SHARE = 2
+REPEATED_ENTRY_BYTES = KIB
 """A directory linked from itself over and over, a thousand times at each of many levels: so many entries of directories
-met before are walked, and so many more for each entry of a directory met first."""
+met before are walked, so many more for each entry of a directory met first, and one more for so many bytes of files
+(the same large directory in hundreds of places is nobody's harm)."""
+
+CAR_HEADER_MAX_BYTES = 64 * KIB
+CAR_ROOTS_MAX = 1024
+CAR_PADDING_MAX_BYTES = MIB
+"""A CAR whose header, list of roots or padding never ends; its blocks are bounded as all blocks are."""
 
 SYMLINK_TARGET_MAX_BYTES = 4096
 """A target longer than any system takes (PATH_MAX)."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from peerd.content.cid import RAW, Cid
 from peerd.content.dagpb import Link, decode_node
-from peerd.content.limits import BLOCK_MAX_BYTES, FANOUT_MAX, LINKS_IN_BLOCK_MAX, SIZE_MAX
+from peerd.content.limits import BLOCK_MAX_BYTES, DIGITS_OF_VARINT_MAX, FANOUT_MAX, LINKS_IN_BLOCK_MAX, SIZE_MAX
 from peerd.content.protobuf import fields, varint, varints
 from peerd.errors import WireError
 
@@ -106,6 +106,9 @@ def _decode_data(message: bytes) -> _Data:
     sizes: list[int] = []
     for number, value in fields(message):
         if number == _BLOCK_SIZES:
+            # Looked at before it is decoded: a million sizes in a block would hold up everything else.
+            if isinstance(value, bytes) and len(value) > LINKS_IN_BLOCK_MAX * DIGITS_OF_VARINT_MAX:
+                raise WireError("link_count")
             sizes += varints(value) if isinstance(value, bytes) else (value,)
             if len(sizes) > LINKS_IN_BLOCK_MAX:
                 raise WireError("link_count")

@@ -1,10 +1,11 @@
 """Listing: the entries of a directory with what they are and how large; what this peer keeps."""
 
-from dataclasses import dataclass
-from typing import Literal
+import asyncio
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from peerd.content.cid import RAW, Cid
-from peerd.content.read import DagNode, Entry, decode
+from peerd.content.read import Entry, decode
 from peerd.errors import IntegrityError, UsageError, WireError
 from peerd.ids import PeerId
 from peerd.node import results
@@ -21,8 +22,10 @@ PAGE = 256
 LISTED_MAX = 100_000
 # Entries of one directory that are listed at a time: an answer is in memory whole, there and here.
 ENTRIES_LISTED_MAX = 50_000
-# Blocks read to tell how large the directories below one are; what lies beyond counts as its writer says.
+# Entries looked at to tell how large the directories below one are, LINKS_PER_ENTRY links of their blocks counted as
+# one more; what lies beyond counts as its writer says.
 NODES_MAX = 10_000
+LINKS_PER_ENTRY = 16
 
 
 async def list_target(core: Core, target: str | None) -> list[results.Entry]:
@@ -47,24 +50,27 @@ async def list_target(core: Core, target: str | None) -> list[results.Entry]:
         return [await measure.listed(entry) for entry in entries]
 
 
+class _Known(NamedTuple):
+    kind: Literal["file", "directory", "symlink"]
+    size: int
+
+
 @dataclass(slots=True)
 class _Measure:
     """Tells what entries are; reads the blocks of directories and of files' roots, never those of content."""
 
     source: Source
     left: int = NODES_MAX
+    known: dict[Cid, _Known] = field(default_factory=dict)
+    """What blocks are, which may be linked over and over."""
 
     async def listed(self, entry: Entry) -> results.Entry:
         kind: Literal["file", "directory", "symlink"] = "file"
         size = entry.tsize
         if entry.cid.codec != RAW:
-            node = await self._node(entry.cid)
-            if node.kind in ("directory", "hamt"):
-                kind, size = "directory", await self._below(entry.cid, entry.tsize)
-            elif node.kind == "symlink":
-                kind, size = "symlink", 0
-            else:
-                size = node.file_size
+            kind, size = await self._look(entry.cid)
+            if kind == "directory":
+                size = await self._below(entry.cid, entry.tsize)
         return results.Entry(name=entry.name, cid=entry.cid.text, size=size, kind=kind)
 
     async def _below(self, root: Cid, tsize: int) -> int:
@@ -76,23 +82,35 @@ class _Measure:
             if self.left < 0:
                 size += tsize
                 continue
+            await asyncio.sleep(0)
             for entry in await self.source.entries(cid):
                 self.left -= 1
                 if entry.cid.codec == RAW or self.left < 0:
                     size += entry.tsize
                     continue
-                node = await self._node(entry.cid)
-                if node.kind in ("directory", "hamt"):
+                known = await self._look(entry.cid)
+                if known.kind == "directory":
                     waiting.append((entry.cid, entry.tsize))
                 else:
-                    size += node.file_size if node.kind != "symlink" else 0
+                    size += known.size
         return size
 
-    async def _node(self, cid: Cid) -> DagNode:
+    async def _look(self, cid: Cid) -> _Known:
+        known = self.known.get(cid)
+        if known is not None:
+            return known
         try:
-            return decode(cid, await self.source.block(cid))
+            node = decode(cid, await self.source.block(cid))
         except WireError as error:
             raise IntegrityError(f"block {cid} is malformed: {error.reason}") from error
+        self.left -= len(node.links) // LINKS_PER_ENTRY
+        if node.kind in ("directory", "hamt"):
+            known = _Known("directory", 0)
+        else:
+            known = _Known("symlink", 0) if node.kind == "symlink" else _Known("file", node.file_size)
+        if len(self.known) < NODES_MAX:
+            self.known[cid] = known
+        return known
 
 
 async def _list_kept(core: Core) -> list[results.Entry]:

@@ -17,6 +17,7 @@ from peerd.content.limits import (
     PATH_DEPTH_MAX,
     REPEATED_ENTRIES_MIN,
     REPEATED_ENTRIES_SHARE,
+    REPEATED_ENTRY_BYTES,
 )
 from peerd.content.names import check_symlink_target
 from peerd.content.read import DagNode, Entry, Listing, decode
@@ -40,8 +41,8 @@ async def tar(source: "Source", root: Cid, *, size: int | None) -> AsyncIterator
     """
     import tarfile  # noqa: PLC0415  with its compressors 2 MB, which a peer that gives no directory does not need
 
-    left = size
-    async for path, entry, block, node in _walk(source, root):
+    bounds = _Bounds()
+    async for path, entry, block, node in _walk(source, root, bounds):
         info = tarfile.TarInfo(path)
         info.mode, info.mtime = 0o644, 0
         if node.kind in ("directory", "hamt"):
@@ -52,10 +53,9 @@ async def tar(source: "Source", root: Cid, *, size: int | None) -> AsyncIterator
             yield _header(info)
         else:
             info.size = node.file_size
-            if left is not None:
-                left -= info.size
-                if left < 0:
-                    raise IntegrityError(f"the directory is larger than the {size} bytes that it says")
+            bounds.files_bytes += info.size
+            if size is not None and bounds.files_bytes > size:
+                raise IntegrityError(f"the directory is larger than the {size} bytes that it says")
             yield _header(info)
             sent = 0
             async for piece in source.file(entry.cid, first=block):
@@ -79,11 +79,13 @@ class _Bounds:
     met: CidSet = field(default_factory=CidSet)
     first: int = 0
     repeated: int = 0
+    files_bytes: int = 0
 
     def enter(self, root: Cid, listing: Listing, above: int) -> None:
         if len(listing) and not self.met.add(root.to_bytes()):
             self.repeated += len(listing)
-            if self.repeated > REPEATED_ENTRIES_MIN + REPEATED_ENTRIES_SHARE * self.first:
+            most = REPEATED_ENTRIES_MIN + REPEATED_ENTRIES_SHARE * self.first
+            if self.repeated > most + self.files_bytes // REPEATED_ENTRY_BYTES:
                 raise IntegrityError("a directory that repeats itself too often")
         else:
             self.first += len(listing)
@@ -91,9 +93,8 @@ class _Bounds:
             raise IntegrityError("directories of too many entries in each other")
 
 
-async def _walk(source: "Source", root: Cid) -> AsyncIterator[tuple[str, Entry, bytes, DagNode]]:
+async def _walk(source: "Source", root: Cid, bounds: _Bounds) -> AsyncIterator[tuple[str, Entry, bytes, DagNode]]:
     """Yield (path, entry, its root block, decoded) of everything below a directory, parents first."""
-    bounds = _Bounds()
     top = await source.entries(root, await source.first())
     bounds.enter(root, top, 0)
     stack: list[tuple[str, Listing]] = [("", top)]
