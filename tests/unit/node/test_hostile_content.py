@@ -10,9 +10,12 @@ from peerd.content.block import Block, dag_pb_block, raw_block
 from peerd.content.build import DirectoryBuilder, Node
 from peerd.content.cid import Cid
 from peerd.content.dagpb import encode_link, encode_node
-from peerd.content.unixfs import DIRECTORY_DATA
+from peerd.content.unixfs import DIRECTORY_DATA, file_data
 from peerd.errors import IntegrityError, NoRoomError, UsageError
-from peerd.node import tarring
+from peerd.kad.contact import Contact
+from peerd.node import copying, tarring
+from peerd.node.copying import copy_dag
+from peerd.node.fetch import Fetcher
 from peerd.node.listing import list_target
 from peerd.sim.host import Host
 from tests.hostile.dags import DAGS, Dag
@@ -115,3 +118,40 @@ async def test_content_larger_than_all_room_is_handed_out_and_pushes_nothing_out
         assert (await reader.store.usage()).cache_bytes == before
         with pytest.raises(NoRoomError):
             await get(reader, found[1].cid, pin=True)
+
+
+@pytest.mark.parametrize(("claimed", "fits"), [(4 * 2**20, True), (3 * 2**20, True), (2 * 2**20, False)])
+async def test_no_more_is_held_than_was_claimed(world: World, claimed: int, fits: bool) -> None:
+    (host,) = await joined(world, 1)
+    leaves = [raw_block(bytes([number]) * 2**20) for number in range(4)]
+    links = [encode_link(leaf.cid, b"", 2**20) for leaf in leaves]
+    root = dag_pb_block(encode_node(links, file_data([2**20] * 4)))
+    await host.store.put_blocks([*leaves, root])
+
+    async def nobody() -> list[Contact]:
+        return []
+
+    async with Fetcher(core(host), nobody) as fetcher:
+        if fits:
+            await copy_dag(core(host), root.cid, fetcher, size=claimed)
+            return
+        with pytest.raises(IntegrityError, match="larger"):
+            await copy_dag(core(host), root.cid, fetcher, size=claimed)
+
+
+async def test_very_many_tiny_blocks_are_no_more_than_was_claimed_either(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "CLAIMED_BLOCKS_MIN", 20)
+    (host,) = await joined(world, 1)
+    leaves = [raw_block(bytes([number])) for number in range(40)]
+    links = [encode_link(leaf.cid, b"", 1) for leaf in leaves]
+    root = dag_pb_block(encode_node(links, file_data([1] * 40)))
+    await host.store.put_blocks([*leaves, root])
+    for claimed, fits in ((40, False), (41 * 512, True)):
+        async with Fetcher(core(host), lambda: asyncio.sleep(0, [])) as fetcher:
+            if fits:
+                await copy_dag(core(host), root.cid, fetcher, size=claimed)
+                continue
+            with pytest.raises(IntegrityError, match="larger"):
+                await copy_dag(core(host), root.cid, fetcher, size=claimed)
