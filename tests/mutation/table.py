@@ -156,6 +156,167 @@ TABLE: list[Mutation] = [
     # 6. Work for strangers
     # 7. mDNS
     # 8. Hostile content
+    Mutation(
+        "8.1",
+        "peerd/content/directory_reader.py",
+        "            check_entry_name(entry.name)\n",
+        "",
+        ("tests/unit/content/test_hostile.py::test_hostile_content_is_refused_in_bounded_time_and_memory",),
+    ),
+    Mutation(
+        "8.1",
+        "cli/extract.py",
+        'if name in ("", ".", "..") or "\\0" in name or len(name.encode()) > NAME_MAX_BYTES:',
+        "if False:",
+        ("tests/unit/cli/test_get.py::test_a_hostile_directory_is_an_integrity_failure_and_nothing_gets_out",),
+    ),
+    Mutation(
+        "8.2",
+        "cli/extract.py",
+        "                if depth >= shared:\n",
+        "                if depth >= shared and name not in os.listdir(fd):\n",
+        ("tests/unit/cli/test_strangers.py::test_a_directory_that_is_returned_to_is_another_one_of_its_name",),
+    ),
+    Mutation(
+        "8.3",
+        "peerd/content/directory_reader.py",
+        "if self._entries_bytes + shards_bytes > LISTING_MAX_BYTES:",
+        "if False:",
+        ("tests/unit/content/test_directory_reader.py::test_a_directory_of_too_many_entries_is_refused",),
+    ),
+    Mutation(
+        "8.3",
+        "peerd/node/listing.py",
+        "if len(entries) > ENTRIES_LISTED_MAX:",
+        "if False:",
+        (
+            "tests/unit/node/test_hostile_content.py::test_a_directory_of_more_entries_than_are_listed_at_a_time_says_so",
+        ),
+    ),
+    Mutation(
+        "8.4",
+        "peerd/content/file_reader.py",
+        "if part.depth == FILE_DEPTH_MAX:",
+        "if False:",
+        ("tests/unit/content/test_hostile.py::test_hostile_content_is_refused_in_bounded_time_and_memory",),
+    ),
+    Mutation(
+        "8.4",
+        "peerd/content/dag_walk.py",
+        "if depth > DAG_DEPTH_MAX or self._pending > WALK_PENDING_MAX:",
+        "if self._pending > WALK_PENDING_MAX:",
+        (
+            "tests/unit/content/test_dag_walk.py::test_a_chain_without_end_is_refused",
+            "tests/unit/content/test_hostile.py::test_hostile_content_is_refused_in_bounded_time_and_memory",
+        ),
+    ),
+    Mutation(
+        "8.4",
+        "peerd/node/tarring.py",
+        "if len(stack) >= PATH_DEPTH_MAX:",
+        "if False:",
+        (
+            "tests/unit/node/test_hostile_content.py::test_a_get_of_hostile_content_is_an_integrity_error_or_what_it_says",
+        ),
+    ),
+    Mutation(
+        "8.5",
+        "peerd/content/unixfs.py",
+        " or size > SIZE_MAX:",
+        ":",
+        (
+            "tests/unit/content/test_unixfs.py::test_what_is_no_unixfs_is_a_wire_error",
+            "tests/unit/content/test_hostile.py::test_hostile_content_is_refused_in_bounded_time_and_memory",
+        ),
+    ),
+    Mutation(
+        "8.5",
+        "peerd/content/file_reader.py",
+        "            if part.size != node.file_size:\n",
+        "            if False:\n",
+        ("tests/unit/content/test_hostile.py::test_hostile_content_is_refused_in_bounded_time_and_memory",),
+    ),
+    Mutation(
+        "8.6",
+        "cli/place.py",
+        "if free is not None and count > free:",
+        "if False:",
+        ("tests/unit/cli/test_strangers.py::test_a_file_larger_than_the_disk_is_refused_before_it_is_begun",),
+    ),
+    Mutation(
+        "8.6",
+        "cli/extract.py",
+        "if free is not None and entry.size > free:",
+        "if False:",
+        ("tests/unit/cli/test_strangers.py::test_an_entry_larger_than_the_disk_is_refused_before_it_is_begun",),
+    ),
+    Mutation(
+        "8.6",
+        "peerd/node/get.py",
+        "            if self._opened.size > most:\n",
+        "            if False:\n",
+        (
+            "tests/unit/node/test_hostile_content.py::test_content_larger_than_all_room_is_handed_out_and_pushes_nothing_out",
+        ),
+    ),
+    Mutation(
+        "8.7",
+        "peerd/node/tarring.py",
+        "            if self.repeated > most + self.files_bytes // REPEATED_ENTRY_BYTES:\n",
+        "            if False:\n",
+        (
+            "tests/unit/node/test_hostile_content.py::test_the_same_directory_in_many_places_is_handed_out_and_not_without_end",
+        ),
+    ),
+    Mutation(
+        "8.8",
+        "peerd/content/dag_walk.py",
+        "if len(data) > wanted.size:",
+        "if False:",
+        ("tests/unit/content/test_dag_walk.py::test_a_block_larger_than_the_link_to_it_says_is_refused",),
+    ),
+    Mutation(
+        "8.8",
+        "peerd/node/tarring.py",
+        "if len(block) > entry.tsize > 0:",
+        "if False:",
+        (
+            "tests/unit/node/test_hostile_content.py::test_a_get_of_hostile_content_is_an_integrity_error_or_what_it_says",
+        ),
+    ),
+    Mutation(
+        "8.9",
+        "peerd/node/copying.py",
+        "            _check_claimed(size, writer.dag_bytes, walk.seen_count)\n",
+        "",
+        (
+            "tests/unit/node/test_hostile_content.py::test_no_more_is_held_than_was_claimed",
+            "tests/unit/node/test_hostile_content.py::test_very_many_tiny_blocks_are_no_more_than_was_claimed_either",
+        ),
+    ),
+    Mutation(
+        "8.10",
+        "cli/output.py",
+        "    if line.isprintable() or not is_terminal(STDOUT):\n",
+        "    if True:\n",
+        (
+            "tests/unit/cli/test_strangers.py::test_json_of_ls_and_of_an_error_is_printable_on_a_terminal_and_means_the_same",
+        ),
+    ),
+    Mutation(
+        "8.11",
+        "peerd/content/car.py",
+        "if not check(cid, data):",
+        "if False:",
+        ("tests/unit/content/test_car.py::test_a_hostile_car_is_an_integrity_error",),
+    ),
+    Mutation(
+        "8.11",
+        "peerd/content/car.py",
+        "if not 0 < length <= most or (self._left is not None and end > self._left):",
+        "if False:",
+        ("tests/unit/content/test_car.py::test_what_is_too_large_is_refused_before_it_came",),
+    ),
     # 9. The local API
     # 10. Fuzz
     # 11. Secrets

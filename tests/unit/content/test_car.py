@@ -123,6 +123,14 @@ def test_a_hostile_car_is_an_integrity_error(name: str, piece: int) -> None:
         read(data if len(data) < 10_000 else data + bytes(1), piece if len(data) < 10_000 else 2**16)
 
 
+@pytest.mark.parametrize(
+    "name", ["a header too long", "a block too large", "a block of exabytes", "v2 with more than it says", "v2 far off"]
+)
+def test_what_is_too_large_is_refused_before_it_came(name: str) -> None:
+    with pytest.raises(IntegrityError):
+        CarReader().feed(HOSTILE[name])
+
+
 @given(st.binary(max_size=20), st.integers(0, len(GOOD)), st.integers(0, 20), st.integers(1, 50))
 def test_whatever_is_changed_it_is_read_or_an_integrity_error(new: bytes, at: int, cut: int, piece: int) -> None:
     try:
