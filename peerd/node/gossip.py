@@ -42,6 +42,9 @@ DEPARTURES_MAX = 64
 DEPARTURE_TIMEOUT_S = 1.0
 DEPARTURE_SENT_MAX = 3
 _NONCE_BYTES = 8
+# Notices about peers that are still believed to be there wait so long for their death to be noticed, so many of them.
+EARLY_S = 60.0
+EARLY_MAX = 64
 
 
 class Gossip:
@@ -61,6 +64,8 @@ class Gossip:
         self._refuting = False
         self._missed_by_others: OrderedDict[PeerId, None] = OrderedDict()
         self._departures: set[PeerId] = set()
+        self._early: OrderedDict[tuple[PeerId, PeerId], tuple[bytes, float]] = OrderedDict()
+        """Who will not come back, by whom, said before we had noticed that it is gone; and when."""
         self._leaving = False
 
     def take(self) -> tuple[bytes, ...]:
@@ -213,6 +218,7 @@ class Gossip:
             self.tell_left(notice, peer)
         core.events.emit("peer", id=peer_id_text(peer), state="left")
         self._gone(peer)
+        self.buried(peer)
 
     def _on_missed(self, teller: PeerId, body: bytes) -> None:
         core = self._core
@@ -249,6 +255,10 @@ class Gossip:
         peer, signer = PeerId(said.peer), PeerId(said.signer)
         before = core.members.forgotten(peer)
         if not core.members.forget(peer, signer, notice):
+            if core.members.contact(peer) is not None:
+                self._early[peer, signer] = notice, core.now()
+                if len(self._early) > EARLY_MAX:
+                    self._early.popitem(last=False)
             return False
         logger.info("a peer will not come back, somebody says", peer=short(peer), by=short(signer))
         if core.members.forgotten(peer) and not before:
@@ -256,6 +266,14 @@ class Gossip:
         core.tasks.spawn(core.store.note_forgotten(peer, notice), "note who is forgotten")
         self.tell_forgotten(notice, peer, signer)
         return True
+
+    def buried(self, peer: PeerId) -> None:
+        """A member was silent for too long: what was said of it a little too early counts now."""
+        since = self._core.now() - EARLY_S
+        for key in [key for key in self._early if key[0] == peer]:
+            notice, at = self._early.pop(key)
+            if at >= since:
+                self.on_forgotten(notice)
 
     async def push_forgotten(self, notice: bytes) -> None:
         """Tell all that are there at once, so that who asks a moment later finds it known; news tells the others."""
@@ -280,6 +298,8 @@ class Gossip:
     def came(self, peer: PeerId) -> None:
         """A peer is there (again): nobody misses it, and it is not forgotten."""
         self.tell_no_more(peer)
+        for key in [key for key in self._early if key[0] == peer]:
+            del self._early[key]
         if self._core.members.unforget(peer):
             self._news.drop_all((FORGOTTEN, peer))
             self._core.tasks.spawn(self._core.store.note_forgotten(peer, None), "note who is back")

@@ -120,6 +120,7 @@ class Probing:
             self.gossip.tell_no_more(peer)
             logger.info("a peer is gone", peer=short(peer))
             core.events.emit("peer", id=peer_id_text(peer), state="dead")
+            self.gossip.buried(peer)
 
     @property
     def _timeout_s(self) -> float:

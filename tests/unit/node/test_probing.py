@@ -11,7 +11,7 @@ from peerd.errors import NotFoundError, UsageError
 from peerd.ids import PeerId, peer_id_text
 from peerd.kad.contact import Address
 from peerd.node.forgetting import forget
-from peerd.records.life import Life, lives
+from peerd.records.life import Forgotten, Life, forgotten_notices, lives
 from peerd.sim.host import Host
 from peerd.sim.world import World
 from peerd.wire.messages import Relay, Vouched
@@ -274,6 +274,23 @@ async def test_the_forgotten_are_expected_by_nobody_until_they_show_themselves(w
     await meshed(everybody)
     assert not any(core(host).members.forgotten(dead.identity.peer) for host in everybody if host is not dead)
     assert [raw for host in everybody if host is not dead for raw in await host.store.forgotten()] == []
+
+
+async def test_a_word_that_comes_before_the_death_is_noticed_counts_once_it_is(world: World) -> None:
+    hosts = await joined(world, 4)
+    early, late, dead = hosts[0], hosts[2], hosts[3]
+    said = [
+        forgotten_notices.sign(
+            core(host).identity, Forgotten(format=1, signer=host.identity.peer, peer=dead.identity.peer, stamp=9)
+        )
+        for host in (hosts[0], hosts[1])
+    ]
+    await dead.crash(power=True)
+    for notice in said:
+        assert not core(late).gossip.on_forgotten(notice), "it is there, as far as is known"
+    await until(lambda: core(late).members.contact(dead.identity.peer) is None)
+    assert core(late).members.forgotten(dead.identity.peer)
+    assert not core(early).members.forgotten_here(dead.identity.peer)
 
 
 async def test_the_living_are_not_forgotten(world: World) -> None:
