@@ -109,6 +109,20 @@ TABLE: list[Mutation] = [
         "peer in self",
         ("tests/unit/trust/test_forgotten.py::test_in_the_list_of_a_register_a_majority_of_it_must_say_so",),
     ),
+    Mutation(
+        "2.10",
+        "peerd/wire/session.py",
+        '            raise WireError("replayed")\n',
+        "            pass\n",
+        ("tests/unit/wire/test_session.py::test_a_message_opens_once",),
+    ),
+    Mutation(
+        "2.11",
+        "peerd/node/responder.py",
+        "if known.provider == provider and known.stamp > statement.stamp:",
+        "if False:",
+        ("tests/sim/test_replays.py::test_what_was_said_is_said_again_and_nothing_changes",),
+    ),
     # 3. Sybil and eclipse
     # 4. Look-ups among liars
     Mutation(
