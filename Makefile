@@ -34,7 +34,7 @@ WORKERS ?= 2
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: bench check clean demo docs format fuzz help lint mutate sim soak test
+.PHONY: bench check clean demo docs format fuzz help liars lint mutate sim soak test
 
 help:  ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ check: lint  ## what to run before every commit, under a minute
 test: lint  ## check, and the tests with real sockets, processes and network namespaces
 	@$(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup $(TESTS)
 
+liars: $(INSTALLED)  ## what 10, 20 and 30 % of liars among 2,000 simulated peers cost the honest
+	@$(BIN)/python -m tests.bench.liars
+
 mutate: $(INSTALLED)  ## remove the checks of docs/THREATS.md one at a time: a test must go red for each
 	@$(BIN)/python -m tests.mutation $(THREATS)
 
@@ -78,13 +81,14 @@ bench: $(INSTALLED_BENCH)  ## beside the kademlia package, libtorrent and OpenDH
 sim: $(INSTALLED)  ## PEERS simulated peers from SEED, or a SCENARIO
 	@$(BIN)/peerd sim $(if $(SCENARIO),--scenario $(SCENARIO),--peers $(PEERS)) --seed $(SEED)
 
-soak: $(INSTALLED)  ## SEEDS and MIXED_SEEDS simulated; KILLS, power CUTS and MINUTES of mixed faults of daemons
+soak: $(INSTALLED)  ## SEEDS and MIXED_SEEDS simulated; KILLS, power CUTS, MINUTES of mixed faults and liars of daemons
 	@$(BIN)/peerd sim --peers $(SOAK_PEERS) --seed $(SEED) --seeds $(SEEDS)
 	@$(BIN)/peerd sim --mixed --seed $(SEED) --seeds $(MIXED_SEEDS)
 	@for scenario in tests/sim/scenarios/*.toml; do PYTHONPATH=. $(BIN)/peerd sim --scenario $$scenario --seed $(SEED); done
 	@$(BIN)/python -m tests.soak kill --rounds $(KILLS)
 	@$(BIN)/python -m tests.soak power --cuts $(CUTS)
 	@$(BIN)/python -m tests.soak mixed --minutes $(MINUTES)
+	@$(BIN)/python -m tests.soak liars
 
 fuzz: $(INSTALLED)  ## wrong bytes from SEED for SECONDS: decoders, datagrams, requests
 	@$(BIN)/python -m tests.fuzz --seed $(SEED) --seconds $(SECONDS)

@@ -30,6 +30,7 @@ from tests.live.netns import Host
 BIN = Path(sys.executable).parent
 PEER = str(BIN / "peer")
 PEERD = str(BIN / "peerd")
+ROOT = Path(__file__).parents[2]
 
 READY_LIMIT_S = 20.0
 COMMAND_LIMIT_S = 60.0
@@ -84,6 +85,8 @@ class Daemon:
         self.listen = ""
         self.api: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
+        self.program: Sequence[str] = [PEERD]
+        """What is started with the flags."""
         self.log_path = home / "log"
         self._from_byte = 0
         (home / "run").mkdir(parents=True)
@@ -144,7 +147,7 @@ class Daemon:
         """Start the process and do not wait for it."""
         assert not self.running
         self._from_byte = self.log_path.stat().st_size if self.log_path.exists() else 0
-        command = [*wrapper, PEERD, *self.flags]
+        command = [*wrapper, *self.program, *self.flags]
         if self.host is not None:
             command = ["ip", "netns", "exec", self.host.namespace, *command]
         with self.log_path.open("ab") as log:
@@ -322,6 +325,15 @@ class Daemons:
     ) -> Daemon:
         """Start a daemon and wait until it serves."""
         return self.prepare(host, *flags, name=name, env=env).launch().wait_ready()
+
+    def prepare_liar(
+        self, liar: str, clan: Path, *flags: str, host: Host | None = None, env: Mapping[str, str] | None = None
+    ) -> Daemon:
+        """As `prepare`, of a daemon that lies (tests/hostile): `liar` is MODULE:CLASS, `clan` whom it lies with."""
+        daemon = self.prepare(host, *flags, env={"PYTHONPATH": str(ROOT), **(env or {})})
+        program = ["-m", "tests.hostile.daemon", "--liar", liar, "--clan", str(clan), "--"]
+        daemon.program = [sys.executable, *program]
+        return daemon
 
     def loopback(self, count: int, *flags: str) -> list[Daemon]:
         """Start `count` daemons on loopback that know each other."""

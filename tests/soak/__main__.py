@@ -1,10 +1,11 @@
-"""Programs that run long: `python -m tests.soak kill`, `power`, `mixed`, `losses`; exit 1: a promise broke."""
+"""Programs that run long: `python -m tests.soak kill`, `power`, `mixed`, `losses`, `liars`; exit 1: a promise broke."""
 
 import argparse
 import random
 import sys
 
 from tests.soak.kill import kill_again_and_again
+from tests.soak.liars import lie
 from tests.soak.losses import lose
 from tests.soak.mixed import mix
 from tests.soak.power import cut_again_and_again
@@ -24,7 +25,11 @@ def main() -> int:
     losses.add_argument("--hosts", type=int, default=10)
     losses.add_argument("--keys", type=int, default=1000)
     losses.add_argument("--dead", type=int, default=2)
-    for each in (kill, power, mixed, losses):
+    liars = programs.add_parser("liars", help="many daemons of which some lie together, while some come and go")
+    liars.add_argument("--daemons", type=int, default=60)
+    liars.add_argument("--liars", type=int, default=18)
+    liars.add_argument("--gets", type=int, default=1000)
+    for each in (kill, power, mixed, losses, liars):
         each.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     told = parser.parse_args()
     print(f"seed {told.seed}", flush=True)
@@ -33,6 +38,10 @@ def main() -> int:
             print(kill_again_and_again(told.rounds, told.seed))
         elif told.program == "losses":
             print(lose(told.hosts, told.keys, told.dead))
+        elif told.program == "liars":
+            report = lie(told.daemons, told.liars, told.gets, told.seed, env={})
+            print(report)
+            assert report.success >= 0.99, f"{report.success:.2%} of the gets were right, 99 % were to be"
         elif told.program == "mixed":
             print(mix(60.0 * told.minutes, told.seed))
         else:
