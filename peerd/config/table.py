@@ -149,6 +149,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     repair_interval_s: Annotated[
         float, About("how often the copies of what this peer holds are counted and restored", least=0.1, most=DAY_S)
     ] = 60.0
+    audit_interval_s: Annotated[
+        float,
+        About("how often the others that hold keys of this peer have to prove that they do", least=0.1, most=DAY_S),
+    ] = 60.0
+    audit_share: Annotated[
+        float,
+        About(
+            "which part of the keys shared with another it has to prove each time, chosen by chance", least=0, most=1
+        ),
+    ] = 0.0625
     lock_lease_s: Annotated[
         float, About("how long a lock is held without being renewed; its holder lets go a little earlier", least=0.5)
     ] = 15.0

@@ -53,6 +53,12 @@ class Copies:
             self._known.pop(next(iter(self._known)))
         self._known[key] = (digest, have[-PEERS_PER_KEY_MAX:])
 
+    def lost(self, key: Key, peer: PeerId) -> None:
+        """It has not what it had under this key."""
+        known = self._known.get(key)
+        if known is not None:
+            self._known[key] = (known[0], tuple(stay for stay in known[1] if stay.peer != peer))
+
     def forget(self, peer: PeerId) -> None:
         """This peer was away: what it had then it has to show again, its store may be another."""
         self._stays.pop(peer, None)

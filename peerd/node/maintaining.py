@@ -14,6 +14,7 @@ from peerd.node.repairing import Repairing
 from peerd.node.restoring import Restoring
 from peerd.node.scrubbing import scrub
 from peerd.node.tasks import every
+from peerd.node.watchdog import Watchdog
 from peerd.node.withdrawing import Rechecking, tell_withdrawals
 
 EXPIRY_INTERVAL_S = 10.0
@@ -29,6 +30,7 @@ class Maintaining:
         self._core = core
         self._repairing = Repairing(core)
         self._rechecking = Rechecking(core)
+        self._watchdog = Watchdog(core, self._repairing.content, mend=self._repairing.changed)
 
     def start(self) -> None:
         """Begin all loops."""
@@ -39,6 +41,7 @@ class Maintaining:
         spawn(self._every(settings.unclaimed_grace_s / COLLECTIONS_PER_GRACE, self._collect), "collect")
         spawn(self._every(settings.republish_interval_s, self._recheck), "recheck claims")
         spawn(self._repairing.run(), "repair")
+        spawn(self._every(settings.audit_interval_s, self._watchdog.round), "audit")
         sweep_s = max(SWEEP_MIN_S, min(settings.repair_interval_s, settings.tombstone_grace_s / SWEEPS_PER_GRACE))
         spawn(self._every(sweep_s, self._core.tombstones.sweep), "tombstones")
         spawn(mend_lives(self._core), "mend lives")

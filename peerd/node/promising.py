@@ -10,7 +10,7 @@ import hashlib
 from peerd.clock import Entropy
 from peerd.identity import Identity
 from peerd.io.store.interface import Store
-from peerd.records.attestation import HAS_NOT, UNKNOWN, Attestation, attestations
+from peerd.records.attestation import HAS, HAS_NOT, UNKNOWN, Attestation, attestations
 from peerd.records.receipt import FORMAT, RECEIPT_LIFE_S, STORE_ID_BYTES, Receipt, receipts
 
 # A Bloom filter of 128 KiB: with 100,000 promises one in 40 of what was never promised is taken for promised.
@@ -55,6 +55,8 @@ class Promises:
 
         HAS_NOT of what may have been promised becomes UNKNOWN: it is here no more, and why is not known.
         """
+        if said == HAS:
+            self._note(kind, key, digest)
         stamp = await self._store.next_stamp()
         if said == HAS_NOT and self.may_have_promised(kind, key, digest):
             said = UNKNOWN

@@ -19,8 +19,10 @@ from peerd.errors import PeerdError
 from peerd.ids import Key, PeerId, distance
 from peerd.io.store.interface import Root
 from peerd.kad.contact import Contact
+from peerd.logs import short
 from peerd.node.auditing import kept_by
 from peerd.node.claims import read_row
+from peerd.node.content_audit import unproven
 from peerd.node.core import Core
 from peerd.node.placing import content_of, make_cached, place
 from peerd.node.providing import CACHE, REPLICA, announce
@@ -54,6 +56,8 @@ class Restoring:
         self._core = core
         self._seen: dict[bytes, Seen] = {}
         self._told: dict[bytes, frozenset[PeerId]] = {}
+        self._proven: dict[tuple[PeerId, bytes], float] = {}
+        """When a peer last showed that it has a root."""
         self._surplus: dict[bytes, float] = {}
         """Since when our copy of a root has been one too many; each round forgets those of which there is none left."""
         self._started_at = core.store.now_s()
@@ -62,6 +66,10 @@ class Restoring:
         """Return who had a promised copy of a root when it was counted last, None where it never was."""
         seen = self._seen.get(cid)
         return seen.living if seen is not None else None
+
+    def recount(self, cid: bytes) -> None:
+        """Have a root counted anew."""
+        self._seen.pop(cid, None)
 
     def forget(self) -> None:
         """Have every root counted anew."""
@@ -144,10 +152,31 @@ class Restoring:
             told = await asyncio.gather(*(kept_by(core, [contact], asked[contact.peer]) for contact in part))
             for contact, answer in zip(part, told, strict=True):
                 roots = asked[contact.peer]
+                claimed = []
                 for cid, kept in zip(roots, answer.get(contact.peer, bytes(len(roots))), strict=True):
                     if kept == frames.PROMISED or (kept == frames.PINNED and contact.peer in nearest[cid]):
-                        living[cid].add(contact.peer)
+                        claimed.append(cid)
+                for cid in await self._shown(contact, claimed):
+                    living[cid].add(contact.peer)
         return living
+
+    async def _shown(self, contact: Contact, claimed: list[bytes]) -> list[bytes]:
+        """Return which of the roots that a peer says it keeps it has shown to have, since it was last here."""
+        member = self._core.members.all.get(contact.peer)
+        came_at = member.came_at if member is not None else math.inf
+        new = [cid for cid in claimed if self._proven.get((contact.peer, cid), -math.inf) < came_at]
+        if not new:
+            return claimed
+        at = self._core.now()
+        missing = set(await unproven(self._core, contact, new))
+        if missing:
+            logger.info("a peer says that it keeps what it cannot show", peer=short(contact.peer), roots=len(missing))
+        for cid in new:
+            if cid not in missing:
+                self._proven[contact.peer, cid] = at
+                if len(self._proven) > SEEN_MAX:
+                    del self._proven[next(iter(self._proven))]
+        return [cid for cid in claimed if cid not in missing]
 
     async def _alleged(self, root: Root) -> set[PeerId]:
         """Return the peers that say in their announcements, as far as we were told, that they have a copy."""

@@ -13,15 +13,16 @@ from peerd.wire import limits
 from peerd.wire.codec import Codec, encode
 from peerd.wire.messages import Bytes32
 
-EQUIVOCATION, BROKEN_PROMISE, FALSE_PROOF = 1, 2, 3
+EQUIVOCATION, BROKEN_PROMISE, FALSE_PROOF, RETRACTION = 1, 2, 3, 4
 """Two records of one version; a receipt and an attestation that denies it; an attestation whose proof the record shows
-to be none."""
+to be none; an attestation and a later one that denies it."""
 
-KindName = Literal["equivocation", "broken_promise", "false_proof"]
+KindName = Literal["equivocation", "broken_promise", "false_proof", "retraction"]
 KIND_NAMES: dict[int, KindName] = {
     EQUIVOCATION: "equivocation",
     BROKEN_PROMISE: "broken_promise",
     FALSE_PROOF: "false_proof",
+    RETRACTION: "retraction",
 }
 
 DIGEST_BYTES = 16
@@ -33,7 +34,7 @@ class Evidence(Struct, array_like=True, frozen=True, forbid_unknown_fields=True)
     """`first` and `second` are the statements as they travelled, in the order that the kind gives."""
 
     format: Annotated[int, Meta(ge=1, le=1)]
-    kind: Annotated[int, Meta(ge=EQUIVOCATION, le=FALSE_PROOF)]
+    kind: Annotated[int, Meta(ge=EQUIVOCATION, le=RETRACTION)]
     accused: Bytes32
     first: _Part
     second: _Part

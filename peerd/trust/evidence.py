@@ -10,7 +10,7 @@ A peer that crashed, lost its disk, came back from a backup, handed over or dele
 from peerd.errors import WireError
 from peerd.ids import NetworkId, PeerId
 from peerd.records.attestation import HAS, HAS_NOT, Attestation, attestations, proof_of
-from peerd.records.evidence import BROKEN_PROMISE, EQUIVOCATION, FALSE_PROOF, Evidence, read_evidence
+from peerd.records.evidence import BROKEN_PROMISE, EQUIVOCATION, FALSE_PROOF, RETRACTION, Evidence, read_evidence
 from peerd.records.receipt import OF_RECORD, Receipt, receipts
 from peerd.records.record import Record, body_bytes, verify_record
 from peerd.records.statement import Verifier
@@ -43,6 +43,16 @@ def breaks(promise: Receipt, said: Attestation) -> bool:
         and (said.kind, said.holder, said.store) == (promise.kind, promise.holder, promise.store)
         and (said.key, said.digest) == (promise.key, promise.digest)
         and promise.stamp < said.stamp < promise.stamp + promise.life_s * _MS
+    )
+
+
+def retracts(before: Attestation, said: Attestation) -> bool:
+    """Return whether a holder denies what it said that it had, in the same run of its store."""
+    return (
+        (before.said, said.said) == (HAS, HAS_NOT)
+        and (said.kind, said.holder, said.store) == (before.kind, before.holder, before.store)
+        and (said.key, said.digest) == (before.key, before.digest)
+        and before.stamp < said.stamp
     )
 
 
@@ -79,4 +89,16 @@ def _false_proof(said: Evidence, network: NetworkId, verifier: Verifier) -> Peer
     return PeerId(shown.holder)
 
 
-_JUDGES = {EQUIVOCATION: _equivocation, BROKEN_PROMISE: _broken_promise, FALSE_PROOF: _false_proof}
+def _retraction(said: Evidence, network: NetworkId, verifier: Verifier) -> PeerId:
+    before, denial = attestations.verify(said.first, verifier), attestations.verify(said.second, verifier)
+    if not retracts(before, denial):
+        raise WireError("evidence")
+    return PeerId(denial.holder)
+
+
+_JUDGES = {
+    EQUIVOCATION: _equivocation,
+    BROKEN_PROMISE: _broken_promise,
+    FALSE_PROOF: _false_proof,
+    RETRACTION: _retraction,
+}

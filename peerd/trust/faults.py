@@ -21,6 +21,7 @@ WEIGHTS: Mapping[str, float] = MappingProxyType(
         "wrong_record": 3.0,
         "wrong_proof": 3.0,
         "denied_held": 1.0,
+        "unproven": 0.5,
         "malformed": 1.0,
         "dripped": 0.5,
         "invented": 0.5,

@@ -1,0 +1,169 @@
+"""Who promises and does not keep is found with the probability that is promised, and its share is restored."""
+
+import asyncio
+import math
+
+import pytest
+from msgspec.structs import replace
+
+from peerd.content.cid import Cid
+from peerd.kad.contact import Contact
+from peerd.node.auditing import kept_by
+from peerd.node.content_audit import unproven
+from peerd.node.watchdog import Watchdog
+from peerd.records.evidence import KIND_NAMES, read_evidence
+from peerd.sim.host import Host
+from peerd.trust.evidence import convicts
+from peerd.wire import frames
+from peerd.wire.messages import Prove
+from tests.hostile.audits import EVADES, SIGNS, CannotTell, MakesUpProofs
+from tests.hostile.base import Liar
+from tests.hostile.clan import Clan
+from tests.unit.node.hosts import World, add, contact_of, core, joined, key_of, mute, put, until
+
+NAMES = 12
+
+
+def watchdog_of(host: Host) -> Watchdog:
+    assert host.peer is not None
+    return host.peer._maintaining._watchdog
+
+
+async def world_with(world: World, count: int, liar: type[Liar] | None, **settings: object) -> tuple[list[Host], Host]:
+    """Some hosts that audit when they are told to, and one more that lies; all hold all."""
+    world._settings = replace(world._settings, audit_interval_s=80_000.0, **settings)
+    hosts = await joined(world, count + 1)
+    mallory = hosts.pop()
+    if liar is not None:
+        liar().install(core(mallory), Clan())
+    return hosts, mallory
+
+
+async def test_who_keeps_what_it_promised_is_not_suspected(world: World) -> None:
+    hosts, other = await world_with(world, 3, None, audit_share=1.0)
+    for at in range(NAMES):
+        await put(hosts[0], f"name-{at}", b"v")
+    for _ in range(3):
+        for host in hosts:
+            await watchdog_of(host).round()
+    assert [dict(core(host).trust.faults_of(other.identity.peer)) for host in hosts] == [{}, {}, {}]
+    assert not any(core(host).convicting.listed() for host in hosts)
+
+
+@pytest.mark.parametrize("liar", SIGNS)
+async def test_who_signs_a_lie_is_convicted_by_its_own_word(world: World, liar: type[Liar]) -> None:
+    (alice, bob), mallory = await world_with(world, 2, liar, audit_share=1.0)
+    for at in range(NAMES):
+        await put(alice, f"name-{at}", b"v")
+    await watchdog_of(alice).round()
+    assert core(alice).trust.is_out(mallory.identity.peer)
+    await until(lambda: core(bob).trust.is_out(mallory.identity.peer))
+    (raw,) = await bob.store.evidence()
+    assert convicts(raw, bob.identity.network, core(bob).verifier) == mallory.identity.peer
+    assert KIND_NAMES[read_evidence(raw).kind] in ("broken_promise", "false_proof")
+
+
+@pytest.mark.parametrize("liar", EVADES)
+async def test_who_evades_is_found_out_and_not_relied_on_and_convicted_of_nothing(
+    world: World, liar: type[Liar]
+) -> None:
+    (alice, bob), mallory = await world_with(world, 2, liar, audit_share=1.0)
+    for at in range(NAMES):
+        await put(alice, f"name-{at}", b"v")
+    await watchdog_of(alice).round()
+    assert core(alice).trust.shunned(mallory.identity.peer)
+    assert not core(alice).trust.is_out(mallory.identity.peer)
+    assert not core(bob).trust.shunned(mallory.identity.peer)
+
+
+async def test_who_lost_a_record_in_this_run_is_given_it_again(world: World) -> None:
+    (alice, _bob), carol = await world_with(world, 2, None, audit_share=1.0)
+    await put(alice, "a", b"v")
+    await carol.store.drop_record(key_of(carol, "a"))
+    await watchdog_of(alice).round()
+    await until(lambda: carol.store.peek_record(key_of(carol, "a")) is not None)
+    assert core(alice).trust.faults_of(carol.identity.peer) == {"denied_held": 1}
+    assert not core(alice).trust.is_out(carol.identity.peer)
+
+
+async def test_who_came_back_without_what_it_had_is_not_blamed(world: World) -> None:
+    (alice, _bob), carol = await world_with(world, 2, None, audit_share=1.0)
+    await put(alice, "a", b"v")
+    await carol.crash(power=False)
+    carol.store.reopen()
+    await carol.store.drop_record(key_of(carol, "a"))
+    await carol.start()
+    for _ in range(6):
+        await asyncio.sleep(0.5)
+        await watchdog_of(alice).round()
+    assert core(alice).trust.faults_of(carol.identity.peer) == {}
+    await until(lambda: carol.store.peek_record(key_of(carol, "a")) is not None)
+
+
+async def test_who_is_silent_to_audits_alone_is_noted(world: World) -> None:
+    (alice, _), mallory = await world_with(world, 2, None, audit_share=1.0)
+    await put(alice, "a", b"v")
+    mute(mallory, Prove)
+    await watchdog_of(alice).round()
+    assert core(alice).trust.faults_of(mallory.identity.peer) == {"unproven": 1}
+
+
+async def test_content_that_was_dropped_is_found_and_restored(world: World) -> None:
+    (alice, _), mallory = await world_with(world, 2, None, audit_share=1.0, copies=3)
+    done = await add(alice, b"x" * 50_000)
+    assert done.copies == 3
+    root = Cid.parse(done.cid)
+    assert alice.peer is not None
+    restoring = alice.peer._maintaining.restoring
+    await restoring.round(set())
+    assert mallory.identity.peer in (restoring.living(root.to_bytes()) or ())
+    assert not await watchdog_of(alice)._content.round()
+    await mallory.store.delete_blocks([root])
+    assert await watchdog_of(alice)._content.round()
+    assert core(alice).trust.faults_of(mallory.identity.peer) == {"denied_held": 1}
+    assert restoring.living(root.to_bytes()) is None, "it is not counted anew"
+
+
+async def test_a_copy_that_is_said_to_be_kept_and_is_not_shown_does_not_count(world: World) -> None:
+    (alice, bob), mallory = await world_with(world, 2, MakesUpProofs, copies=3)
+    done = await add(alice, b"x" * 50_000)
+    assert alice.peer is not None
+    restoring = alice.peer._maintaining.restoring
+    restoring.forget()
+    await restoring.round(set())
+    living = restoring.living(Cid.parse(done.cid).to_bytes())
+    assert living is not None
+    assert bob.identity.peer in living
+    told = await kept_by(core(alice), [contact_of(mallory)], [Cid.parse(done.cid).to_bytes()])
+    assert told == {mallory.identity.peer: bytes([frames.PROMISED])}
+    assert await unproven(core(alice), contact_of(mallory), [Cid.parse(done.cid).to_bytes()])
+
+
+SHARE, ROUNDS, KEYS = 0.25, 10, 60
+
+
+async def test_a_dropped_key_is_found_within_some_rounds_as_often_as_promised(world: World) -> None:
+    (alice, _), mallory = await world_with(world, 2, None, audit_share=SHARE)
+    for at in range(KEYS):
+        await put(alice, f"name-{at}", b"v")
+    found: dict[bytes, int] = {}
+    turn = 0
+    asked = watchdog_of(alice).question
+
+    async def question(contact: Contact, kind: int, key: bytes, digest: bytes) -> bytes:
+        if contact.peer == mallory.identity.peer:
+            found.setdefault(key, turn)
+        return await asked(contact, kind, key, digest)
+
+    watchdog_of(alice).question = question  # type: ignore[method-assign]
+    CannotTell().install(core(mallory), Clan())
+    for at in range(KEYS):
+        await mallory.store.drop_record(key_of(alice, f"name-{at}"))
+    for _ in range(ROUNDS):
+        turn += 1
+        await watchdog_of(alice).round()
+    for rounds in (1, 3, 6, 10):
+        expected = 1 - (1 - SHARE) ** rounds
+        measured = sum(1 for at in found.values() if at <= rounds) / KEYS
+        spread = math.sqrt(expected * (1 - expected) / KEYS)
+        assert abs(measured - expected) <= 4 * spread, (rounds, measured, expected)
