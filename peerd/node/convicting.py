@@ -18,7 +18,15 @@ from peerd.node import results
 from peerd.node.asking import Asking
 from peerd.node.core import Core
 from peerd.node.gossip import CONVICTED
-from peerd.records.evidence import DIGEST_BYTES, KIND_NAMES, digest_of, read_evidence
+from peerd.records.evidence import (
+    DIGEST_BYTES,
+    EQUIVOCATION,
+    KIND_NAMES,
+    digest_of,
+    pack_evidence,
+    read_evidence,
+)
+from peerd.records.record import Record
 from peerd.trust.evidence import convicts
 from peerd.wire import frames
 from peerd.wire.messages import Tell
@@ -80,6 +88,11 @@ class Convicting:
             contacts = list(self._core.members.alive())[:PUSHED_MAX]
             self._core.tasks.spawn(self._push(contacts, [accused]), "tell of evidence")
         return accused
+
+    async def equivocated(self, one: Record, other: Record) -> None:
+        """Convict who wrote two contents of one version, where it is not known."""
+        if PeerId(one.body.writer) not in self._by_accused:
+            await self.convict(pack_evidence(EQUIVOCATION, one.body.writer, one.raw, other.raw))
 
     def hear(self, teller: PeerId, body: bytes) -> None:
         """Take news of evidence; raises WireError where it is none."""

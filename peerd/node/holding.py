@@ -19,6 +19,7 @@ from peerd.records.claim import Claim
 from peerd.records.floor import ABOVE, BELOW, NOTHING, OVER, FloorVersion
 from peerd.records.receipt import OF_RECORD, receipts
 from peerd.records.record import DIRECTORY, FILE, INLINE, Record, read_record, verify_record
+from peerd.trust.evidence import equivocates
 from peerd.wire.limits import SEQUENCE_JUMP_MAX, SEQUENCE_MAX
 from peerd.wire.messages import Newer, Reply, Value
 
@@ -183,6 +184,8 @@ async def _outdone(core: Core, present: Record, record: Record) -> Outdone:
 
 async def _note_conflict(core: Core, winner: Record, loser: Record) -> None:
     row = row_of(core, loser, None)
+    if equivocates(winner, loser):
+        core.tasks.spawn(core.convicting.equivocated(winner, loser), "convict a writer")
     is_new = not any(e.conflict and e.row.version == row.version for e in await core.store.history(loser.key))
     await core.store.add_history(loser.key, row, conflict=True)
     if is_new:
