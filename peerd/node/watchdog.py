@@ -19,8 +19,7 @@ from peerd.logs import short
 from peerd.node.challenge import NONCE_BYTES, PROVEN, Challenge
 from peerd.node.content_audit import ContentAudit
 from peerd.node.core import Core
-from peerd.node.holding import check_record_receipt, keep_record
-from peerd.node.reading import record_of
+from peerd.node.holding import check_record_receipt, keep_record, record_of
 from peerd.node.restoring import Restoring
 from peerd.records.attestation import HAS, HAS_NOT, UNKNOWN, Attestation, attestations
 from peerd.records.evidence import BROKEN_PROMISE, FALSE_PROOF, RETRACTION, pack_evidence
