@@ -7,6 +7,7 @@ in or out. The cost grows with the number of peers near the two, not with that o
 Where peers crowd a key all of its region hold it (crowd): such parts of the space are few, and are found likewise.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from peerd.kad.crowd import Rule
 
 # Deeper than places differ; where chance made two alike for longer, both count as in.
 DEPTH_MAX = 40
-# Parts of the key space that are looked at: two milliseconds. Without places that are alike a few dozen suffice, and a
-# crowd of such places must not make each newcomer dear.
-STEPS_MAX = 256
+# Parts of the key space that are looked at: a fraction of a millisecond. Without places that are alike a few dozen
+# suffice, and a crowd of such places must not make each newcomer dear.
+STEPS_MAX = 128
 
 # So finely it is looked where a region begins to be crowded; the parts where that is not decided then count as crowded.
 CROWD_BITS = 6
@@ -67,19 +68,21 @@ def regions(
     Where two places are alike for long, which of them is nearer changes with every interval of that depth: parts that
     are not decided within STEPS_MAX, the smallest, count as in. Both peers come to the same.
     """
+    order = sorted(places)
+    own_at, their_at = bisect_left(order, ours), bisect_left(order, theirs)
     found: list[tuple[int, int]] = []
-    waiting = deque([(0, 0, [list(places)])])
+    waiting = deque([(0, 0, [(0, len(order), 0)])])
     steps = 0
     while waiting:
         prefix, depth, groups = waiting.popleft()
-        theirs_in = _is_in(groups, theirs, count)
-        ours_in = _is_in(groups, ours, count) if theirs_in is not False else False
+        theirs_in = _is_in(groups, their_at, count)
+        ours_in = _is_in(groups, own_at, count) if theirs_in is not False else False
         if ours_in is False:
             continue
         steps += 1
         if (theirs_in is None or ours_in is None) and depth < DEPTH_MAX and steps < STEPS_MAX:
             for bit in (0, 1):
-                waiting.append((prefix * 2 + bit, depth + 1, _parted(groups, depth, bit, count)))
+                waiting.append((prefix * 2 + bit, depth + 1, _parted(order, groups, depth, bit, count)))
             continue
         found.append((prefix, depth))
     found += [(part.prefix, part.depth) for part in crowded if theirs in part.places]
@@ -89,31 +92,34 @@ def regions(
     return ranges
 
 
-def _is_in(groups: list[list[int]], place: int, count: int) -> bool | None:
+_Group = tuple[int, int, int]
+"""Places equally near to all keys of a prefix: from which to which in order, and where their block begins."""
+
+
+def _is_in(groups: list[_Group], at: int, count: int) -> bool | None:
     """Return whether a place is among the nearest to all keys of a prefix, None where it depends on more bits."""
     nearer = 0
-    for group in groups:
-        if place in group:
-            return True if nearer + len(group) <= count else None
-        nearer += len(group)
+    for first, end, _ in groups:
+        if first <= at < end:
+            return True if nearer + end - first <= count else None
+        nearer += end - first
         if nearer >= count:
             break
     return False
 
 
-def _parted(groups: list[list[int]], depth: int, bit: int, count: int) -> list[list[int]]:
+def _parted(order: list[int], groups: list[_Group], depth: int, bit: int, count: int) -> list[_Group]:
     """Return the groups one bit further down, nearest first; those that cannot count any more are left out."""
-    shift = 8 * ID_BYTES - 1 - depth
-    parted: list[list[int]] = []
+    half = 1 << (ID_BITS - 1 - depth)
+    parted: list[_Group] = []
     total = 0
-    for group in groups:
-        for half in (
-            [place for place in group if place >> shift & 1 == bit],
-            [place for place in group if place >> shift & 1 != bit],
-        ):
-            if half and total < count:
-                parted.append(half)
-                total += len(half)
+    for first, end, low in groups:
+        middle = bisect_left(order, low + half, first, end)
+        halves = ((first, middle, low), (middle, end, low + half))
+        for each in (halves[bit], halves[1 - bit]):
+            if each[0] < each[1] and total < count:
+                parted.append(each)
+                total += each[1] - each[0]
     return parted
 
 

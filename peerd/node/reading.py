@@ -152,8 +152,8 @@ class _Read:
                     break
                 self._take(answer)
                 if rest and self.quorum.newest is None:
-                    # Silent: the next two at once. Nothing there: who else has it is known only by asking all.
-                    for contact in rest[: HEDGE_COUNT if answer.reply is None else len(rest)]:
+                    # Silent, or one of a crowd: the next two at once. Else who has it is known only by asking all.
+                    for contact in rest[: HEDGE_COUNT if answer.reply is None or self.holders.crowded else len(rest)]:
                         self._ask(asking, contact)
                         rest.remove(contact)
                 # What most do not have may be over: nothing is spread before all that answer were heard.

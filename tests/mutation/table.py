@@ -124,6 +124,38 @@ TABLE: list[Mutation] = [
         ("tests/sim/test_replays.py::test_what_was_said_is_said_again_and_nothing_changes",),
     ),
     # 3. Sybil and eclipse
+    # 3. Sybil and eclipse
+    Mutation(
+        "3.1",
+        "peerd/kad/crowd.py",
+        "if not any(map(int.__lt__, distances, self.bounds)):",
+        "if True:",
+        (
+            "tests/unit/kad/test_crowd.py::test_of_those_read_first_some_are_honest_however_a_crowd_stands",
+            "tests/sim/test_sybil.py::test_what_is_put_where_a_crowd_stands_is_read_and_outlives_the_crowd",
+        ),
+    ),
+    Mutation(
+        "3.2",
+        "peerd/trust/quorum.py",
+        "if self._crowded and (self._waiting or self._failed):",
+        "if False:",
+        ("tests/sim/test_sybil.py::test_where_a_crowd_denies_a_key_it_is_not_said_to_be_absent_unless_all_say_so",),
+    ),
+    Mutation(
+        "3.3",
+        "peerd/trust/quorum.py",
+        "if self._crowded:  # what is unsigned counts for nothing where most may lie; what is here is our own",
+        "if False:",
+        ("tests/unit/trust/test_quorum.py::test_in_a_crowded_region_only_our_own_floor_hides_a_record",),
+    ),
+    Mutation(
+        "3.4",
+        "peerd/kad/size.py",
+        "FULLEST_LEFT_OUT = 2",
+        "FULLEST_LEFT_OUT = 0",
+        ("tests/unit/kad/test_crowd.py::test_a_crowd_hardly_changes_how_large_the_network_seems",),
+    ),
     # 4. Look-ups among liars
     Mutation(
         "4.1",

@@ -238,3 +238,54 @@ def test_the_floor_that_most_agree_on_is_what_no_minority_can_raise() -> None:
         agreed = read.agreed_floor
         saying = {each: sum(e is not None and e.version >= each.version for e in shown) for each in (OLD, NEW)}
         assert agreed == next((each.version[:3] for each in (NEW, OLD) if saying[each] >= majority(5)), None)
+
+
+# A crowded region: most of those asked may be there to lie.
+
+
+def crowd(own: PeerId | None = None) -> ReadQuorum:
+    return ReadQuorum(PEERS, crowded=True, own=own)
+
+
+def test_in_a_crowded_region_only_our_own_floor_hides_a_record() -> None:
+    read = crowd(own=PEERS[7])
+    read.on_answer(PEERS[0], OLD)
+    for peer in PEERS[1:7]:
+        read.on_answer(peer, None, NEW.version[:3])
+    assert (read.newest, read.agreed_floor) == (OLD, None)
+    read.on_answer(PEERS[7], None, NEW.version[:3])
+    assert (read.newest, read.over) == (None, OLD)
+    assert read.agreed_floor == NEW.version[:3]
+
+
+def test_in_a_crowded_region_one_record_counts_and_nobody_is_left_unheard() -> None:
+    read = crowd()
+    for peer in PEERS[1:7]:
+        read.on_answer(peer, None)
+    assert not read.decided
+    assert not read.absent(PEERS)
+    read.on_answer(PEERS[0], NEW)
+    assert not read.settled
+    read.on_answer(PEERS[7], OLD)
+    assert (read.newest, read.decided, read.settled, read.stale) == (NEW, True, False, [PEERS[7]])
+    read.on_failed(PEERS[7])
+    assert read.settled
+
+
+def test_in_a_crowded_region_a_key_is_absent_only_where_all_say_so() -> None:
+    read = crowd()
+    for peer in PEERS[1:]:
+        read.on_answer(peer, None)
+    read.on_left_out(PEERS[0])
+    assert not read.absent(PEERS)
+    read.on_answer(PEERS[0], None)
+    assert read.absent(PEERS)
+
+
+def test_in_a_crowded_region_a_write_waits_for_all_that_are_not_silent() -> None:
+    write = WriteQuorum(PEERS, crowded=True)
+    for peer in PEERS[1:]:
+        write.on_receipt(peer, b"receipt")
+    assert not write.acknowledged
+    write.on_left_out(PEERS[0])
+    assert write.acknowledged

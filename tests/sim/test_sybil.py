@@ -1,0 +1,180 @@
+"""Identities ground to stand nearest to a key deny, lie or say nothing; what is put there is found all the same.
+
+Honest peers know nothing of who is honest. Signatures are stand-ins, so that grinding and joining cost little.
+"""
+
+import asyncio
+import inspect
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import wraps
+from typing import Any
+
+import pytest
+from loguru import logger
+
+from peerd.errors import NotFoundError, TimedOutError
+from peerd.ids import PeerId
+from peerd.sim.host import Host
+from peerd.sim.loop import VirtualLoop
+from peerd.sim.world import World
+from peerd.wire.messages import Request
+from tests.hostile.base import Answer, Honest, Liar
+from tests.hostile.grind import ground, spaced
+from tests.hostile.lookups import Drop
+from tests.hostile.records import Alters, Denies
+from tests.unit.node.hosts import by_distance, get, joined, key_of, meshed, put
+
+HONEST = 40
+SYBILS = 24
+READS = 120
+# Nearer than all honest ones, and among the 8 nearest of them.
+AT_THE_KEY, AMONG_8 = 2.0**-12, 8 / HONEST
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    logger.remove()  # lies are warned of
+
+
+def simulated(scene: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test in a world of its own, on virtual time."""
+
+    @wraps(scene)
+    def run(**arguments: Any) -> None:
+        loop = VirtualLoop()
+
+        async def play() -> None:
+            world = World(loop, seed=5, expected=HONEST, signed=False)
+            await scene(world, **arguments)
+            assert await world.lights_out() == []
+
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(play())
+
+    signature = inspect.signature(scene)
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[each for name, each in signature.parameters.items() if name != "world"]
+    )
+    return run
+
+
+async def crowded(world: World, name: str, liar: type[Liar], reach: float, count: int = SYBILS) -> list[Host]:
+    """Let identities join that stand near the key of a name."""
+    rng = random.Random(f"{name} {reach}")
+    key = key_of(world.hosts[0], name)
+    seeds = ground(world.suite, world.overlay, key, count, reach=reach, rng=rng)
+    return await sybils(world, seeds, liar)
+
+
+async def sybils(world: World, seeds: Sequence[bytes], liar: type[Liar]) -> list[Host]:
+    outfit = liar.outfit({})
+    hosts = [world.add(outfit=outfit, seed=seed) for seed in seeds]
+    for host in hosts:
+        await host.start()
+    await meshed(world.living)
+    await asyncio.sleep(5)
+    return hosts
+
+
+async def reads(
+    world: World, name: str, wanted: bytes, *, older: Sequence[bytes] = (), count: int = READS
+) -> Counter[str]:
+    """What came of reading a name again and again, by chance from all honest peers.
+
+    With `one` an older value is right too: who once was a holder answers with what it has.
+    """
+    rng = random.Random(7)
+    outcomes: Counter[str] = Counter()
+    for number in range(count):
+        consistency = "one" if number % 2 else "quorum"
+        try:
+            read = await get(rng.choice(world.honest), name, consistency=consistency)
+        except (NotFoundError, TimedOutError) as error:
+            outcomes[type(error).__name__] += 1
+            continue
+        right = read == wanted or (consistency == "one" and read in older)
+        outcomes["right" if right else "wrong"] += 1
+    return outcomes
+
+
+class Fickle(Liar):
+    """Lies in the way of the day; who is one of its clan changes it for all."""
+
+    ways: Mapping[str, type[Liar]] = {"denies": Denies, "alters": Alters, "drops": Drop}
+
+    def begin(self) -> None:
+        self._parts = {name: kind() for name, kind in self.ways.items()}
+        for part in self._parts.values():
+            part.core, part.clan, part.rng = self.core, self.clan, self.rng
+
+    def answer(self, peer: PeerId, request: Request, honest: Honest) -> Answer:
+        return self._parts[DAY["way"]].answer(peer, request, honest)
+
+
+DAY = {"way": "denies"}
+
+
+@pytest.mark.parametrize("reach", [AT_THE_KEY, AMONG_8])
+@simulated
+async def test_what_is_put_where_a_crowd_stands_is_read_and_outlives_the_crowd(world: World, reach: float) -> None:
+    await joined(world, HONEST)
+    await put(world.hosts[3], "wanted", b"before they came")
+    DAY["way"] = "denies"
+    crowd = await crowded(world, "wanted", Fickle, reach)
+    outcomes = await reads(world, "wanted", b"before they came", count=READS // 4)
+    older = [b"before they came"]
+    for way in Fickle.ways:
+        DAY["way"] = way
+        await put(world.hosts[5], "wanted", way.encode())
+        outcomes += await reads(world, "wanted", way.encode(), older=older, count=READS // 4)
+        older.append(way.encode())
+    assert outcomes["right"] >= 0.99 * outcomes.total(), outcomes
+    for host in crowd:
+        await host.crash(power=False)
+    await asyncio.sleep(60)
+    assert await reads(world, "wanted", b"drops", older=older, count=20) == {"right": 20}
+
+
+@simulated
+async def test_a_crowd_costs_no_more_than_three_times_the_messages(world: World) -> None:
+    await joined(world, HONEST)
+    await crowded(world, "wanted", Denies, AT_THE_KEY)
+    assert await _sent(world, "wanted") <= 3 * await _sent(world, "another")
+
+
+async def _sent(world: World, name: str) -> int:
+    """How many datagrams a put and some reads cost, beside those of the time that they take."""
+    before = world.network.counts["sent"]
+    await asyncio.sleep(10)
+    idle_each_s = (world.network.counts["sent"] - before) / 10
+    before, began = world.network.counts["sent"], asyncio.get_running_loop().time()
+    await put(world.hosts[5], name, b"the value")
+    assert (await reads(world, name, b"the value", count=60))["right"] == 60
+    took_s = asyncio.get_running_loop().time() - began
+    return int(world.network.counts["sent"] - before - idle_each_s * took_s)
+
+
+@simulated
+async def test_where_a_crowd_denies_a_key_it_is_not_said_to_be_absent_unless_all_say_so(world: World) -> None:
+    await joined(world, HONEST)
+    await crowded(world, "wanted", Denies, AT_THE_KEY)
+    with pytest.raises(NotFoundError):
+        await get(world.hosts[2], "wanted")
+    honest = by_distance(world.honest, key_of(world.hosts[0], "wanted"))[0]
+    honest.stand_still()
+    with pytest.raises(TimedOutError):
+        await get(world.hosts[2] if honest is not world.hosts[2] else world.hosts[4], "wanted")
+    honest.go_on()
+
+
+@simulated
+async def test_eight_spaced_as_if_by_chance_do_not_hide_a_key(world: World) -> None:
+    """Each stands a little nearer than chance puts an honest peer: no crowd, half of the holders at most."""
+    await joined(world, HONEST)
+    await put(world.hosts[3], "wanted", b"the value")
+    key = key_of(world.hosts[0], "wanted")
+    reaches = [(number + 1) / HONEST for number in range(8)]
+    await sybils(world, spaced(world.suite, world.overlay, key, reaches, random.Random(3)), Denies)
+    assert (await reads(world, "wanted", b"the value"))["right"] >= 0.99 * READS
