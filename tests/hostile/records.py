@@ -169,10 +169,11 @@ class Forgets(Liar):
     name = "forgets"
 
     def answer(self, peer: PeerId, request: Request, honest: Honest) -> Answer:
-        if isinstance(request, Store):
-            record = holding.check_incoming(self.core, request.record)
-            return Stored(request.rid, holding.record_receipt(self.core, record))
-        return honest()
+        return self._sign(request) if isinstance(request, Store) else honest()
+
+    async def _sign(self, request: Store) -> Reply:
+        record = holding.check_incoming(self.core, request.record)
+        return Stored(request.rid, await holding.record_receipt(self.core, record))
 
 
 def _signed(identity: Identity, known: Record, name: str, *, key: Key | None = None) -> Record:
