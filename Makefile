@@ -85,6 +85,7 @@ soak: $(INSTALLED)  ## SEEDS and MIXED_SEEDS simulated; KILLS, power CUTS, MINUT
 	@$(BIN)/peerd sim --peers $(SOAK_PEERS) --seed $(SEED) --seeds $(SEEDS)
 	@$(BIN)/peerd sim --mixed --seed $(SEED) --seeds $(MIXED_SEEDS)
 	@for scenario in tests/sim/scenarios/*.toml; do PYTHONPATH=. $(BIN)/peerd sim --scenario $$scenario --seed $(SEED); done
+	@$(BIN)/python -m tests.soak audits --seed $(SEED) --seeds $(MIXED_SEEDS)
 	@$(BIN)/python -m tests.soak kill --rounds $(KILLS)
 	@$(BIN)/python -m tests.soak power --cuts $(CUTS)
 	@$(BIN)/python -m tests.soak mixed --minutes $(MINUTES)

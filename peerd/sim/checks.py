@@ -4,11 +4,14 @@ Not here: judging a single answer (requests), and histories of strong operations
 """
 
 import dataclasses
+from contextlib import suppress
 
-from peerd.ids import Key, distance
+from peerd.errors import StoreError
+from peerd.ids import Key, PeerId, distance, peer_id_text
 from peerd.io.store.bounds import common_bytes
 from peerd.node.claims import read_row
 from peerd.node.core import RECORD_HOLDERS
+from peerd.records.evidence import KIND_NAMES, read_evidence
 from peerd.sim.host import Host
 from peerd.sim.ledger import Name, Write
 from peerd.sim.requests import Requests
@@ -46,6 +49,19 @@ class Checks:
                 self._is_held(name, newest)
         for host in self._world.honest:
             await self._counts(host)
+            await self._convicts_nobody(host)
+
+    async def _convicts_nobody(self, host: Host) -> None:
+        """No honest peer is convicted, whatever befell it."""
+        if not host.lives:
+            return
+        with suppress(StoreError):  # its disk fails just now
+            for raw in await host.store.evidence():
+                said = read_evidence(raw)
+                accused = self._world.by_id.get(peer_id_text(PeerId(said.accused)))
+                if accused is not None and accused in self._world.honest:
+                    kind = KIND_NAMES[said.kind]
+                    self._tell(f"{host.name} has evidence ({kind}) against {accused.name}, which is honest")
 
     def _is_held(self, name: Name, newest: Write) -> None:
         """Some honest peer has what was acknowledged, or what came after it, unless all that said so are gone."""

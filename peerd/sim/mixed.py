@@ -43,6 +43,7 @@ SETTINGS: dict[str, Any] = {
     "probe_interval_s": 0.5,
     "suspect_timeout_s": 2.0,
     "repair_interval_s": 4.0,
+    "audit_interval_s": 4.0,
     "lonely_interval_s": 1.0,
     "leave_timeout_s": 3.0,
     "unclaimed_grace_s": 4.0,

@@ -1,9 +1,10 @@
-"""Programs that run long: `python -m tests.soak kill`, `power`, `mixed`, `losses`, `liars`; exit 1: a promise broke."""
+"""Programs that run long: `python -m tests.soak kill`, `power`, `mixed`, `losses`, `liars`, `audits`; exit 1: a promise broke."""
 
 import argparse
 import random
 import sys
 
+from tests.soak.audits import audit
 from tests.soak.kill import kill_again_and_again
 from tests.soak.liars import lie
 from tests.soak.losses import lose
@@ -29,13 +30,17 @@ def main() -> int:
     liars.add_argument("--daemons", type=int, default=60)
     liars.add_argument("--liars", type=int, default=18)
     liars.add_argument("--gets", type=int, default=1000)
-    for each in (kill, power, mixed, losses, liars):
+    audits = programs.add_parser("audits", help="mixed faults in the simulator, with busy auditors: who is convicted?")
+    audits.add_argument("--seeds", type=int, default=10_000)
+    for each in (kill, power, mixed, losses, liars, audits):
         each.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     told = parser.parse_args()
     print(f"seed {told.seed}", flush=True)
     try:
         if told.program == "kill":
             print(kill_again_and_again(told.rounds, told.seed))
+        elif told.program == "audits":
+            print(audit(told.seed, told.seeds))
         elif told.program == "losses":
             print(lose(told.hosts, told.keys, told.dead))
         elif told.program == "liars":
