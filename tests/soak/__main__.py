@@ -1,4 +1,4 @@
-"""Programs that run long: `python -m tests.soak kill`, `power`, `mixed`, `losses`, `liars`, `audits`; exit 1: a promise broke."""
+"""Programs that run long: `python -m tests.soak kill`, `power`, `mixed`, `losses`, `liars`, `audits`; 1: one broke."""
 
 import argparse
 import random
