@@ -73,7 +73,7 @@ def peers(invocation: Invocation) -> None:
         [
             safe(peer["id"]),
             safe(peer["address"]),
-            safe(peer["state"]) + (", forgotten" if peer.get("forgotten") else ""),
+            safe(peer["state"]) + _marks(peer),
             milliseconds(peer["rtt_ms"]),
             f"{seconds(peer['last_seen_s'])} ago",
             safe(peer["source"]) + ("" if peer["verified"] else ", not verified"),
@@ -83,6 +83,14 @@ def peers(invocation: Invocation) -> None:
     output.text(table(rows, ["ID", "ADDRESS", "STATE", "ROUND TRIP", "SEEN", "SOURCE"]))
     if not known:
         output.say("no other peer is known yet")
+
+
+def _marks(peer: dict[str, Any]) -> str:
+    """What else is to be said of a peer's state."""
+    trust = peer.get("trust", "trusted")
+    marks = ["forgotten"] if peer.get("forgotten") else []
+    marks += [safe(trust)] if trust != "trusted" else []
+    return "".join(f", {mark}" for mark in marks)
 
 
 def ping(invocation: Invocation) -> None:

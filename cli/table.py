@@ -232,6 +232,14 @@ _COMMANDS = (
     Command("id", "node:identity", "The id of this peer."),
     Command("peers", "node:peers", "Every peer known, the alive first."),
     Command(
+        "evidence",
+        "evidence:evidence",
+        "Who lied, by what it signed itself.",
+        operands=(Operand("[PEER]", required=False),),
+        details="Such a peer is out for good: nobody who has seen the evidence has anything to do with it. What it "
+        "wrote stays good. --json has the signed statements, which anybody can check.",
+    ),
+    Command(
         "ping", "node:ping", "Measure the round trip to a peer.", operands=(Operand("PEER"),), options=(_PING_COUNT,)
     ),
     Command(

@@ -152,6 +152,11 @@ async def status(exchange: Exchange) -> web.StreamResponse:
     return json_response(await exchange.peer.status())
 
 
+async def evidence(exchange: Exchange) -> web.StreamResponse:
+    """List what convicts others."""
+    return json_response(exchange.peer.evidence())
+
+
 async def peers(exchange: Exchange) -> web.StreamResponse:
     """List the members known, the alive first."""
     return json_response(await exchange.peer.peers())

@@ -223,6 +223,7 @@ def _locks() -> Iterator[Route]:
 def _daemon() -> Iterator[Route]:
     yield Route("GET", "/v1/status", handlers.status, (200,), results.Status)
     yield Route("GET", "/v1/peers", handlers.peers, (200,), list[results.PeerInfo])
+    yield Route("GET", "/v1/evidence", handlers.evidence, (200,), list[results.Evidence])
     yield Route(
         "POST",
         "/v1/ping/{peer}",

@@ -325,6 +325,10 @@ class Peer:
         """Return all members known."""
         return await showing.peers(self._core)
 
+    def evidence(self) -> Sequence[results.Evidence]:
+        """Return what convicts others."""
+        return self._core.convicting.listed()
+
     async def lock(self, name: str, timeout_s: float) -> results.Lock:
         """Take a lock, waiting for it."""
         return await self._locks.acquire(name, timeout_s)

@@ -189,7 +189,8 @@ class Status(Struct, frozen=True, kw_only=True):
 class PeerInfo(Struct, frozen=True, kw_only=True):
     """One member as this peer sees it; `rtt_ms` is None before the first measurement.
 
-    One that is `forgotten` is not counted any more; it is a member again when it comes back.
+    One that is `forgotten` is not counted any more; it is a member again when it comes back. `faults` are what this
+    peer caught it at; one that is `shunned` for them is not relied on for a while.
     """
 
     id: str
@@ -200,6 +201,8 @@ class PeerInfo(Struct, frozen=True, kw_only=True):
     verified: bool
     state: Literal["alive", "suspect", "dead", "left"]
     forgotten: bool = False
+    trust: Literal["trusted", "shunned", "convicted", "revoked"] = "trusted"
+    faults: dict[str, int] = {}
 
 
 class Evidence(Struct, frozen=True, kw_only=True):

@@ -351,6 +351,8 @@ async def peers(core: Core) -> list[results.PeerInfo]:
             verified=member.verified,
             state=member.state,
             forgotten=core.members.forgotten(peer),
+            trust=core.trust.trust_of(peer),
+            faults=dict(core.trust.faults_of(peer)),
         )
         shown.append(((order[member.state], place), info))
     return [info for _, info in sorted(shown, key=lambda item: item[0])]

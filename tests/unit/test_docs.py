@@ -269,6 +269,7 @@ def test_parameters_described_are_those_of_the_routes() -> None:
         ("`pin`, `unpin`", [results.Pinned]),
         ("`status`", [results.Status]),
         ("`peers`", [results.PeerInfo]),
+        ("`evidence`", [results.Evidence]),
         ("`ping`", [results.Ping]),
     ],
 )

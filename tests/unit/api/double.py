@@ -225,6 +225,9 @@ class DoublePeer:
             coordinators=[],
         )
 
+    def evidence(self) -> list[results.Evidence]:
+        return [results.Evidence(id=ID, kind="broken_promise", evidence="00ff")]
+
     async def peers(self) -> list[results.PeerInfo]:
         return [
             results.PeerInfo(

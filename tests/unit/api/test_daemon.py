@@ -24,6 +24,7 @@ async def test_status_peers_id_version_and_paths_answer_their_json(api: Api, tmp
 
     assert msgspec.convert(await got("/v1/status"), results.Status).storage.used_bytes == 10
     assert msgspec.convert(await got("/v1/peers"), list[results.PeerInfo])[0].rtt_ms is None
+    assert await got("/v1/evidence") == [{"id": ID, "kind": "broken_promise", "evidence": "00ff"}]
     assert await got("/v1/id") == {"id": ID}
     assert await got("/v1/version") == {"version": __version__}
     assert await got("/v1/paths") == {

@@ -23,6 +23,7 @@ PROMISED = {
     "/v1/pins/{target}": {"post", "delete"},
     "/v1/status": {"get"},
     "/v1/peers": {"get"},
+    "/v1/evidence": {"get"},
     "/v1/id": {"get"},
     "/v1/paths": {"get"},
     "/v1/version": {"get"},

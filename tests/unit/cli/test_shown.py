@@ -383,3 +383,19 @@ def test_json_of_lists_is_one_line(daemon: Daemon, peer: Peer) -> None:
     ended = peer("peers", "--json")
     assert json.loads(ended.out) == []
     assert ended.out.endswith(b"\n")
+
+
+def test_who_was_caught_is_told(daemon: Daemon, peer: Peer) -> None:
+    told = {"id": "a", "address": "1.2.3.4:5", "rtt_ms": None, "source": "mdns", "last_seen_s": 3.0, "verified": True,
+            "state": "alive", "forgotten": False, "trust": "shunned", "faults": {"denied_held": 3}}  # fmt: skip
+    daemon.answers(as_json([told]))
+    assert "  alive, shunned  " in peer("peers").out.decode()
+    convicted = [{"id": "abcd", "kind": "false_proof", "evidence": "00"}, {"id": "b", "kind": "x", "evidence": "00"}]
+    daemon.answers(as_json(convicted))
+    assert peer("evidence", "abc").out.decode() == "abcd  made up a proof of what it has\n"
+    daemon.answers(as_json(convicted))
+    assert peer("evidence", "--quiet").out.decode() == "abcd\nb\n"
+    daemon.answers(as_json(convicted))
+    assert json.loads(peer("evidence", "b", "--json").out) == convicted[1:]
+    daemon.answers(as_json([]))
+    assert "nobody is convicted" in peer("evidence").err
