@@ -296,7 +296,7 @@ class Joining:
     def _ask_another(self) -> None:
         """Where one has said that the network is too large to be known whole, hear what others say of it."""
         members = self._core.members
-        if not members.partial or members.sizes.count >= OPINIONS_MIN:
+        if not members.table.complete or not members.partial or members.sizes.count >= OPINIONS_MIN:
             return
         unheard = [contact for contact in members.alive() if contact.peer not in members.sizes]
         if unheard:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 
+import pytest
 from msgspec.structs import replace
 
 from peerd.ids import PeerId
@@ -116,3 +117,20 @@ async def test_one_member_cannot_make_the_others_believe_that_the_network_is_too
     await late.start()
     await until(lambda: core(late).members.alive_count() == 6)
     await until(lambda: core(late).members.complete, within_s=5)
+
+
+async def test_whose_table_is_full_asks_nobody_on_and_on_how_large_the_network_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = await joined(world, 4)
+    alice = core(hosts[0])
+    alice.members.size_said(hosts[1].identity.peer, large=True)
+    assert alice.members.partial
+    monkeypatch.setattr(type(alice.members.table), "complete", False)
+    assert hosts[0].peer is not None
+    assert not await hosts[0].peer._joining.exchange(contact_of(hosts[2]))
+    spawned = alice.tasks.spawn
+    names: list[str] = []
+    monkeypatch.setattr(alice.tasks, "spawn", lambda work, name: names.append(name) or spawned(work, name))
+    await asyncio.sleep(5)
+    assert "ask another" not in names
