@@ -1,7 +1,7 @@
 """The routing table: k-buckets on the `kademlia` package's, mended; and, in small networks, everybody.
 
 From the package: nodes, buckets (least recently seen first, replacement lists) and when a bucket splits. Overridden:
-what of it is wrong or reads a clock or starts a task, each told at its method. This is the only module that imports it.
+what of it is wrong or reads a clock or starts a task, each told at its method. Only this module and buckets import it.
 
 Beside the buckets, up to `members_max` contacts are in use whatever their bucket: a full bucket's replacements count
 as members while there is room, so that a small network is known whole and a look-up in it is one hop (DESIGN.md 7).
@@ -12,19 +12,16 @@ Sources: Kademlia 2.1 to 2.4, 4.1 (replacement caches), 4.2 (more buckets than o
 """
 
 from bisect import bisect_left
-from collections import OrderedDict
-from collections.abc import Collection
-from dataclasses import dataclass
-from math import inf
+from collections.abc import Callable, Collection
 from typing import Any
 
 from kademlia.node import Node
-from kademlia.routing import KBucket
 from kademlia.routing import RoutingTable as StockRoutingTable
 
-from peerd.clock import Entropy
-from peerd.ids import ID_BITS, ID_BYTES, NodeId, PeerId
+from peerd.ids import ID_BITS, NodeId, PeerId
+from peerd.kad.buckets import Bucket, Entry, Span
 from peerd.kad.contact import Contact
+from peerd.kad.diversity import SHARE_UNKNOWN_MAX, Diversity
 from peerd.kad.places import Places
 
 K = 20
@@ -42,84 +39,6 @@ STRIKES_MAX = 3
 STRIKE_SPACING_S = 1.0
 """Strikes nearer together count once: many requests under way when a host pauses are one silence, not many."""
 
-NEVER = -inf
-"""When something was that never was."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The places of one bucket, both ends included."""
-
-    low: int
-    high: int
-
-    def random_target(self, entropy: Entropy) -> NodeId:
-        """Return a place in the span, each as likely (its size is a power of two)."""
-        offset = int.from_bytes(entropy(ID_BYTES), "big") % (self.high - self.low + 1)
-        return NodeId((self.low + offset).to_bytes(ID_BYTES, "big"))
-
-
-class Entry(Node):  # type: ignore[misc]
-    """A contact in the table and what we have seen of it."""
-
-    id: NodeId
-    long_id: int
-
-    def __init__(self, contact: Contact, now: float) -> None:
-        super().__init__(contact.place, *contact.address)
-        self.contact = contact
-        self.seen_at = now
-        self.strikes = 0
-        self.struck_at = NEVER
-        self.in_use = False
-
-    def refresh(self, contact: Contact, now: float) -> None:
-        """Take over what a new sight of the contact shows: its address, and that it lives."""
-        self.contact = contact
-        self.ip, self.port = contact.address
-        self.seen_at = now
-        self.strikes = 0
-        self.struck_at = NEVER
-
-
-class Bucket(KBucket):  # type: ignore[misc]
-    """A k-bucket that reads no clock and says what a removal changed."""
-
-    nodes: OrderedDict[NodeId, Entry]
-    replacement_nodes: OrderedDict[NodeId, Entry]
-    range: tuple[int, int]
-
-    def __init__(self, low: int, high: int, ksize: int, replacements_max: int) -> None:
-        super().__init__(low, high, ksize)
-        # The table trims replacements itself, as it alone knows which are in use; this bound is never reached.
-        self.max_replacement_nodes = replacements_max
-
-    def touch_last_updated(self, now: float = NEVER) -> None:
-        """Note a look-up in the bucket. The stock one reads the clock."""
-        self.last_updated = now
-
-    def split(self) -> tuple["Bucket", "Bucket"]:
-        """Return the two halves, in order. The stock ones would be stock buckets, updated now."""
-        low, high = self.range
-        middle = (low + high) // 2
-        halves = (
-            Bucket(low, middle, self.ksize, self.max_replacement_nodes),
-            Bucket(middle + 1, high, self.ksize, self.max_replacement_nodes),
-        )
-        for half in halves:
-            half.last_updated = self.last_updated
-        for entry in (*self.nodes.values(), *self.replacement_nodes.values()):
-            halves[entry.long_id > middle].add_node(entry)
-        return halves
-
-    def depth(self) -> int:
-        """Return how many leading bits the bucket's places share.
-
-        By its range. The stock one takes the prefix of those now in it, which whoever fills it may choose.
-        """
-        low, high = self.range
-        return ID_BITS - (high - low).bit_length()
-
 
 class RoutingTable(StockRoutingTable):  # type: ignore[misc]
     """The contacts one peer knows; never itself."""
@@ -134,7 +53,10 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
         members_max: int = MEMBERS_MAX,
         strikes_max: int = STRIKES_MAX,
         strike_spacing_s: float = STRIKE_SPACING_S,
+        certified: Callable[[PeerId], bool] = lambda peer: False,
     ) -> None:
+        """Make an empty table; `certified` are those whose address group does not count."""
+        self._diversity = Diversity(certified)
         self.own_place = own_place
         self.members_max = members_max
         self.strikes_max = strikes_max
@@ -143,27 +65,32 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
 
     # What the node uses.
 
-    def seen(self, contact: Contact, now: float) -> Contact | None:
+    def seen(self, contact: Contact, now: float, *, sought: bool = False) -> Contact | None:
         """Add a proven contact, or refresh its address and its place in the order of sight; its strikes are forgiven.
 
         Returns None where it is in use. Else it is a spare, and the answer is whom to probe: the least recently seen
         of its bucket, which makes room only by not answering (Kademlia 2.2). Costs 2 microseconds where it is known.
+        `sought`: it was we who began.
         """
         entry = self._entries.get(contact.peer)
+        assert entry is None or contact.place == entry.id, "a peer has one place in a network"
+        moved = entry is not None and entry.contact.address != contact.address
+        if entry is not None and moved and self._diversity.group_of(contact) != entry.group:
+            self.remove_contact(entry)  # it counts where it is now, behind those that are there
+            entry = None
         if entry is None:
             if contact.place == self.own_place:
                 return None
-            entry = Entry(contact, now)
+            entry = Entry(contact, now, self._diversity.group_of(contact), sought=sought)
         else:
-            assert contact.place == entry.id, "a peer has one place in a network"
             entry.refresh(contact, now)
             self._struck.pop(contact.peer, None)
             if entry.in_use:
                 self._places.put(contact)
         if self.add_contact(entry) or entry.in_use:
             return None
-        head: Entry = self._bucket_of(entry.long_id).head()
-        return head.contact
+        bucket = self._bucket_of(entry.long_id)
+        return bucket.head().contact if bucket.nodes else None
 
     def strike(self, peer: PeerId, now: float) -> bool:
         """Note that a request to `peer` had no answer; return whether that removed it.
@@ -238,22 +165,14 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
 
     @property
     def complete(self) -> bool:
-        """Whether nobody proven was turned away: as far as this peer knows, it knows everybody."""
-        return len(self._entries) == len(self._places) <= self.members_max
+        """Whether nobody proven was turned away: as far as this peer knows, it knows everybody.
 
-    def estimate_size(self) -> int:
-        """Return about how many peers the network has, ourselves included.
-
-        Known while the table is complete. Else from the distance d of the k-th nearest contact to ourselves: (k - 1)
-        of them in d / 2^256 of the space, an estimate without bias whose error is about 1 / sqrt(k - 2), a quarter.
-        Liars who crowd our place can make it larger.
+        But for those of one address group that are too many, where those are few.
         """
-        known = len(self._places) + 1
-        nearest = self.closest(self.own_place, self.ksize)
-        if self.complete or len(nearest) < 2:
-            return known
-        distance: int = self.node.long_id ^ int.from_bytes(nearest[-1].place, "big")
-        return max(known, 1 + ((len(nearest) - 1) << ID_BITS) // distance)
+        known = len(self._entries)
+        if known - len(self._left_out) != len(self._places) or len(self._places) > self.members_max:
+            return False
+        return SHARE_UNKNOWN_MAX * len(self._left_out) <= known
 
     def __len__(self) -> int:
         """Return how many contacts are in use."""
@@ -269,9 +188,11 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
     def flush(self) -> None:
         """Forget all contacts. The stock one makes buckets of 160 bits whose last place is one too many."""
         spares_and_members_max = self.members_max + self.ksize + 1
-        self.buckets = [Bucket(0, 2**ID_BITS - 1, self.ksize, spares_and_members_max)]
+        self.buckets = [Bucket(0, 2**ID_BITS - 1, self.ksize, spares_and_members_max, self._diversity)]
         self._entries: dict[PeerId, Entry] = {}
         self._struck: dict[PeerId, None] = {}
+        self._left_out: dict[PeerId, None] = {}
+        """Those not in use because too many of their address group are."""
         self._places = Places()
         self._surplus_count = 0  # of those in use, how many are not in a bucket
 
@@ -293,12 +214,13 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
         while True:
             index = self.get_bucket_for(node)
             bucket = self.buckets[index]
-            added: bool = bucket.add_node(node)
-            if added or not self._may_split(bucket):
+            added = bucket.add_node(node)
+            if added or len(bucket.nodes) < self.ksize or not self._may_split(bucket):
                 break
             self.split_bucket(index)
             split = True
-        if split:
+        if split or bucket.gave_way or (added and not is_new and not node.in_use):
+            bucket.gave_way = False
             self._settle()
         elif is_new:
             self._settle_new(node, bucket, in_bucket=added)
@@ -309,6 +231,7 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
         self._bucket_of(node.long_id).remove_node(node)
         self._entries.pop(node.contact.peer, None)
         self._struck.pop(node.contact.peer, None)
+        self._left_out.pop(node.contact.peer, None)
         self._unuse(node)
         self._settle()
 
@@ -351,6 +274,9 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
             self._use(entry)
         elif in_bucket:
             self._settle()
+        elif not self._diversity.may_be_used(entry):
+            self._left_out[entry.contact.peer] = None
+            self._trim(bucket)
         elif len(self._places) < self.members_max:
             self._use(entry)
             self._surplus_count += 1
@@ -373,11 +299,16 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
             waiting.extend(bucket.replacement_nodes.values())
         room = max(room, 0)
         waiting.sort(key=lambda entry: (not entry.in_use, -entry.seen_at))
-        for entry in waiting[:room]:
-            self._use(entry)
-        for entry in waiting[room:]:
-            self._unuse(entry)
-        self._surplus_count = min(room, len(waiting))
+        self._left_out.clear()
+        self._surplus_count = 0
+        for entry in waiting:
+            if not entry.in_use and not self._diversity.may_be_used(entry):
+                self._left_out[entry.contact.peer] = None
+            elif self._surplus_count < room:
+                self._use(entry)
+                self._surplus_count += 1
+            else:
+                self._unuse(entry)
         if self._surplus_count < len(waiting):
             for bucket in self.buckets:
                 self._trim(bucket)
@@ -388,15 +319,18 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
             del bucket.replacement_nodes[entry.id]
             del self._entries[entry.contact.peer]
             self._struck.pop(entry.contact.peer, None)
+            self._left_out.pop(entry.contact.peer, None)
 
     def _use(self, entry: Entry) -> None:
         if not entry.in_use:
             entry.in_use = True
+            self._diversity.used(entry)
             self._places.put(entry.contact)
 
     def _unuse(self, entry: Entry) -> None:
         if entry.in_use:
             entry.in_use = False
+            self._diversity.unused(entry)
             self._places.discard(entry.id)
 
     def _bucket_of(self, place: int) -> Bucket:

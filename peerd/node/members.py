@@ -68,8 +68,11 @@ class Members(Vicinity):
 
     # What others show of themselves.
 
-    def proven(self, peer: PeerId, address: Address, source: Source) -> bool:
-        """A handshake showed that `peer` lives at `address`; return whether it was not alive before."""
+    def proven(self, peer: PeerId, address: Address, source: Source, *, sought: bool = False) -> bool:
+        """A handshake showed that `peer` lives at `address`; return whether it was not alive before.
+
+        `sought`: it was we who began.
+        """
         now = self._clock.monotonic()
         member = self.all.get(peer)
         if member is None:
@@ -81,7 +84,7 @@ class Members(Vicinity):
         member.verified = True
         silent_s = self._silent_s(member, now)
         came = self.detector.met(peer, now)
-        self._there(member, now, came=came, silent_s=silent_s)
+        self._there(member, now, came=came, silent_s=silent_s, sought=sought)
         return came
 
     def lives_at(self, peer: PeerId, address: Address) -> bool:
@@ -294,10 +297,10 @@ class Members(Vicinity):
     def _silent_s(member: Member, now: float) -> float:
         return now - member.standing.suspected_at if member.state == "suspect" else 0.0
 
-    def _there(self, member: Member, now: float, *, came: bool, silent_s: float) -> None:
+    def _there(self, member: Member, now: float, *, came: bool, silent_s: float, sought: bool = False) -> None:
         member.last_seen = now
         self.silent.pop(member.contact.peer, None)
-        self.table.seen(member.contact, now)
+        self.table.seen(member.contact, now, sought=sought)
         if came:
             self._digest ^= _mark(member.contact.place)
             if self.company_since is None:

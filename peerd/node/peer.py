@@ -405,7 +405,7 @@ class Peer:
         core = self._core
         source = self._joining.source_of(address) if initiated else "overlay"
         self._joining.heard_from(peer, address)
-        came = core.members.proven(peer, address, source)
+        came = core.members.proven(peer, address, source, sought=initiated)
         core.copies.forget(peer)  # it may have been started again, with another store
         core.bulk.renew(peer)
         member = core.members.all.get(peer)

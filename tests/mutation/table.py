@@ -124,7 +124,6 @@ TABLE: list[Mutation] = [
         ("tests/sim/test_replays.py::test_what_was_said_is_said_again_and_nothing_changes",),
     ),
     # 3. Sybil and eclipse
-    # 3. Sybil and eclipse
     Mutation(
         "3.1",
         "peerd/kad/crowd.py",
@@ -155,6 +154,27 @@ TABLE: list[Mutation] = [
         "FULLEST_LEFT_OUT = 2",
         "FULLEST_LEFT_OUT = 0",
         ("tests/unit/kad/test_crowd.py::test_a_crowd_hardly_changes_how_large_the_network_seems",),
+    ),
+    Mutation(
+        "3.5",
+        "peerd/kad/diversity.py",
+        "return entry.group is None or self._in_use[entry.group] < TABLE_MAX",
+        "return True",
+        ("tests/unit/kad/test_diversity.py::test_of_a_group_two_are_in_a_bucket_and_ten_in_use_whatever_happens",),
+    ),
+    Mutation(
+        "3.5",
+        "peerd/kad/diversity.py",
+        "return sum(1 for each in nodes if each.group == entry.group) < BUCKET_MAX",
+        "return True",
+        ("tests/unit/kad/test_diversity.py::test_of_a_group_two_are_in_a_bucket_and_ten_in_use_whatever_happens",),
+    ),
+    Mutation(
+        "3.7",
+        "peerd/kad/buckets.py",
+        "if not node.sought or 2 * len(came) <= self.ksize:",
+        "if True:",
+        ("tests/unit/kad/test_diversity.py::test_half_of_a_full_bucket_is_of_those_that_we_found",),
     ),
     # 4. Look-ups among liars
     Mutation(
@@ -369,6 +389,7 @@ TABLE: list[Mutation] = [
 ]
 
 NOTHING_TO_REMOVE: dict[str, str] = {
+    "3.6": "nothing but a handshake puts anybody into the table: there is no check to take out",
     "4.2": "disjoint paths are how a look-up is made, not a check in it",
 }
 """Rows of THREATS.md without an entry above, and why."""

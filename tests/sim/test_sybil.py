@@ -15,16 +15,18 @@ import pytest
 from loguru import logger
 
 from peerd.errors import NotFoundError, TimedOutError
+from peerd.identity import Identity
 from peerd.ids import PeerId
 from peerd.sim.host import Host
 from peerd.sim.loop import VirtualLoop
 from peerd.sim.world import World
+from peerd.wire.handshake import Initiator
 from peerd.wire.messages import Request
 from tests.hostile.base import Answer, Honest, Liar
 from tests.hostile.grind import ground, spaced
-from tests.hostile.lookups import Drop
+from tests.hostile.lookups import Drop, Hijack
 from tests.hostile.records import Alters, Denies
-from tests.unit.node.hosts import by_distance, get, joined, key_of, meshed, put
+from tests.unit.node.hosts import by_distance, core, get, joined, key_of, meshed, put
 
 HONEST = 40
 SYBILS = 24
@@ -178,3 +180,48 @@ async def test_eight_spaced_as_if_by_chance_do_not_hide_a_key(world: World) -> N
     reaches = [(number + 1) / HONEST for number in range(8)]
     await sybils(world, spaced(world.suite, world.overlay, key, reaches, random.Random(3)), Denies)
     assert (await reads(world, "wanted", b"the value"))["right"] >= 0.99 * READS
+
+
+# Address groups.
+
+
+async def spread_out(world: World, count: int) -> list[Host]:
+    """Honest peers, each in a network of addresses of its own."""
+    hosts = [world.add(address=(f"62.{number}.7.1", 7433)) for number in range(count)]
+    for host in hosts:
+        await host.start()
+    await meshed(hosts)
+    return hosts
+
+
+def of_group(host: Host, prefix: str) -> int:
+    return sum(1 for contact in core(host).members.alive() if contact.address[0].startswith(prefix))
+
+
+@simulated
+async def test_of_many_identities_in_one_network_of_addresses_a_table_takes_ten(world: World) -> None:
+    honest = await spread_out(world, 30)
+    outfit = Hijack.outfit({})
+    for number in range(25):
+        await world.add(outfit=outfit, address=(f"44.1.2.{number + 1}", 7433)).start()
+    await asyncio.sleep(30)
+    for host in honest:
+        assert of_group(host, "44.1.2.") <= 10
+        assert of_group(host, "62.") == len(honest) - 1
+    await put(honest[3], "wanted", b"the value")
+    assert (await reads(world, "wanted", b"the value", count=40))["right"] == 40
+
+
+@simulated
+async def test_hellos_without_a_proof_lock_nobody_of_their_group_out(world: World) -> None:
+    [victim, *_] = await spread_out(world, 5)
+    for number in range(100):
+        stranger = Identity(world.suite.signing_key(bytes([number]) * 32), world.overlay, world.suite)
+        hello = Initiator(stranger, random.Random(number).randbytes).hello_bytes()
+        core(victim).endpoint.receive(hello, (f"44.1.2.{number + 1}", 7433))
+    await asyncio.sleep(1)
+    late = [world.add(address=(f"44.1.2.{number + 201}", 7433)) for number in range(5)]
+    for host in late:
+        await host.start()
+    await meshed(world.living)
+    assert of_group(victim, "44.1.2.") == 5

@@ -268,20 +268,6 @@ def test_a_random_target_lies_in_its_bucket(entropy):
         assert span.low <= int.from_bytes(span.random_target(lambda _: entropy), "big") <= span.high
 
 
-def test_a_complete_table_counts_and_a_large_one_estimates():
-    assert filled(37).estimate_size() == 38
-    assert table().estimate_size() == 1
-    ratios = []
-    for seed in range(20):
-        rng = random.Random(seed)
-        routes = RoutingTable(rng.randbytes(32))
-        for number in range(1500):
-            routes.seen(contact(rng.randrange(1, 2**200)), float(number))
-        ratios.append(routes.estimate_size() / 1501)
-    assert 0.85 < sum(ratios) / len(ratios) < 1.15
-    assert all(0.4 < ratio < 2.5 for ratio in ratios)
-
-
 def test_is_near_says_whether_we_are_among_the_closest():
     routes = filled(50)
     everyone = [*routes.contacts(), OWN]
