@@ -6,6 +6,7 @@ restoring's; who is there at all is members'.
 
 import asyncio
 from collections import OrderedDict, deque
+from dataclasses import replace
 from typing import NamedTuple
 
 from loguru import logger
@@ -187,7 +188,13 @@ class Repairing:
         now = self._core.now()
         while self._full and next(iter(self._full.values())) < now:
             self._full.popitem(last=False)
-        return self._core.members.responsible(key, exclude=self._full)
+        found = self._core.members.responsible(key, exclude=self._full)
+        shunned = {contact.peer for contact in found.contacts if self._core.trust.shunned(contact.peer)}
+        if not shunned:
+            return found
+        # They are given theirs, and it counts as nothing: the next nearest have it too.
+        others = self._core.members.responsible(key, exclude={*self._full, *shunned}).contacts
+        return replace(found, contacts=[*found.contacts, *(each for each in others if each not in found.contacts)])
 
     def _our_turn(self, key: bytes, contacts: list[Contact]) -> bool:
         """Return whether of a record's holders that were there before the last change we are the nearest."""

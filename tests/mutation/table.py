@@ -219,6 +219,113 @@ TABLE: list[Mutation] = [
         ),
     ),
     # 5. Receipts, audits, evidence
+    # 5. Receipts, audits, evidence
+    Mutation(
+        "5.1",
+        "peerd/node/watchdog.py",
+        "if await self._is_convicted_by(peer, record, raw, said):",
+        "if False:",
+        (
+            "tests/unit/node/test_watchdog.py::test_who_signs_a_lie_is_convicted_by_its_own_word",
+            "tests/sim/test_audits.py::test_who_acknowledges_and_drops_is_out_everywhere_within_a_minute_of_being_found",
+        ),
+    ),
+    Mutation(
+        "5.2",
+        "peerd/node/watchdog.py",
+        "if pretends(said, record):",
+        "if False:",
+        ("tests/unit/node/test_watchdog.py::test_who_signs_a_lie_is_convicted_by_its_own_word",),
+    ),
+    Mutation(
+        "5.3",
+        "peerd/node/watchdog.py",
+        "            if not excused:",
+        "            if False:",
+        (
+            "tests/unit/node/test_watchdog.py::test_who_evades_is_found_out_and_not_relied_on_and_convicted_of_nothing",
+            "tests/sim/test_audits.py::test_who_drops_and_has_an_excuse_is_not_relied_on_by_who_audits_it",
+        ),
+    ),
+    Mutation(
+        "5.4",
+        "peerd/node/holding.py",
+        "if equivocates(winner, loser):",
+        "if False:",
+        (
+            "tests/unit/node/test_convicting.py::test_a_holder_that_is_given_two_contents_of_one_version_convicts_the_writer",
+        ),
+    ),
+    Mutation(
+        "5.5",
+        "peerd/trust/evidence.py",
+        "if accused != said.accused:",
+        "if False:",
+        ("tests/unit/trust/test_evidence.py::test_who_is_framed_with_what_another_signed_is_not_convicted",),
+    ),
+    Mutation(
+        "5.5",
+        "peerd/trust/evidence.py",
+        "if not breaks(promise, denial):",
+        "if False:",
+        ("tests/unit/trust/test_evidence.py::test_an_honest_history_convicts_nobody",),
+    ),
+    Mutation(
+        "5.6",
+        "peerd/node/promising.py",
+        "if said == HAS_NOT and self.may_have_promised(kind, key, digest):",
+        "if False:",
+        ("tests/unit/node/test_promising.py::test_what_was_promised_and_lost_is_not_denied",),
+    ),
+    Mutation(
+        "5.6",
+        "peerd/trust/evidence.py",
+        "        and promise.stamp < said.stamp < promise.stamp + promise.life_s * _MS\n",
+        "",
+        ("tests/unit/trust/test_evidence.py::test_an_honest_history_convicts_nobody",),
+    ),
+    Mutation(
+        "5.7",
+        "peerd/node/restoring.py",
+        "return [cid for cid in claimed if cid not in missing]",
+        "return claimed",
+        ("tests/unit/node/test_watchdog.py::test_a_copy_that_is_said_to_be_kept_and_is_not_shown_does_not_count",),
+    ),
+    Mutation(
+        "5.7",
+        "peerd/node/challenge.py",
+        "if proof == proof_of(self.nonce, body_bytes(record.raw)):",
+        "if any(proof):",
+        ("tests/unit/node/test_promising.py::test_a_challenge_is_met_by_who_has_the_version_alone",),
+    ),
+    Mutation(
+        "5.8",
+        "peerd/node/convicting.py",
+        " or self._is_full(teller, accused):",
+        ":",
+        ("tests/unit/node/test_convicting.py::test_key_pairs_that_convict_themselves_crowd_out_nobody",),
+    ),
+    Mutation(
+        "5.8",
+        "peerd/node/convicting.py",
+        " or self._core.trust.shunned(teller):",
+        ":",
+        ("tests/unit/node/test_convicting.py::test_forged_evidence_convinces_nobody_and_its_teller_is_noted",),
+    ),
+    Mutation(
+        "5.9",
+        "peerd/node/handshakes.py",
+        '        if self.refused(peer):\n            raise WireError("out")\n',
+        "",
+        ("tests/unit/node/test_convicting.py::test_evidence_convinces_everybody_and_who_is_convicted_is_nowhere",),
+    ),
+    Mutation(
+        "5.10",
+        "peerd/records/record.py",
+        "    return raw[:-SIGNATURE_BYTES]\n",
+        "    return raw\n",
+        ("tests/unit/trust/test_evidence.py::test_who_has_two_good_signatures_of_one_body_is_not_blamed_for_either",),
+    ),
     # 6. Work for strangers
     # 7. mDNS
     # 8. Hostile content

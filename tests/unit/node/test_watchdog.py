@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from peerd.content.cid import Cid
 from peerd.kad.contact import Contact
 from peerd.node.auditing import kept_by
-from peerd.node.content_audit import unproven
 from peerd.node.watchdog import Watchdog
 from peerd.records.evidence import KIND_NAMES, read_evidence
 from peerd.sim.host import Host
@@ -19,7 +18,7 @@ from peerd.wire.messages import Prove
 from tests.hostile.audits import EVADES, SIGNS, CannotTell, MakesUpProofs
 from tests.hostile.base import Liar
 from tests.hostile.clan import Clan
-from tests.unit.node.hosts import World, add, contact_of, core, joined, key_of, mute, put, until
+from tests.unit.node.hosts import World, add, by_distance, contact_of, core, joined, key_of, mute, put, until
 
 NAMES = 12
 
@@ -126,17 +125,27 @@ async def test_content_that_was_dropped_is_found_and_restored(world: World) -> N
 
 async def test_a_copy_that_is_said_to_be_kept_and_is_not_shown_does_not_count(world: World) -> None:
     (alice, bob), mallory = await world_with(world, 2, MakesUpProofs, copies=3)
-    done = await add(alice, b"x" * 50_000)
-    assert alice.peer is not None
-    restoring = alice.peer._maintaining.restoring
-    restoring.forget()
-    await restoring.round(set())
-    living = restoring.living(Cid.parse(done.cid).to_bytes())
-    assert living is not None
-    assert bob.identity.peer in living
-    told = await kept_by(core(alice), [contact_of(mallory)], [Cid.parse(done.cid).to_bytes()])
+    root = Cid.parse((await add(alice, b"x" * 50_000)).cid).to_bytes()
+    told = await kept_by(core(alice), [contact_of(mallory)], [root])
     assert told == {mallory.identity.peer: bytes([frames.PROMISED])}
-    assert await unproven(core(alice), contact_of(mallory), [Cid.parse(done.cid).to_bytes()])
+    assert alice.peer is not None
+    kept = await alice.store.root(root)
+    assert kept is not None
+    assert await alice.peer._maintaining.restoring._count([kept]) == {root: {bob.identity.peer}}
+
+
+async def test_the_share_of_who_is_not_relied_on_is_given_to_the_next_nearest_too(world: World) -> None:
+    hosts = await joined(world, 10)
+    await put(hosts[0], "a", b"v")
+    order = by_distance(hosts, key_of(hosts[0], "a"))
+    nearest, shunned, spare = order[0], order[3], order[8]
+    assert spare.store.peek_record(key_of(spare, "a")) is None
+    for _ in range(3):
+        core(nearest).trust.note(shunned.identity.peer, "denied_held")
+        core(nearest).trust.note(shunned.identity.peer, "denied_held")
+    assert nearest.peer is not None
+    await nearest.peer._maintaining._repairing._records(set())
+    assert spare.store.peek_record(key_of(spare, "a")) is not None
 
 
 SHARE, ROUNDS, KEYS = 0.25, 10, 60

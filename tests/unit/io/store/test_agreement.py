@@ -60,6 +60,10 @@ def step(chance: random.Random, clock: HandClock) -> Step:
             lambda store: store.add_claim(root(number).cid, b"claim %d" % other),
             lambda store: store.remove_claim(root(number).cid, b"claim %d" % other),
             lambda store: store.put_provider(key(number), peer(other), b"s" * number, at),
+            lambda store: store.put_receipts(
+                [(key(number), peer(other), bytes(size // 8)), (key(other), peer(0), b"r")]
+            ),
+            lambda store: store.put_evidence(peer(other), bytes(size // 8)),
             lambda store: store.remember_peers([(peer(number), "10.0.0.1", 7433, at)]),
         ]
     )
@@ -79,6 +83,8 @@ async def view(store: Store) -> list[object]:
     seen += [await store.expired_records(30.0, 100), await store.remembered_peers(100), await store.record_count()]
     cids = [block(at, SIZES[at % len(SIZES)]).cid for at in range(20)]
     seen += [await store.has_blocks(cids), [await store.block(cid) for cid in cids]]
+    seen += [await store.evidence()]
+    seen += [await store.receipt(key(at // 6), peer(at % 6)) for at in range(36)]
     for number in range(6):
         seen += [await store.history(key(number)), await store.providers(key(number), 20.0)]
         seen += [await store.claims(root(number).cid), await store.roots_with_claim(b"claim %d" % number)]
