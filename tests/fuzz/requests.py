@@ -4,12 +4,15 @@ Half are whole requests in which one thing or another is strange; of the rest th
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from tests.fuzz import samples
 from tests.fuzz.mutate import EDGES, WORDS, Mutator
+
+T = TypeVar("T")
 
 KEYS = 40
 BODY_MAX_BYTES = 20_000
@@ -52,6 +55,9 @@ class Requests:
             for method, operation in item.items()
             if path != "/v1/lab/drop"
         ]
+        # Of what is kept there is a bounded number, or memory would grow with what is stored, as it may.
+        self._odd_names: list[str] = []
+        self._bodies: list[bytes] = []
         self._mutator = Mutator(rng, [b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n", *samples.cid_texts()])
 
     def make(self) -> Request:
@@ -79,7 +85,7 @@ class Requests:
         target = path + ("?" + "&".join(query) if query else "")
         if rng.random() < 0.05:
             target, known = self._junk_target(target), frozenset()
-        body = self._body(path) if "requestBody" in operation or rng.random() < 0.03 else None
+        body = self._body() if "requestBody" in operation or rng.random() < 0.03 else None
         raw = self._raw(method, target, headers, body)
         whole = True
         if rng.random() < 0.5:
@@ -126,7 +132,7 @@ class Requests:
         rng = self._rng
         match rng.randrange(12):
             case 0:
-                return self._junk()
+                return self._one_of(self._odd_names, self._junk)
             case 1:
                 return rng.choice(samples.cid_texts()).decode()
             case 2:
@@ -148,11 +154,17 @@ class Requests:
         raw = self._mutator.mutate(target.encode()).decode("latin-1")
         return "".join(char for char in raw if char not in " \r\n\0") or "/"
 
-    def _body(self, path: str) -> bytes:
+    def _body(self) -> bytes:
         rng = self._rng
         if rng.random() < 0.3:
-            return self._mutator.mutate(rng.choice(samples.tars()))
+            return self._one_of(self._bodies, lambda: self._mutator.mutate(rng.choice(samples.tars())))
         return bytes(rng.choice((0, 1, 100, 3000, BODY_MAX_BYTES)))
+
+    def _one_of(self, pool: list[T], make: Callable[[], T]) -> T:
+        if len(pool) < KEYS:
+            pool.append(make())
+            return pool[-1]
+        return self._rng.choice(pool)
 
 
 def _parts(body: bytes) -> list[bytes]:
