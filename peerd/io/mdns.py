@@ -51,6 +51,9 @@ RETRY_S, RETRY_MAX_S = 4.0, 60.0
 
 CLOSE_TIMEOUT_S = 2.0
 
+CONTRADICT_GAP_S = 1.0
+"""Who speaks in our name is contradicted at most this often: else one packet would be answered by one, for ever."""
+
 
 @dataclass(slots=True)
 class _Spoken:
@@ -61,6 +64,7 @@ class _Spoken:
     spoken_at: float = float("-inf")
     spoken_count: int = 0
     stretch: float = 1.0
+    contradicted_at: float = float("-inf")
 
 
 @dataclass(slots=True)
@@ -78,7 +82,8 @@ class LanDiscovery:
 
     `on_candidate` is called in the event loop with a peer and at most 4 addresses, the likeliest first; again whenever
     the peer is heard or asked for once more, at most every 2 s, because the caller may have lost it meanwhile.
-    `lonely` says whether the caller knows no living peer. Runs one task; starts no thread.
+    `lonely` says whether the caller knows no living peer, `knows` whether it has met a peer before: a flood of others'
+    packets does not keep those from being heard. Runs one task; starts no thread.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class LanDiscovery:
         interfaces: Sequence[str] = (),
         on_candidate: Callable[[PeerId, list[Address]], None],
         lonely: Callable[[], bool],
+        knows: Callable[[PeerId], bool] = lambda peer: False,
         rng: Rng,
         lonely_interval_s: float = LONELY_INTERVAL_S,
         hints_max: int = HINTS_MAX,
@@ -105,6 +111,7 @@ class LanDiscovery:
         self._wanted = tuple(interfaces)
         self._on_candidate = on_candidate
         self._lonely = lonely
+        self._knows = knows
         self._rng = rng
         self._lonely_interval_s = lonely_interval_s
         self._read = read
@@ -149,6 +156,9 @@ class LanDiscovery:
             self._rescanned_at = now
             await self._rescan(now)
         self._speak(_now())
+        friends = self._hints.addresses_of(self._knows)
+        for spoken in self._links.values():
+            spoken.link.allowance.friends = friends
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -178,7 +188,14 @@ class LanDiscovery:
     async def _open(self, interface: Interface, now: float) -> None:
         from peerd.io.mdns_link import Link  # noqa: PLC0415  (zeroconf: only where mDNS is on)
 
-        link = Link(interface, self._service(), heard=self._heard, gone=self._gone)
+        link = Link(
+            interface,
+            self._service(),
+            heard=self._heard,
+            gone=self._gone,
+            flooded=self._flooded,
+            impostor=self._contradict,
+        )
         try:
             await link.open()
         except OSError as error:
@@ -260,6 +277,8 @@ class LanDiscovery:
         properties: Mapping[bytes, bytes | None],
         addresses: list[str],
         port: int | None,
+        *,
+        speaker: str = "",
     ) -> None:
         hint = read_hint(properties, addresses, port, digest=self._digest, interface=interface)
         if isinstance(hint, str):
@@ -267,14 +286,29 @@ class LanDiscovery:
             return
         if hint.peer == self._peer_id:
             return
-        offered = self._hints.hear(interface.name, name, hint, now=_now())
+        # On the loopback everybody speaks from one address.
+        speaker = "" if interface.loopback else speaker
+        free = self._knows(hint.peer)
+        offered = self._hints.hear(interface.name, name, hint, now=_now(), speaker=speaker, free=free)
         if isinstance(offered, str):
             self.ignored[offered] += 1
         elif offered:
             self._on_candidate(hint.peer, list(offered))
 
-    def _gone(self, interface: Interface, name: str) -> None:
-        self._hints.forget(interface.name, name)
+    def _gone(self, interface: Interface, name: str, speaker: str = "") -> None:
+        self._hints.forget(interface.name, name, "" if interface.loopback else speaker)
+
+    def _flooded(self) -> None:
+        self.ignored["mdns_flood"] += 1
+
+    def _contradict(self, interface: Interface) -> None:
+        """Somebody spoke in our name: say who we are again, so that who heard it has the truth last."""
+        self.ignored["mdns_impostor"] += 1
+        spoken = self._links.get(interface.name)
+        now = _now()
+        if spoken is not None and now - spoken.contradicted_at >= CONTRADICT_GAP_S:
+            spoken.contradicted_at = now
+            spoken.link.announce()
 
 
 def _now() -> float:

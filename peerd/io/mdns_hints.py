@@ -4,13 +4,14 @@ Pure: no socket, no clock. A hint is worth one handshake with the address it nam
 stranger on the LAN can make us greet. Not here: the packets (mdns_link), when to speak (mdns).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, ip_address
 from typing import Literal
 
 from peerd.ids import PeerId, find_peer_id
 from peerd.io.interfaces import Interface
+from peerd.io.mdns_budget import Budget, Speakers
 from peerd.kad.contact import Address
 
 VERSION = "1"
@@ -22,8 +23,17 @@ HINTS_MAX = 64
 ADDRESSES_MAX = 4
 """Addresses kept of one peer: one id must not make us greet a whole network."""
 
-NEW_BURST_MAX, NEW_PER_S = 64, 8.0
-"""Peers not known before that are passed on at once, and per second after that: an inventor of ids gets no more."""
+NEW_BURST_MAX, NEW_PER_S = 64, 16.0
+"""Peers not known before that are passed on at once, and per second after that: inventors of ids get no more."""
+
+SPEAKER_NEW_BURST_MAX, SPEAKER_NEW_PER_S = 8, 2.0
+"""The same of one speaker, a host or what repeats another subnet's packets: one inventor leaves room for the others."""
+
+SPEAKER_HINTS_MAX = 16
+"""Peers remembered on the word of one speaker; beyond, its own oldest makes room, and nobody else's."""
+
+SOURCES_MAX = 4
+"""Interfaces and speakers whose word on one peer is remembered: who speaks falsely of a peer does not unsay its own."""
 
 OFFER_GAP_S = 2.0
 """A peer is passed on again at most this often: whoever wants it has greeted it by then."""
@@ -102,12 +112,21 @@ class _Known:
     heard_at: float
     offered_at: float
     offered: tuple[Address, ...] = ()
-    by_link: dict[str, tuple[str, tuple[Address, ...]]] = field(default_factory=dict)
-    """By interface: the service's name there, and its addresses; the interface heard last comes last."""
+    speaker: str = ""
+    said: dict[tuple[str, str], tuple[str, tuple[Address, ...]]] = field(default_factory=dict)
+    """By interface and speaker: the service's name there, and its addresses; what was heard last comes last."""
+
+    def hear(self, link: str, speaker: str, name: str, addresses: tuple[Address, ...]) -> None:
+        self.said.pop((link, speaker), None)
+        self.said[link, speaker] = (name, addresses)
+        if len(self.said) > SOURCES_MAX:
+            del self.said[next(iter(self.said))]
 
     def addresses(self) -> tuple[Address, ...]:
-        distinct = dict.fromkeys(address for _, heard in reversed(self.by_link.values()) for address in heard)
-        return tuple(distinct)[:ADDRESSES_MAX]
+        """Return the addresses, those first from which the peer itself spoke, then those heard last."""
+        heard = [(speaker, address) for (_, speaker), (_, each) in reversed(self.said.items()) for address in each]
+        itself = [address for speaker, address in heard if address[0] == speaker]
+        return tuple(dict.fromkeys([*itself, *(address for _, address in heard)]))[:ADDRESSES_MAX]
 
 
 class HintTable:
@@ -120,34 +139,44 @@ class HintTable:
     def __init__(self, hints_max: int = HINTS_MAX) -> None:
         self._max = hints_max
         self._known: dict[PeerId, _Known] = {}  # the one heard last is last
-        self._new_left = float(NEW_BURST_MAX)
-        self._new_at = 0.0
+        self._new = Budget(NEW_BURST_MAX, NEW_PER_S)
+        self._new_of = Speakers(SPEAKER_NEW_BURST_MAX, SPEAKER_NEW_PER_S)
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def hear(self, link: str, name: str, hint: Hint, *, now: float) -> tuple[Address, ...] | Refusal:
-        """Take a hint heard on interface `link` under service `name`; return the addresses to pass on now."""
+    def hear(
+        self, link: str, name: str, hint: Hint, *, now: float, speaker: str = "", free: bool = False
+    ) -> tuple[Address, ...] | Refusal:
+        """Take a hint heard on interface `link` under service `name`; return the addresses to pass on now.
+
+        `speaker` is where it came from, empty where that says nothing: the bound on one speaker is left out then.
+        `free`: the peer is one of ours anyhow, and neither new nor refused.
+        """
         known = self._known.pop(hint.peer, None)
         if known is None:
-            if not self._spend(now):
+            if not free and not self._spend(speaker, now):
                 return "mdns_crowd"
-            while len(self._known) >= self._max:
-                del self._known[next(iter(self._known))]
+            self._make_room(speaker)
             known = _Known(now, float("-inf"))
-        known.heard_at = now
-        known.by_link.pop(link, None)
-        known.by_link[link] = (name, hint.addresses)
+        known.heard_at, known.speaker = now, speaker
+        known.hear(link, speaker, name, hint.addresses)
         self._known[hint.peer] = known
         return self._offer(known, now)
 
-    def forget(self, link: str, name: str | None = None) -> None:
-        """Forget what was heard on `link` under service `name`, or all that was heard there."""
+    def forget(self, link: str, name: str | None = None, speaker: str = "") -> None:
+        """Forget what `speaker` said on `link` of service `name`, or all that was heard there."""
         for peer, known in list(self._known.items()):
-            if link in known.by_link and name in (None, known.by_link[link][0]):
-                del known.by_link[link]
-                if not known.by_link:
-                    del self._known[peer]
+            for source, (called, _) in list(known.said.items()):
+                if source[0] == link and (name is None or (called == name and source[1] == speaker)):
+                    del known.said[source]
+            if not known.said:
+                del self._known[peer]
+
+    def addresses_of(self, wanted: Callable[[PeerId], bool]) -> frozenset[str]:
+        """Return the hosts at which those peers are said to be that are wanted."""
+        found = (known for peer, known in self._known.items() if wanted(peer))
+        return frozenset(host for known in found for host, _ in known.addresses())
 
     def again(self, now: float) -> list[tuple[PeerId, tuple[Address, ...]]]:
         """Return the peers to pass on once more, those heard last first, and forget the ones long unheard."""
@@ -160,15 +189,18 @@ class HintTable:
     def _offer(self, known: _Known, now: float) -> tuple[Address, ...]:
         addresses = known.addresses()
         changed = addresses != known.offered
-        if now - known.offered_at < OFFER_GAP_S and not (changed and self._spend(now)):
+        if now - known.offered_at < OFFER_GAP_S and not (changed and self._spend(known.speaker, now)):
             return ()
         known.offered, known.offered_at = addresses, now
         return addresses
 
-    def _spend(self, now: float) -> bool:
-        self._new_left = min(float(NEW_BURST_MAX), self._new_left + (now - self._new_at) * NEW_PER_S)
-        self._new_at = now
-        if self._new_left < 1:
-            return False
-        self._new_left -= 1
-        return True
+    def _make_room(self, speaker: str) -> None:
+        """Let the oldest go: of this speaker where it has its share, else of all where the table is full."""
+        own = [peer for peer, known in self._known.items() if speaker and known.speaker == speaker]
+        if len(own) >= SPEAKER_HINTS_MAX:
+            del self._known[own[0]]
+        while len(self._known) >= self._max:
+            del self._known[next(iter(self._known))]
+
+    def _spend(self, speaker: str, now: float) -> bool:
+        return (not speaker or self._new_of.spend(speaker, now)) and self._new.spend(now)

@@ -22,6 +22,9 @@ from zeroconf import (  # type: ignore[attr-defined]  # offered, not in __all__
     DNSOutgoing,
     DNSPointer,
     DNSQuestion,
+    DNSRecord,
+    DNSService,
+    DNSText,
     Error,
     NotRunningException,
     RecordUpdate,
@@ -33,6 +36,8 @@ from zeroconf import (  # type: ignore[attr-defined]  # offered, not in __all__
 from zeroconf.asyncio import AsyncZeroconf
 
 from peerd.io.interfaces import Interface
+from peerd.io.mdns_budget import Allowance
+from peerd.io.mdns_gate import Gate
 
 SERVICE_TYPE = "_peerd._udp.local."
 
@@ -41,6 +46,10 @@ KNOWN_ANSWERS_MAX = 64
 
 NAMES_MAX = 64
 """Services looked at in one packet, or asked for because parts are missing: a stranger's list can be long."""
+
+KEPT_RECORDS_MAX, KEPT_BYTES_MAX = 1024, 256 * 1024
+"""Records that zeroconf's cache has taken in, and bytes of packets, after which it and what it remembers of questions
+is emptied. What is lost is whom we need not ask for: services are reported when they are heard."""
 
 SILENT_AFTER_COUNT = 3
 """Announcements of our own that did not come back to us, as multicast does, before the link counts as silent."""
@@ -74,19 +83,31 @@ class Heard(Protocol):
         properties: Mapping[bytes, bytes | None],
         addresses: list[str],
         port: int | None,
+        *,
+        speaker: str = "",
     ) -> None:
-        """A service is at these addresses, or still is."""
+        """A service is at these addresses, or still is; `speaker` is where the packet seems to come from."""
 
 
 class Link(RecordUpdateListener):
     """Announces one service on one interface and reports those of others. Open it, then speak, then close it."""
 
     def __init__(
-        self, interface: Interface, service: Service, *, heard: Heard, gone: Callable[[Interface, str], None]
+        self,
+        interface: Interface,
+        service: Service,
+        *,
+        heard: Heard,
+        gone: Callable[[Interface, str, str], None],
+        flooded: Callable[[], None] = lambda: None,
+        impostor: Callable[[Interface], None] = lambda interface: None,
     ) -> None:
         self.interface = interface
+        self.allowance = Allowance(loopback=interface.loopback)
         self._heard = heard
         self._gone = gone
+        self._flooded = flooded
+        self._impostor = impostor
         instance = f"{service.name}.{SERVICE_TYPE}"
         self._info = ServiceInfo(
             SERVICE_TYPE,
@@ -100,6 +121,11 @@ class Link(RecordUpdateListener):
         self._unheard_count = 0
         self._fresh: dict[str, None] = {}
         self._partial: dict[str, None] = {}
+        self._speaker = ""
+        self._denied = False
+        """Whether the packet that is being read says something else of our own service than we do."""
+        self._kept_records = 0
+        self._kept_bytes = 0
 
     async def open(self) -> None:
         """Open the sockets and begin to answer questions.
@@ -151,6 +177,7 @@ class Link(RecordUpdateListener):
         """
         if self._zeroconf is None:
             return
+        self._empty_where_full()
         zeroconf = self._zeroconf.zeroconf
         out = DNSOutgoing(_QUERY)
         out.add_question(DNSQuestion(SERVICE_TYPE, _TYPE_PTR, _CLASS_IN))
@@ -166,7 +193,9 @@ class Link(RecordUpdateListener):
 
     def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:
         """Note which services a packet is about; called by zeroconf before its cache has the packet."""
-        for record in (update.new for update in records):
+        for update in records:
+            record = update.new
+            self._kept_records += update.old is None
             if record.key == SERVICE_TYPE and isinstance(record, DNSPointer):
                 name = record.alias
             elif record.type in (_TYPE_SRV, _TYPE_TXT) and record.key.endswith(f".{SERVICE_TYPE}"):
@@ -174,17 +203,20 @@ class Link(RecordUpdateListener):
             else:
                 continue
             if name.lower() == self._info.key:
-                self._unheard_count = 0
+                self._note_own(record, now)
             elif not record.is_expired(now):
                 self._note(name)
             elif record.type == _TYPE_PTR:
-                self._gone(self.interface, name)
+                self._gone(self.interface, name, self._speaker)
 
     def async_update_records_complete(self) -> None:
         """Report those services; called by zeroconf when its cache has the packet."""
         if self._zeroconf is None:
             return
         zeroconf = self._zeroconf.zeroconf
+        if self._denied:
+            self._denied = False
+            self._impostor(self.interface)
         names, self._fresh = self._fresh, {}
         for name in names:
             try:
@@ -192,9 +224,11 @@ class Link(RecordUpdateListener):
             except Error:
                 continue  # not a name that a service can have
             if info.load_from_cache(zeroconf):
-                self._heard(self.interface, name, info.properties, self._addresses(info, zeroconf), info.port)
+                found = self._addresses(info, zeroconf)
+                self._heard(self.interface, name, info.properties, found, info.port, speaker=self._speaker)
             elif len(self._partial) < NAMES_MAX:
                 self._partial[name] = None
+        self._empty_where_full()
 
     async def _open(self) -> None:
         try:
@@ -207,8 +241,40 @@ class Link(RecordUpdateListener):
             raise OSError("multicast cannot be joined")
         for reader in zeroconf.engine.readers:
             _hear_only(reader.sock, self.interface.name)
+            self._guard(reader.transport)
         zeroconf.registry.async_add(self._info)
         zeroconf.async_add_listener(self, None)
+
+    def _guard(self, transport: asyncio.DatagramTransport) -> None:
+        """Let nothing reach zeroconf that is none of ours, or too much."""
+        clock = asyncio.get_running_loop().time
+        inner = transport.get_protocol()
+        transport.set_protocol(
+            Gate(inner, self.allowance, speaking=self._speaking, refused=self._flooded, now=clock),
+        )
+
+    def _speaking(self, speaker: str, size: int) -> None:
+        self._speaker = speaker
+        self._kept_bytes += size
+
+    def _note_own(self, record: DNSRecord, now: float) -> None:
+        """Note that our own announcement came back, or that somebody speaks in our name."""
+        if record.is_expired(now):
+            self._denied = True
+        elif isinstance(record, DNSText):
+            self._denied |= record.text != self._info.text
+        elif isinstance(record, DNSService):
+            self._denied |= record.port != self._info.port or record.server_key != self._info.server_key
+        else:
+            self._unheard_count = 0
+
+    def _empty_where_full(self) -> None:
+        if self._zeroconf is None or (self._kept_records <= KEPT_RECORDS_MAX and self._kept_bytes <= KEPT_BYTES_MAX):
+            return
+        self._kept_records = self._kept_bytes = 0
+        cache = self._zeroconf.zeroconf.cache
+        cache.async_remove_records([record for name in cache.names() for record in cache.entries_with_name(name)])
+        self._zeroconf.zeroconf.question_history.clear()
 
     def _note(self, name: str) -> None:
         if len(self._fresh) < NAMES_MAX:

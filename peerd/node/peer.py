@@ -243,6 +243,10 @@ class Peer:
         """Whether no member answers."""
         return self._core.members.alive_count() == 0
 
+    def knows(self, peer: PeerId) -> bool:
+        """Whether that peer was met, now or in an earlier run."""
+        return peer in self._core.members.all
+
     def offer(self, peer: PeerId | None, address: Address, source: Source) -> None:
         """Take an address where a peer may live; it counts only once a handshake proves it."""
         self._joining.offer(Candidate(address, peer, source))

@@ -28,8 +28,8 @@ class Ear:
         self.link = Link(
             interface,
             Service(name, port, {"id": name, "v": "1"}),
-            heard=lambda _, *service: self.note(*service),
-            gone=lambda _, name: self.note(name, "gone"),
+            heard=lambda _, *service, speaker: self.note(*service),
+            gone=lambda _, name, speaker: self.note(name, "gone"),
         )
 
     def note(self, name, *rest):

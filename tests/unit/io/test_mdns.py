@@ -11,7 +11,18 @@ import pytest
 from peerd.ids import PeerId, peer_id_text
 from peerd.io import mdns
 from peerd.io.interfaces import Interface
-from peerd.io.mdns import LanDiscovery
+from peerd.io.mdns import CONTRADICT_GAP_S, LanDiscovery
+from peerd.io.mdns_budget import (
+    LINK_BURST,
+    LINK_PER_S,
+    PACKET_BYTES,
+    SPEAKER_BURST,
+    SPEAKER_PER_S,
+    SPEAKERS_MAX,
+    Allowance,
+    Speakers,
+)
+from peerd.io.mdns_gate import PACKET_MAX_BYTES, Gate
 from peerd.io.mdns_hints import (
     ADDRESSES_MAX,
     HINT_LIFE_S,
@@ -19,6 +30,10 @@ from peerd.io.mdns_hints import (
     NEW_BURST_MAX,
     NEW_PER_S,
     OFFER_GAP_S,
+    SOURCES_MAX,
+    SPEAKER_HINTS_MAX,
+    SPEAKER_NEW_BURST_MAX,
+    SPEAKER_NEW_PER_S,
     Hint,
     HintTable,
     on_link,
@@ -178,14 +193,140 @@ def test_a_peer_long_unheard_is_forgotten():
     assert len(table) == 0
 
 
+def told(outcomes):
+    return [each for each in outcomes if isinstance(each, tuple)]
+
+
+def test_an_inventor_at_one_address_leaves_room_for_the_others():
+    table = HintTable()
+    flood = [table.hear("eth0", "x", hint(number), now=100, speaker="10.0.0.66") for number in range(500)]
+    assert len(told(flood)) == SPEAKER_NEW_BURST_MAX
+    later = [table.hear("eth0", "x", hint(number), now=102, speaker="10.0.0.66") for number in range(500, 1000)]
+    assert len(told(later)) == 2 * SPEAKER_NEW_PER_S
+    honest = [table.hear("eth0", "y", hint(2000 + n), now=102, speaker=f"10.0.0.{n + 1}") for n in range(40)]
+    assert len(told(honest)) == 40
+
+
+def test_who_tells_of_ever_more_peers_pushes_out_its_own_and_nobody_elses():
+    table = HintTable()
+    table.hear("eth0", "bob", hint(2), now=99, speaker="10.0.0.7")
+    for number in range(300):
+        table.hear("eth0", "x", hint(1000 + number), now=100 + number, speaker="10.0.0.66")
+    assert len(table) == 1 + SPEAKER_HINTS_MAX
+    assert BOB in {found for found, _ in table.again(400)}
+
+
+def test_a_peer_that_was_met_before_is_heard_in_the_midst_of_a_flood():
+    table = HintTable()
+    for number in range(1000):
+        table.hear("eth0", "x", hint(1000 + number), now=100, speaker=f"10.0.{number % 250}.66")
+    assert table.hear("eth0", "carol", hint(3), now=100, speaker="10.0.0.8") == "mdns_crowd"
+    assert table.hear("eth0", "bob", hint(2), now=100, speaker="10.0.0.7", free=True) == (("10.0.0.7", 7433),)
+
+
+def test_who_speaks_falsely_of_a_peer_does_not_unsay_what_it_said_itself():
+    table = HintTable()
+    table.hear("eth0", "bob", hint(2, "10.0.0.7"), now=100, speaker="10.0.0.7")
+    lies = [hint(2, f"10.9.0.{n}", f"10.9.1.{n}", f"10.9.2.{n}", f"10.9.3.{n}") for n in range(1, 3)]
+    for n, lie in enumerate(lies):
+        table.hear("eth0", "bob", lie, now=101 + n, speaker=f"10.0.0.{66 + n}")
+    assert table.again(200) == [(BOB, (("10.0.0.7", 7433), *lies[-1].addresses[:3]))]
+
+
+def test_what_is_remembered_of_one_peer_is_bounded_whoever_speaks_of_it():
+    table = HintTable()
+    for n in range(100):
+        table.hear("eth0", "bob", hint(2, f"10.9.{n}.1"), now=100 + n, speaker=f"10.8.{n}.1")
+    assert len(table._known[BOB].said) == SOURCES_MAX
+
+
+def test_a_goodbye_of_another_forgets_nothing():
+    table = HintTable()
+    table.hear("eth0", "bob", hint(2), now=100, speaker="10.0.0.7")
+    table.forget("eth0", "bob", "10.0.0.66")
+    assert len(table) == 1
+    table.forget("eth0", "bob", "10.0.0.7")
+    assert len(table) == 0
+
+
+def test_speakers_beyond_the_bound_are_forgotten():
+    speakers = Speakers(2, 1)
+    for number in range(10 * SPEAKERS_MAX):
+        assert speakers.spend(f"10.0.{number // 250}.{number % 250}", 100)
+    assert len(speakers) == SPEAKERS_MAX
+
+
+def test_a_flood_of_one_speaker_or_of_all_is_cut_to_what_it_may_cost():
+    allowance = Allowance()
+    assert sum(allowance.admits(PACKET_BYTES, "10.0.0.66", 100) for _ in range(5000)) == SPEAKER_BURST / 2
+    assert sum(allowance.admits(PACKET_BYTES, "10.0.0.66", 110) for _ in range(5000)) == 10 * SPEAKER_PER_S / 2 // 1.25
+    assert allowance.admits(PACKET_BYTES, "10.0.0.7", 110)
+    forged = (allowance.admits(PACKET_BYTES, f"10.1.{n // 250}.{n % 250}", 200) for n in range(5000))
+    assert sum(forged) == LINK_BURST / 2
+    assert not allowance.admits(PACKET_BYTES, "10.0.0.8", 200)
+    allowance.friends = frozenset({"10.0.0.7"})
+    assert allowance.admits(PACKET_BYTES, "10.0.0.7", 200), "where a member lives a flood of others changes nothing"
+    again = (allowance.admits(PACKET_BYTES, f"10.2.{n // 250}.{n % 250}", 201) for n in range(5000))
+    assert sum(again) == LINK_PER_S / 2
+
+
+class Behind:
+    """Stands for zeroconf's listener: keeps what reaches it."""
+
+    def __init__(self):
+        self.packets = []
+
+    def datagram_received(self, data, addr):
+        self.packets.append(data)
+
+
+def gate(allowance=None):
+    behind, refused, spoke = Behind(), [], []
+    allowance = allowance or Allowance()
+    gate = Gate(
+        behind,
+        allowance,
+        speaking=lambda who, size: spoke.append((who, size)),
+        refused=lambda: refused.append(1),
+        now=lambda: 100.0,
+    )
+    return gate, behind, refused, spoke
+
+
+QUERY, ANSWER = bytes(12), bytes(2) + b"\x84" + bytes(9)
+OURS = b"\x04name\x06_pEErd\x04_udp\x05local\0"
+
+
+def test_answers_that_are_not_about_our_service_never_reach_the_parser():
+    passed, behind, refused, spoke = gate()
+    for data in (ANSWER + b"\x04_ipp\x04_tcp\x05local\0", ANSWER, b"", b"\x00", QUERY[:11], b"\x84" * 11):
+        passed.datagram_received(data, ("10.0.0.66", 5353))
+    passed.datagram_received(ANSWER + OURS + bytes(PACKET_MAX_BYTES), ("10.0.0.66", 5353))
+    assert behind.packets == [] and refused == []
+    passed.datagram_received(ANSWER + OURS, ("10.0.0.7", 5353))
+    passed.datagram_received(QUERY + b"\x04_ipp\x04_tcp\x05local\0", ("fe80::7", 5353, 0, 2))
+    assert len(behind.packets) == 2
+    assert spoke[0] == ("10.0.0.7", len(ANSWER + OURS)) and spoke[1][0] == "fe80::7"
+
+
+def test_a_flood_is_counted_and_never_reaches_the_parser():
+    passed, behind, refused, _ = gate()
+    for _ in range(1000):
+        passed.datagram_received(ANSWER + OURS, ("10.0.0.66", 5353))
+    assert len(behind.packets) <= SPEAKER_BURST
+    assert len(refused) == 1000 - len(behind.packets)
+
+
 class FakeLink:
     """Stands for mdns_link.Link: writes down what it is told."""
 
     all_opened: ClassVar[list["FakeLink"]] = []
     failure: ClassVar[OSError | None] = None
 
-    def __init__(self, interface, service, *, heard, gone):
+    def __init__(self, interface, service, *, heard, gone, flooded, impostor):
         self.interface, self.service, self.heard, self.gone = interface, service, heard, gone
+        self.flooded, self.impostor = flooded, impostor
+        self.allowance = Allowance()
         self.said, self.closed, self.silent = [], None, False
 
     async def open(self):
@@ -291,7 +432,8 @@ async def test_on_a_crowded_lan_it_speaks_more_rarely_and_asks_nothing(lab):
     lab.lonely = False
     await lab.run(5)
     for number in range(2, 2 + HINTS_MAX):
-        lab.link.heard(ETH, f"n{number}", {**TXT, b"id": peer_id_text(peer(number)).encode()}, ["10.0.0.7"], 7433)
+        txt = {**TXT, b"id": peer_id_text(peer(number)).encode()}
+        lab.link.heard(ETH, f"n{number}", txt, ["10.0.0.7"], 7433, speaker=f"10.0.0.{number}")
     since = lab.now
     await lab.run(500)
     assert [gap for gap in gaps(lab.spoken(since)) if gap < 120] == []
@@ -313,6 +455,29 @@ async def test_itself_and_other_networks_are_never_passed_on(lab):
     lab.link.heard(ETH, "x", {**TXT, b"net": b"other"}, ["10.0.0.7"], 7433)
     assert lab.candidates == []
     assert lab.discovery.ignored == {"mdns_network": 2}
+
+
+async def test_who_speaks_in_our_name_is_counted_and_contradicted_at_most_once_a_second(lab):
+    lab.lonely = False
+    await lab.run(9)
+    since = lab.now
+    for _ in range(50):
+        lab.link.impostor(ETH)
+        lab.now += CONTRADICT_GAP_S / 10
+    assert lab.discovery.ignored["mdns_impostor"] == 50
+    assert len(lab.spoken(since)) == 5
+
+
+async def test_where_members_live_a_flood_by_others_is_no_hindrance(lab):
+    lab.discovery._knows = {BOB}.__contains__
+    await lab.run(1)
+    lab.link.heard(ETH, "bob", TXT, ["10.0.0.7"], 7433, speaker="10.0.0.7")
+    lab.link.heard(ETH, "x", {**TXT, b"id": peer_id_text(peer(9)).encode()}, ["10.0.0.9"], 7433, speaker="10.0.0.9")
+    await lab.run(2)
+    assert lab.link.allowance.friends == {"10.0.0.7"}
+    for _ in range(30):
+        lab.link.flooded()
+    assert lab.discovery.ignored["mdns_flood"] == 30
 
 
 async def test_a_changed_interface_is_opened_anew_and_burst_on(lab):
