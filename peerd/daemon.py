@@ -226,6 +226,7 @@ async def _discover(settings: Settings, peer: Peer, stack: AsyncExitStack) -> No
         on_candidate=on_candidate,
         lonely=lambda: peer.lonely,
         knows=peer.knows,
+        rejected=peer.count_rejected,
         rng=random.Random(system_entropy(16)),  # noqa: S311
         lonely_interval_s=settings.lonely_interval_s,
         hints_max=settings.hints_max,

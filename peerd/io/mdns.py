@@ -96,6 +96,7 @@ class LanDiscovery:
         on_candidate: Callable[[PeerId, list[Address]], None],
         lonely: Callable[[], bool],
         knows: Callable[[PeerId], bool] = lambda peer: False,
+        rejected: Callable[[str], None] = lambda reason: None,
         rng: Rng,
         lonely_interval_s: float = LONELY_INTERVAL_S,
         hints_max: int = HINTS_MAX,
@@ -112,6 +113,7 @@ class LanDiscovery:
         self._on_candidate = on_candidate
         self._lonely = lonely
         self._knows = knows
+        self._rejected = rejected
         self._rng = rng
         self._lonely_interval_s = lonely_interval_s
         self._read = read
@@ -291,19 +293,24 @@ class LanDiscovery:
         free = self._knows(hint.peer)
         offered = self._hints.hear(interface.name, name, hint, now=_now(), speaker=speaker, free=free)
         if isinstance(offered, str):
-            self.ignored[offered] += 1
+            self._refuse(offered)
         elif offered:
             self._on_candidate(hint.peer, list(offered))
 
     def _gone(self, interface: Interface, name: str, speaker: str = "") -> None:
         self._hints.forget(interface.name, name, "" if interface.loopback else speaker)
 
+    def _refuse(self, reason: str) -> None:
+        """Count what no honest LAN has, also for the status: services of other networks are nothing to show."""
+        self.ignored[reason] += 1
+        self._rejected(reason)
+
     def _flooded(self) -> None:
-        self.ignored["mdns_flood"] += 1
+        self._refuse("mdns_flood")
 
     def _contradict(self, interface: Interface) -> None:
         """Somebody spoke in our name: say who we are again, so that who heard it has the truth last."""
-        self.ignored["mdns_impostor"] += 1
+        self._refuse("mdns_impostor")
         spoken = self._links.get(interface.name)
         now = _now()
         if spoken is not None and now - spoken.contradicted_at >= CONTRADICT_GAP_S:

@@ -1,8 +1,7 @@
 """What stands before zeroconf on each socket: packets that are none of ours, or too many, never reach its parser.
 
-Its cache has room for ten thousand records of anybody's services, of up to 9 kB each, and what it remembers of
-questions is as wide; so answers that do not speak of our service are dropped unread, and what it has kept is counted,
-for the link to empty it.
+Its cache has room for ten thousand records of anybody's services, of up to 9 kB each; so answers that do not speak of
+our service are dropped unread, and what it has kept is counted, for the link to empty it.
 """
 
 import asyncio

@@ -48,8 +48,8 @@ NAMES_MAX = 64
 """Services looked at in one packet, or asked for because parts are missing: a stranger's list can be long."""
 
 KEPT_RECORDS_MAX, KEPT_BYTES_MAX = 1024, 256 * 1024
-"""Records that zeroconf's cache has taken in, and bytes of packets, after which it and what it remembers of questions
-is emptied. What is lost is whom we need not ask for: services are reported when they are heard."""
+"""Records that zeroconf's cache has taken in, and bytes of packets, after which it is emptied. What
+is lost is whom we need not ask for: services are reported when they are heard."""
 
 SILENT_AFTER_COUNT = 3
 """Announcements of our own that did not come back to us, as multicast does, before the link counts as silent."""
@@ -274,7 +274,6 @@ class Link(RecordUpdateListener):
         self._kept_records = self._kept_bytes = 0
         cache = self._zeroconf.zeroconf.cache
         cache.async_remove_records([record for name in cache.names() for record in cache.entries_with_name(name)])
-        self._zeroconf.zeroconf.question_history.clear()
 
     def _note(self, name: str) -> None:
         if len(self._fresh) < NAMES_MAX:

@@ -247,6 +247,10 @@ class Peer:
         """Whether that peer was met, now or in an earlier run."""
         return peer in self._core.members.all
 
+    def count_rejected(self, reason: str) -> None:
+        """Show in the status that something from outside was refused before it came here."""
+        self._core.counts.rejected[reason] += 1
+
     def offer(self, peer: PeerId | None, address: Address, source: Source) -> None:
         """Take an address where a peer may live; it counts only once a handshake proves it."""
         self._joining.offer(Candidate(address, peer, source))

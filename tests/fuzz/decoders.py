@@ -5,11 +5,14 @@ statement, a frame or a list of the wire adds a line. What it may raise is its o
 """
 
 import ipaddress
+import random
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+
+from zeroconf import DNSIncoming
 
 from cli import keys as cli_keys
 from cli.failure import Failure
@@ -39,6 +42,7 @@ from peerd.trust import evidence, register
 from peerd.wire import envelope, frames, messages, reconcile
 from peerd.wire.handshake import Initiator, Responder
 from tests.fuzz import samples
+from tests.hostile.mdns import Attacks
 from tests.vectors.cast import ALICE_ADDRESS, NOW, OPEN, Stream, identity
 
 ALICE, BOB = identity("alice"), identity("bob")
@@ -66,8 +70,8 @@ class Decoder:
 
 def all_decoders() -> list[Decoder]:
     """Every decoder."""
-    makers = (_datagrams, _handshakes, _messages, _frames, _reconciliation, _statements, _rows, _blocks, _names)
-    return [each for make in (*makers, _http, _tars, _files, _command_line) for each in make()]
+    makers = (_datagrams, _handshakes, _messages, _frames, _reconciliation, _statements, _rows, _blocks)
+    return [each for make in (*makers, _names, _mdns, _http, _tars, _files, _command_line) for each in make()]
 
 
 def _text(decode: Callable[[str], object]) -> Callable[[bytes], object]:
@@ -319,6 +323,18 @@ def _names() -> Iterable[Decoder]:
     certificate = tls.certificate_of(bytes(32))
     yield Decoder("certificate", lambda raw: tls.is_certificate_of(BOB.peer, raw), (certificate,), (), ())
     yield Decoder("hint of mDNS", _hint, (b"\n".join(_hint_lines()),), ("io.mdns_hints:read_hint",), ())
+
+
+def _mdns() -> Iterable[Decoder]:
+    """What zeroconf takes apart before we see it: it never raises, but says that a packet is none."""
+
+    def read(raw: bytes) -> object:
+        answers = DNSIncoming(raw, ("192.168.1.7", 5353)).answers()
+        return [(each, each.name, each.key) for each in answers]
+
+    attacks = Attacks(random.Random(1), DIGEST, "192.168.1.7", 7433, ())
+    some = (attacks.fake(), attacks.controls(), attacks.addresses(), attacks.pointers(), attacks.question())
+    yield Decoder("packet of mDNS", read, some, (), (), cost=3)
 
 
 def _hint_lines() -> Iterable[bytes]:

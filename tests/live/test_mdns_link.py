@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import random
 import threading
 
 import pytest
 
 from peerd.io.interfaces import choose, read_interfaces
-from peerd.io.mdns_link import Link, Service
+from peerd.io.mdns_budget import Allowance
+from peerd.io.mdns_link import KEPT_RECORDS_MAX, SERVICE_TYPE, Link, Service
+from tests.hostile.mdns import Attacks, packet, service
 
 # Longer than zeroconf holds back an answer that it has just sent (RFC 6762 section 14), and drops a packet alike.
 SETTLE_S = 1.1
@@ -23,14 +26,30 @@ class Ear:
     """A link and what it has heard of this run's links, in order."""
 
     def __init__(self, name, port):
-        self.heard = []
+        self.heard, self.impostors = [], 0
         interface = choose(read_interfaces(), ["127.0.0.1"])[0]
         self.link = Link(
             interface,
             Service(name, port, {"id": name, "v": "1"}),
             heard=lambda _, *service, speaker: self.note(*service),
             gone=lambda _, name, speaker: self.note(name, "gone"),
+            impostor=self.count_impostor,
         )
+
+    def count_impostor(self, interface):
+        self.impostors += 1
+
+    def take(self, *packets, speaker="10.0.0.66"):
+        """Let packets come in, as by the socket; as many as there are."""
+        gate = self.link._zeroconf.zeroconf.engine.readers[0].transport.get_protocol()
+        for each in packets:
+            self.link.allowance = gate._allowance = Allowance()
+            gate.datagram_received(each, (speaker, 5353))
+
+    @property
+    def kept(self):
+        cache = self.link._zeroconf.zeroconf.cache
+        return sum(len(cache.entries_with_name(name)) for name in cache.names())
 
     def note(self, name, *rest):
         if name.startswith(RUN):
@@ -96,3 +115,54 @@ async def test_closing_without_a_goodbye_says_nothing(pair):
     await alice.link.close(goodbye=False)
     await asyncio.sleep(SOON_S)
     assert bob.names == [ALICE] and bob.heard[-1][-1] == 7001
+
+
+def announced(instance, number=1, peer=b"x", port=7001, life=120):
+    return packet(service(instance.encode(), peer, "0123456789abcdef", port, [f"127.0.0.{number}"], life=life))
+
+
+async def test_what_is_kept_of_others_is_bounded_and_each_is_heard_all_the_same(pair):
+    alice, _ = pair
+    count = KEPT_RECORDS_MAX
+    names = [f"{RUN}-{number}" for number in range(count)]
+    most = 0
+    for name in names:
+        alice.take(announced(name))
+        most = max(most, alice.kept)
+    assert set(alice.names) >= set(names)
+    assert most <= KEPT_RECORDS_MAX + 10
+
+
+async def test_who_speaks_in_our_name_is_noticed_and_our_own_echo_is_not(pair):
+    alice, bob = pair
+    alice.link.announce()
+    bob.link.announce()
+    await asyncio.sleep(SOON_S)
+    assert (alice.impostors, bob.impostors) == (0, 0)
+    alice.take(announced(ALICE, peer=b"mallory"))
+    assert alice.impostors == 1
+    alice.take(announced(ALICE, peer=ALICE.encode(), port=9))
+    assert alice.impostors == 2
+    alice.take(announced(ALICE, peer=b"mallory", life=0))
+    assert alice.impostors == 3
+    assert ALICE not in alice.names
+
+
+async def test_hostile_packets_end_in_nothing_but_what_they_name(pair, seed):
+    alice, _ = pair
+    attacks = Attacks(random.Random(seed), "0123456789abcdef", "127.0.0.9", 9, [ALICE])
+    failed = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    packets = attacks.packets()
+    for number in range(3000):
+        alice.take(next(packets))
+        if number % 20 == 19:
+            await asyncio.sleep(0)
+    await asyncio.sleep(SOON_S)
+    assert failed == []
+    assert alice.kept <= 2 * KEPT_RECORDS_MAX
+    assert all(name.endswith(SERVICE_TYPE) for name in alice.link._partial)
+    bob = pair[1]
+    bob.link.announce()
+    await asyncio.sleep(SOON_S)
+    assert BOB in alice.names

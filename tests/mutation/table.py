@@ -322,6 +322,125 @@ TABLE: list[Mutation] = [
     ),
     # 6. Work for strangers
     # 7. mDNS
+    Mutation(
+        "7.1",
+        "peerd/io/mdns_hints.py",
+        "return (not speaker or self._new_of.spend(speaker, now)) and self._new.spend(now)",
+        "return self._new.spend(now)",
+        ("tests/unit/io/test_mdns.py::test_an_inventor_at_one_address_leaves_room_for_the_others",),
+    ),
+    Mutation(
+        "7.1",
+        "peerd/io/mdns_hints.py",
+        "            if not free and not self._spend(speaker, now):",
+        "            if not self._spend(speaker, now):",
+        ("tests/unit/io/test_mdns.py::test_a_peer_that_was_met_before_is_heard_in_the_midst_of_a_flood",),
+    ),
+    Mutation(
+        "7.2",
+        "peerd/io/mdns_hints.py",
+        "if len(own) >= SPEAKER_HINTS_MAX:",
+        "if False:",
+        ("tests/unit/io/test_mdns.py::test_who_tells_of_ever_more_peers_pushes_out_its_own_and_nobody_elses",),
+    ),
+    Mutation(
+        "7.3",
+        "peerd/io/mdns_budget.py",
+        "return self._speakers.spend(speaker, now, cost) and (speaker in self.friends or self._all.spend(now, cost))",
+        "return self._all.spend(now, cost)",
+        ("tests/unit/io/test_mdns.py::test_a_flood_of_one_speaker_or_of_all_is_cut_to_what_it_may_cost",),
+    ),
+    Mutation(
+        "7.3",
+        "peerd/io/mdns_gate.py",
+        "if not self._allowance.admits(len(data), addr[0], self._now()):",
+        "if False:",
+        ("tests/unit/io/test_mdns.py::test_a_flood_is_counted_and_never_reaches_the_parser",),
+    ),
+    Mutation(
+        "7.3",
+        "peerd/io/mdns.py",
+        "            spoken.link.allowance.friends = friends\n",
+        "            pass\n",
+        ("tests/unit/io/test_mdns.py::test_where_members_live_a_flood_by_others_is_no_hindrance",),
+    ),
+    Mutation(
+        "7.4",
+        "peerd/io/mdns_gate.py",
+        "if data[2] & _IS_ANSWER and LABEL not in data.lower():",
+        "if False:",
+        ("tests/unit/io/test_mdns.py::test_answers_that_are_not_about_our_service_never_reach_the_parser",),
+    ),
+    Mutation(
+        "7.5",
+        "peerd/io/mdns_link.py",
+        "cache.async_remove_records([record for name in cache.names() for record in cache.entries_with_name(name)])",
+        "pass",
+        ("tests/live/test_mdns_link.py::test_what_is_kept_of_others_is_bounded_and_each_is_heard_all_the_same",),
+    ),
+    Mutation(
+        "7.6",
+        "peerd/io/mdns_link.py",
+        "self._denied |= record.text != self._info.text",
+        "pass",
+        ("tests/live/test_mdns_link.py::test_who_speaks_in_our_name_is_noticed_and_our_own_echo_is_not",),
+    ),
+    Mutation(
+        "7.6",
+        "peerd/io/mdns.py",
+        "if spoken is not None and now - spoken.contradicted_at >= CONTRADICT_GAP_S:",
+        "if spoken is not None:",
+        ("tests/unit/io/test_mdns.py::test_who_speaks_in_our_name_is_counted_and_contradicted_at_most_once_a_second",),
+    ),
+    Mutation(
+        "7.7",
+        "peerd/io/mdns_hints.py",
+        "(called == name and source[1] == speaker)",
+        "called == name",
+        ("tests/unit/io/test_mdns.py::test_a_goodbye_of_another_forgets_nothing",),
+    ),
+    Mutation(
+        "7.8",
+        "peerd/io/mdns_hints.py",
+        "if address[0] == speaker]",
+        "if False]",
+        ("tests/unit/io/test_mdns.py::test_who_speaks_falsely_of_a_peer_does_not_unsay_what_it_said_itself",),
+    ),
+    Mutation(
+        "7.8",
+        "peerd/io/mdns_hints.py",
+        "        if len(self.said) > SOURCES_MAX:\n            del self.said[next(iter(self.said))]\n",
+        "",
+        ("tests/unit/io/test_mdns.py::test_what_is_remembered_of_one_peer_is_bounded_whoever_speaks_of_it",),
+    ),
+    Mutation(
+        "7.9",
+        "peerd/io/mdns_hints.py",
+        "Hint(peer, tuple(good[:ADDRESSES_MAX]))",
+        "Hint(peer, tuple(good))",
+        ("tests/unit/io/test_mdns.py::test_one_peer_has_at_most_four_addresses",),
+    ),
+    Mutation(
+        "7.10",
+        "peerd/io/mdns_hints.py",
+        "for ip in _parsed(addresses) if on_link(ip, interface)]",
+        "for ip in _parsed(addresses)]",
+        ("tests/unit/io/test_mdns.py::test_bad_addresses_are_left_out_and_none_good_is_refused",),
+    ),
+    Mutation(
+        "7.11",
+        "peerd/io/mdns_hints.py",
+        '    if peer is None:\n        return "mdns_txt"\n',
+        "    assert peer\n",
+        ("tests/unit/io/test_mdns.py::test_a_service_of_others_or_malformed_is_refused_with_its_reason",),
+    ),
+    Mutation(
+        "7.12",
+        "peerd/io/mdns_hints.py",
+        "            if now - known.heard_at > HINT_LIFE_S:\n                del self._known[peer]\n",
+        "            pass\n",
+        ("tests/unit/io/test_mdns.py::test_a_peer_long_unheard_is_forgotten",),
+    ),
     # 8. Hostile content
     Mutation(
         "8.1",
@@ -486,6 +605,27 @@ TABLE: list[Mutation] = [
     ),
     # 9. The local API
     # 10. Fuzz
+    Mutation(
+        "10.1",
+        "peerd/content/dagpb.py",
+        "except UnicodeDecodeError:",
+        "except KeyError:",
+        ("tests/unit/test_fuzz_registry.py::test_no_decoder_ends_in_anything_but_a_value_or_its_error",),
+    ),
+    Mutation(
+        "10.2",
+        "peerd/node/endpoint.py",
+        "        except WireError as error:\n            self.counts.rejected[error.reason] += 1",
+        "        except KeyError as error:\n            self.counts.rejected[str(error)] += 1",
+        ("tests/fuzz/test_short.py::test_mutated_datagrams_neither_stop_nor_hold_a_peer",),
+    ),
+    Mutation(
+        "10.3",
+        "peerd/api/server.py",
+        "except PeerdError as error:",
+        "except KeyError as error:",
+        ("tests/fuzz/test_short.py::test_mutated_requests_are_answered_as_the_description_tells",),
+    ),
     # 11. Secrets
 ]
 

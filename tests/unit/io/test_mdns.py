@@ -353,7 +353,7 @@ class Lab:
         self.now = 1000.0
         self.interfaces = [ETH]
         self.lonely = True
-        self.candidates = []
+        self.candidates, self.rejected = [], []
         FakeLink.all_opened, FakeLink.failure = [], None
         monkeypatch.setattr(peerd.io.mdns_link, "Link", FakeLink)
         monkeypatch.setattr(mdns, "_now", lambda: self.now)
@@ -363,6 +363,7 @@ class Lab:
             7433,
             on_candidate=lambda found, addresses: self.candidates.append((found, addresses)),
             lonely=lambda: self.lonely,
+            rejected=self.rejected.append,
             rng=random.Random(1),
             hints_max=4 * HINTS_MAX,
             read=self.read,
@@ -455,6 +456,7 @@ async def test_itself_and_other_networks_are_never_passed_on(lab):
     lab.link.heard(ETH, "x", {**TXT, b"net": b"other"}, ["10.0.0.7"], 7433)
     assert lab.candidates == []
     assert lab.discovery.ignored == {"mdns_network": 2}
+    assert lab.rejected == []
 
 
 async def test_who_speaks_in_our_name_is_counted_and_contradicted_at_most_once_a_second(lab):
@@ -478,6 +480,7 @@ async def test_where_members_live_a_flood_by_others_is_no_hindrance(lab):
     for _ in range(30):
         lab.link.flooded()
     assert lab.discovery.ignored["mdns_flood"] == 30
+    assert lab.rejected == ["mdns_flood"] * 30
 
 
 async def test_a_changed_interface_is_opened_anew_and_burst_on(lab):
