@@ -35,6 +35,10 @@ SPEAKER_HINTS_MAX = 16
 SOURCES_MAX = 4
 """Interfaces and speakers whose word on one peer is remembered: who speaks falsely of a peer does not unsay its own."""
 
+WORD_LIFE_S = 3.0
+"""What one speaker said of a peer is forgotten when another speaks of it on that link so much later: a peer that moved
+is at its new place only. Who speaks falsely of it all the time hides what it says itself until it says it again."""
+
 OFFER_GAP_S = 2.0
 """A peer is passed on again at most this often: whoever wants it has greeted it by then."""
 
@@ -113,18 +117,21 @@ class _Known:
     offered_at: float
     offered: tuple[Address, ...] = ()
     speaker: str = ""
-    said: dict[tuple[str, str], tuple[str, tuple[Address, ...]]] = field(default_factory=dict)
-    """By interface and speaker: the service's name there, and its addresses; what was heard last comes last."""
+    said: dict[tuple[str, str], tuple[str, tuple[Address, ...], float]] = field(default_factory=dict)
+    """By interface and speaker: the service's name there, its addresses, and when; what was heard last comes last."""
 
     def hear(self, link: str, speaker: str, name: str, addresses: tuple[Address, ...]) -> None:
-        self.said.pop((link, speaker), None)
-        self.said[link, speaker] = (name, addresses)
+        now = self.heard_at
+        for source, (_, _, heard_at) in list(self.said.items()):
+            if source == (link, speaker) or (source[0] == link and now - heard_at > WORD_LIFE_S):
+                del self.said[source]
+        self.said[link, speaker] = (name, addresses, now)
         if len(self.said) > SOURCES_MAX:
             del self.said[next(iter(self.said))]
 
     def addresses(self) -> tuple[Address, ...]:
         """Return the addresses, those first from which the peer itself spoke, then those heard last."""
-        heard = [(speaker, address) for (_, speaker), (_, each) in reversed(self.said.items()) for address in each]
+        heard = [(speaker, address) for (_, speaker), (_, each, _) in reversed(self.said.items()) for address in each]
         itself = [address for speaker, address in heard if address[0] == speaker]
         return tuple(dict.fromkeys([*itself, *(address for _, address in heard)]))[:ADDRESSES_MAX]
 
@@ -167,7 +174,7 @@ class HintTable:
     def forget(self, link: str, name: str | None = None, speaker: str = "") -> None:
         """Forget what `speaker` said on `link` of service `name`, or all that was heard there."""
         for peer, known in list(self._known.items()):
-            for source, (called, _) in list(known.said.items()):
+            for source, (called, _, _) in list(known.said.items()):
                 if source[0] == link and (name is None or (called == name and source[1] == speaker)):
                     del known.said[source]
             if not known.said:

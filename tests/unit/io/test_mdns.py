@@ -34,6 +34,7 @@ from peerd.io.mdns_hints import (
     SPEAKER_HINTS_MAX,
     SPEAKER_NEW_BURST_MAX,
     SPEAKER_NEW_PER_S,
+    WORD_LIFE_S,
     Hint,
     HintTable,
     on_link,
@@ -233,10 +234,18 @@ def test_who_speaks_falsely_of_a_peer_does_not_unsay_what_it_said_itself():
     assert table.again(200) == [(BOB, (("10.0.0.7", 7433), *lies[-1].addresses[:3]))]
 
 
+def test_a_peer_that_moved_is_at_its_new_place_only():
+    table = HintTable()
+    table.hear("eth0", "bob", hint(2, "10.0.0.7"), now=100, speaker="10.0.0.7")
+    table.hear("eth1", "bob", hint(2, "10.1.0.7"), now=100, speaker="10.1.0.7")
+    moved = table.hear("eth0", "bob", hint(2, "10.0.0.8"), now=101 + WORD_LIFE_S, speaker="10.0.0.8")
+    assert moved == (("10.0.0.8", 7433), ("10.1.0.7", 7433))
+
+
 def test_what_is_remembered_of_one_peer_is_bounded_whoever_speaks_of_it():
     table = HintTable()
     for n in range(100):
-        table.hear("eth0", "bob", hint(2, f"10.9.{n}.1"), now=100 + n, speaker=f"10.8.{n}.1")
+        table.hear("eth0", "bob", hint(2, f"10.9.{n}.1"), now=100 + n / 100, speaker=f"10.8.{n}.1")
     assert len(table._known[BOB].said) == SOURCES_MAX
 
 
