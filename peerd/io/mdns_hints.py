@@ -35,7 +35,7 @@ SPEAKER_HINTS_MAX = 16
 SOURCES_MAX = 4
 """Interfaces and speakers whose word on one peer is remembered: who speaks falsely of a peer does not unsay its own."""
 
-WORD_LIFE_S = 3.0
+WORD_LIFE_S = 1.0
 """What one speaker said of a peer is forgotten when another speaks of it on that link so much later: a peer that moved
 is at its new place only. Who speaks falsely of it all the time hides what it says itself until it says it again."""
 

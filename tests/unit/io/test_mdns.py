@@ -230,7 +230,7 @@ def test_who_speaks_falsely_of_a_peer_does_not_unsay_what_it_said_itself():
     table.hear("eth0", "bob", hint(2, "10.0.0.7"), now=100, speaker="10.0.0.7")
     lies = [hint(2, f"10.9.0.{n}", f"10.9.1.{n}", f"10.9.2.{n}", f"10.9.3.{n}") for n in range(1, 3)]
     for n, lie in enumerate(lies):
-        table.hear("eth0", "bob", lie, now=101 + n, speaker=f"10.0.0.{66 + n}")
+        table.hear("eth0", "bob", lie, now=100.1 + n / 10, speaker=f"10.0.0.{66 + n}")
     assert table.again(200) == [(BOB, (("10.0.0.7", 7433), *lies[-1].addresses[:3]))]
 
 
