@@ -22,10 +22,11 @@ from peerd.api import conditions, guard, params, target
 from peerd.config import address, secret, units
 from peerd.config.load import load
 from peerd.content import cid, dagpb, hamt, names, protobuf, unixfs
+from peerd.content.car import CarReader
 from peerd.content.dag_walk import DagWalk
 from peerd.content.directory_reader import DirectoryReader
 from peerd.content.file_reader import FileReader
-from peerd.errors import PeerdError, WireError
+from peerd.errors import IntegrityError, PeerdError, WireError
 from peerd.ids import find_peer_id, parse_peer_id
 from peerd.io import datadir, sealed_identity, tls
 from peerd.io.interfaces import Interface
@@ -280,6 +281,8 @@ def _blocks() -> Iterable[Decoder]:
     integrity = (WireError, PeerdError)
     nodes = samples.nodes()
     yield Decoder("cid", cid.Cid.from_bytes, samples.cids(), ("content.cid:Cid",))
+    yield Decoder("cid of 34 or 36 bytes", cid.read_cid, samples.cids(), ("content.cid:read_cid",))
+    yield Decoder("car", car_read, samples.cars(), ("content.car:CarReader",), (IntegrityError,), cost=3)
     yield Decoder("cid as text", _text(cid.Cid.parse), samples.cid_texts(), ("content.cid:find_cid",), integrity)
     yield Decoder("protobuf", lambda raw: list(protobuf.fields(raw)), nodes, ("content.protobuf:fields",))
     yield Decoder("varints", protobuf.varints, (b"\x01\xff\x7f",), ("content.protobuf:varints",))
@@ -300,6 +303,13 @@ def _blocks() -> Iterable[Decoder]:
             return given
 
         yield Decoder(f"{name} as it is read", read, nodes, (covers,), integrity)
+
+
+def car_read(raw: bytes) -> object:
+    """Read a CAR file, in two pieces."""
+    reader = CarReader()
+    middle = len(raw) // 2
+    return reader.feed(raw[:middle]), reader.feed(raw[middle:]), reader.finish()
 
 
 def _names() -> Iterable[Decoder]:

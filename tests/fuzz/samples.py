@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from peerd.content.block import raw_block
 from peerd.content.build import DirectoryBuilder, FileBuilder
 from peerd.content.cid import Cid
 from peerd.content.hamt import build_shards
+from peerd.content.protobuf import varint
 from peerd.io import sealed_identity as sealed_identity_of
 from peerd.wire import frames
 from tests.vectors.cast import identity
@@ -80,6 +82,20 @@ def nodes() -> tuple[bytes, ...]:
     entries = ((f"entry {number}".encode(), node.cid, 10) for number in range(ENTRIES_IN_SHARD))
     blocks += build_shards(entries)[0]
     return tuple(dict.fromkeys(block.data for block in blocks if block.cid.codec != "raw" and len(block.data) < 4096))
+
+
+@cache
+def cars() -> tuple[bytes, ...]:
+    """CAR files of both versions, with two blocks."""
+    leaf = raw_block(b"leaf")
+    builder = FileBuilder()
+    file = [*builder.feed(bytes(300)), *builder.finish()[0]][-1]
+    link = b"\xd8\x2a\x58\x25\0" + leaf.cid.to_bytes()
+    header = b"\xa2eroots\x81" + link + b"gversion\x01"
+    sections = (each.cid.to_bytes() + each.data for each in (leaf, file))
+    one = b"".join(varint(len(part)) + part for part in (header, *sections))
+    numbers = b"".join(number.to_bytes(8, "little") for number in (51, len(one), 0))
+    return one, b"\x0a\xa1gversion\x02" + bytes(16) + numbers + one
 
 
 def cids() -> tuple[bytes, ...]:
