@@ -276,7 +276,8 @@ class Link(RecordUpdateListener):
         cache.async_remove_records([record for name in cache.names() for record in cache.entries_with_name(name)])
 
     def _note(self, name: str) -> None:
-        if len(self._fresh) < NAMES_MAX:
+        # A pointer may name anything: of other services nothing is asked.
+        if len(self._fresh) < NAMES_MAX and name.lower().endswith(f".{SERVICE_TYPE}"):
             self._fresh[name] = None
 
     @staticmethod

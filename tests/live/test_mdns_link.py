@@ -10,7 +10,7 @@ import pytest
 from peerd.io.interfaces import choose, read_interfaces
 from peerd.io.mdns_budget import Allowance
 from peerd.io.mdns_link import KEPT_RECORDS_MAX, SERVICE_TYPE, Link, Service
-from tests.hostile.mdns import Attacks, packet, service
+from tests.hostile.mdns import PTR, SERVICE, Attacks, name, packet, service
 
 # Longer than zeroconf holds back an answer that it has just sent (RFC 6762 section 14), and drops a packet alike.
 SETTLE_S = 1.1
@@ -126,8 +126,8 @@ async def test_what_is_kept_of_others_is_bounded_and_each_is_heard_all_the_same(
     count = KEPT_RECORDS_MAX
     names = [f"{RUN}-{number}" for number in range(count)]
     most = 0
-    for name in names:
-        alice.take(announced(name))
+    for each in names:
+        alice.take(announced(each))
         most = max(most, alice.kept)
     assert set(alice.names) >= set(names)
     assert most <= KEPT_RECORDS_MAX + 10
@@ -148,6 +148,13 @@ async def test_who_speaks_in_our_name_is_noticed_and_our_own_echo_is_not(pair):
     assert ALICE not in alice.names
 
 
+async def test_nothing_is_asked_of_services_that_are_not_ours(pair):
+    alice, _ = pair
+    elsewhere = (b"printer", b"_udp", b"local")
+    alice.take(packet([(SERVICE, PTR, 1, 120, name(*elsewhere)), (SERVICE, PTR, 1, 120, name(b"part", *SERVICE))]))
+    assert list(alice.link._partial) == [f"part.{SERVICE_TYPE}"]
+
+
 async def test_hostile_packets_end_in_nothing_but_what_they_name(pair, seed):
     alice, _ = pair
     attacks = Attacks(random.Random(seed), "0123456789abcdef", "127.0.0.9", 9, [ALICE])
@@ -161,7 +168,7 @@ async def test_hostile_packets_end_in_nothing_but_what_they_name(pair, seed):
     await asyncio.sleep(SOON_S)
     assert failed == []
     assert alice.kept <= 2 * KEPT_RECORDS_MAX
-    assert all(name.endswith(SERVICE_TYPE) for name in alice.link._partial)
+    assert [name for name in alice.link._partial if not name.lower().endswith(SERVICE_TYPE)] == []
     bob = pair[1]
     bob.link.announce()
     await asyncio.sleep(SOON_S)
