@@ -225,8 +225,8 @@ async def _discover(settings: Settings, peer: Peer, stack: AsyncExitStack) -> No
         interfaces=settings.interfaces or _only_address(settings),
         on_candidate=on_candidate,
         lonely=lambda: peer.lonely,
-        knows=peer.knows,
-        rejected=peer.count_rejected,
+        knows=peer.strangers.knows,
+        rejected=peer.strangers.refused,
         rng=random.Random(system_entropy(16)),  # noqa: S311
         lonely_interval_s=settings.lonely_interval_s,
         hints_max=settings.hints_max,

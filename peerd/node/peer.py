@@ -52,6 +52,7 @@ from peerd.node.responder import Responder
 from peerd.node.results import Form, GetOptions, PutOptions
 from peerd.node.safety import Counting
 from peerd.node.scrubbing import verify
+from peerd.node.strangers import Strangers
 from peerd.node.tasks import Tasks
 from peerd.node.tombstones import Tombstones
 from peerd.node.trusting import Trusting
@@ -116,6 +117,7 @@ class Peer:
         self._locks = Locks(self._core)
         self._datagrams: Datagrams | None = None
         self._started_at = 0.0
+        self.strangers = Strangers(self._core)
         self._watching = Watching(self._core)
         self.watched = self._watching.watched
         """Each says why something outside this peer does not work as it should, None while it does."""
@@ -242,14 +244,6 @@ class Peer:
     def lonely(self) -> bool:
         """Whether no member answers."""
         return self._core.members.alive_count() == 0
-
-    def knows(self, peer: PeerId) -> bool:
-        """Whether that peer was met, now or in an earlier run."""
-        return peer in self._core.members.all
-
-    def count_rejected(self, reason: str) -> None:
-        """Show in the status that something from outside was refused before it came here."""
-        self._core.counts.rejected[reason] += 1
 
     def offer(self, peer: PeerId | None, address: Address, source: Source) -> None:
         """Take an address where a peer may live; it counts only once a handshake proves it."""

@@ -150,7 +150,7 @@ async def test_who_speaks_in_our_name_is_noticed_and_our_own_echo_is_not(pair):
 
 async def test_nothing_is_asked_of_services_that_are_not_ours(pair):
     alice, _ = pair
-    elsewhere = (b"printer", b"_udp", b"local")
+    elsewhere = (b"printer", b"local")
     alice.take(packet([(SERVICE, PTR, 1, 120, name(*elsewhere)), (SERVICE, PTR, 1, 120, name(b"part", *SERVICE))]))
     assert list(alice.link._partial) == [f"part.{SERVICE_TYPE}"]
 
