@@ -52,12 +52,11 @@ from peerd.node.responder import Responder
 from peerd.node.results import Form, GetOptions, PutOptions
 from peerd.node.safety import Counting
 from peerd.node.scrubbing import verify
-from peerd.node.strangers import Strangers
 from peerd.node.tasks import Tasks
 from peerd.node.tombstones import Tombstones
 from peerd.node.trusting import Trusting
 from peerd.node.vicinity import Source
-from peerd.node.watching import Watching
+from peerd.node.watching import Strangers, Watching
 from peerd.node.withdrawing import tell_newcomer
 from peerd.records.life import forgotten_notices
 from peerd.records.statement import Verifier

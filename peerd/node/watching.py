@@ -1,6 +1,6 @@
 """Watching what a peer stands on: the disk and what is outside the peer. Says why something does not work as it should.
 
-Not here: finding it out (io/store/keeper, io/mdns).
+And what those who hear strangers for a peer ask it and tell it. Not here: finding it out (io/store/keeper, io/mdns).
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from contextlib import suppress
 from loguru import logger
 
 from peerd.errors import StoreError
+from peerd.ids import PeerId
 from peerd.io.store.interface import Usage
 from peerd.node.core import Core
 
@@ -63,3 +64,18 @@ class Watching:
                     logger.info("recovered")
                     self._core.events.emit("recovered", reasons=[])
             await asyncio.sleep(WATCH_INTERVAL_S)
+
+
+class Strangers:
+    """One running peer, as who hears strangers for it sees it."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def knows(self, peer: PeerId) -> bool:
+        """Whether that peer was met, now or in an earlier run."""
+        return peer in self._core.members.all
+
+    def refused(self, reason: str) -> None:
+        """Show in the status that something was refused before it came here."""
+        self._core.counts.rejected[reason] += 1
