@@ -86,13 +86,13 @@ class Judge:
             resident = resident_bytes()
         self._marks.append((self.tries, resident))
 
-    def check_growth(self) -> None:
-        """Memory that grows with the tries is a fault; a hundred thousand of them at least show it."""
+    def check_growth(self, most_bytes: int = GROWTH_MAX_BYTES) -> None:
+        """Memory that grows with the tries, by more than that in a hundred thousand, is a fault."""
         if len(self._marks) < 4:
             return
         (early, before), (late, after) = self._marks[len(self._marks) // 2], self._marks[-1]
         self.growth = (after - before) / max(1, late - early) * 100_000
-        if self.growth > GROWTH_MAX_BYTES and self.tries >= GROWTH_TRIES:
+        if self.growth > most_bytes and self.tries >= GROWTH_TRIES:
             self.fault(f"memory grows by {self.growth / 2**20:.1f} MiB in 100,000 tries: {self._marks}")
 
     def _on_collection(self, phase: str, _: object) -> None:
