@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from peerd.errors import RefusedError, StoreError, WireError
 from peerd.ids import Key, PeerId, distance, node_id
+from peerd.io.store.bounds import REGISTER_ROW_BYTES
 from peerd.node import holding
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.reading import REFUSED_RETURNING
@@ -50,6 +51,8 @@ async def prepare(core: Core, peer: PeerId, request: Prepare) -> Promise:
         if promised is None:
             return await _shown(core, request, acceptor, ok=False)
         if promised.state is None:
+            if raw is None:
+                await core.room.require_row(peer, REGISTER_ROW_BYTES)
             core.registers.creating(key)
         if promised != acceptor and not await core.registers.keep(key, promised, over=raw):
             raise StoreError("the register changed under its lock")

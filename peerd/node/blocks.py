@@ -20,6 +20,8 @@ BATCH_BLOCKS_MAX = 512
 # Freed at a time when room is needed, so that not every batch has to ask.
 EVICT_BYTES = 32 * 1024 * 1024
 EVICT_PART = 16
+# Of the quota so much is there for one writer's records that others should keep, not we.
+FAR_PART = 64
 # Up to this part of the quota puts need not wait for each other.
 PLENTY_PART = 0.75
 
@@ -180,10 +182,28 @@ class Room:
             return
         if promised > most:
             raise NoRoomError("no room for that within the quota", hint=ROOM_HINT)
-        if await self.shares.used(writer) + size > most // self.shares.count_with(writer):
+        kept = most - common_bytes(usage.quota_bytes)
+        await self.shares.used(writer)
+        if self.shares.refuses(writer, size, most=most, kept=kept, free=most - promised + size):
             raise NoRoomError(
                 "what is left of the quota is kept for writers that use less than their share", hint=ROOM_HINT
             )
+
+    async def require_row(self, writer: PeerId, size: int) -> None:
+        """Count a row that a writer has us keep besides its records and content.
+
+        Raises NoRoomError as `put_blocks` does.
+        """
+        self._plenty_bytes -= size
+        if self._plenty_bytes < 0:
+            await self.require_share(writer, size)
+        self.shares.charge(writer, size)
+
+    async def require_small(self, writer: PeerId, size: int) -> None:
+        """Raise NoRoomError where a writer would have more than a small part here: of what others should keep."""
+        quota_bytes = (await self._store.usage()).quota_bytes
+        if await self.shares.used(writer) + size > quota_bytes // FAR_PART:
+            raise NoRoomError("others are nearer to that key")
 
     @contextmanager
     def promising(self, writer: PeerId, size: int) -> Iterator[None]:

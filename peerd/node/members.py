@@ -35,6 +35,8 @@ MISSED_AFTER_S = 1.0
 # How long a peer that said goodbye may still be handing over; until then it is asked for what nobody else has.
 LINGER_S = 15.0
 
+_OURS, _NEVER_MET = b"ours", b"never met"
+
 
 class Members(Vicinity):
     """All members known, ourselves left out."""
@@ -91,6 +93,21 @@ class Members(Vicinity):
         """Return whether `peer` was met at that host, whatever the port."""
         member = self.all.get(peer)
         return member is not None and member.contact.address[0] == address[0]
+
+    def budget_of(self, peer: PeerId) -> bytes:
+        """Return whose share of our disk and work a peer uses: its address group's; one for all we never met."""
+        if peer == self.own_peer:
+            return _OURS
+        member = self.all.get(peer)
+        return group_or_host(member.contact.address) if member is not None and member.verified else _NEVER_MET
+
+    def met(self, peer: PeerId) -> bool:
+        """Return whether a handshake has ever shown where `peer` lives, or it is ourselves."""
+        return self.budget_of(peer) != _NEVER_MET
+
+    def budgets(self) -> set[bytes]:
+        """Return all there are."""
+        return {_OURS, _NEVER_MET, *(group_or_host(each.contact.address) for each in self.all.values())}
 
     def heard(self, peer: PeerId) -> None:
         """`peer` answered us."""

@@ -82,7 +82,10 @@ class Peer:
         members = Members(identity.network, identity.peer, settings, environment.clock, changed=self._members_changed)
         intake = Intake(store, environment.clock)
         room = Room(store, intake)
+        registers = Registers(store, environment.clock)
         room.shares.claimant = claimant_of
+        room.shares.proposer = registers.proposer
+        room.shares.group_of, room.shares.groups = members.budget_of, members.budgets
         self._core = Core(
             settings=settings,
             identity=identity,
@@ -94,7 +97,7 @@ class Peer:
             events=Events(),
             intake=intake,
             room=room,
-            registers=Registers(store, environment.clock),
+            registers=registers,
             promises=Promises(identity, store, environment.entropy),
             proofs=Proofs(store),
             trust=Trusting(environment.clock),

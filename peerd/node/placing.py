@@ -14,7 +14,7 @@ from loguru import logger
 from peerd.content.cid import Cid
 from peerd.errors import NoRoomError, PeerdError, StoreError, UnreachableError, WireError
 from peerd.ids import Key, PeerId
-from peerd.io.store.bounds import RootClass, limit_bytes
+from peerd.io.store.bounds import CLAIM_ROW_BYTES, RootClass, limit_bytes
 from peerd.io.store.interface import Root, RootKind
 from peerd.kad.contact import Contact
 from peerd.logs import short
@@ -272,6 +272,9 @@ class Holding:
         async with core.locks.hold(b"hold " + body.root):  # who is asked twice copies once
             new = await add_claims(core, body.root, content.claims)  # before we look: from now on it does not go
             try:
+                for one in content.claims:
+                    if one.row in new:
+                        await core.room.require_row(PeerId(one.claim.claimant), len(one.row) + CLAIM_ROW_BYTES)
                 known = await core.store.root(body.root)
                 if known is None or not known.complete:
                     await self._copy(content, connection)

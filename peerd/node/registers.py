@@ -1,7 +1,7 @@
 """What this peer knows of registers without asking: its acceptors, and which keys are just being made strong."""
 
 from peerd.clock import Clock
-from peerd.ids import Key
+from peerd.ids import ID_BYTES, Key, PeerId
 from peerd.io.store.interface import Store
 from peerd.trust.register import Acceptor, decode_acceptor, encode_acceptor, encode_lost
 
@@ -27,6 +27,13 @@ class Registers:
     async def keep(self, key: Key, acceptor: Acceptor, *, over: bytes | None) -> bool:
         """Make the acceptor durable where `over` is still what is there."""
         return await self._store.put_register(key, encode_acceptor(acceptor, self._store.store_id), only_if=over)
+
+    def proposer(self, raw: bytes) -> PeerId | None:
+        """Return who made what is kept of a register: who wrote its value, or who was promised to."""
+        acceptor = decode_acceptor(raw, self._store.store_id)
+        if acceptor.state is not None:
+            return PeerId(acceptor.state.value.body.writer)
+        return PeerId(acceptor.promised.peer) if len(acceptor.promised.peer) == ID_BYTES else None
 
     async def keep_lost(self, key: Key) -> Acceptor:
         """Note that this store has forgotten what it said of a key's register, and return that."""

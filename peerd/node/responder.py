@@ -11,8 +11,9 @@ from peerd.errors import NoRoomError, RefusedError, StoreError, WireError
 from peerd.ids import Key, PeerId
 from peerd.io.store.interface import MISS
 from peerd.kad.contact import Address, Contact, pack_contacts
+from peerd.kad.crowd import RECORD_HOLDERS
 from peerd.logs import short
-from peerd.node import accepting, holding, proving
+from peerd.node import accepting, announced, holding, proving
 from peerd.node.claims import end_claim
 from peerd.node.core import Core
 from peerd.node.holding import Outdone, Over, keep_record
@@ -20,7 +21,7 @@ from peerd.node.members import places_of
 from peerd.node.probing import Probing
 from peerd.node.reading import REFUSED_RETURNING
 from peerd.records.floor import pack_version, unpack_floors
-from peerd.records.provider import GONE, providers
+from peerd.records.provider import providers
 from peerd.records.record import Record, is_mortal
 from peerd.wire import limits, messages
 from peerd.wire.envelope import PLAINTEXT_MAX_BYTES
@@ -50,6 +51,10 @@ REFUSED_FLOOR = "floor"
 REFUSED_DIFFERS = "differs"
 
 
+# A record is kept without more where so many at most are nearer to its key: views differ, and holders may be away.
+NEAR_HOLDERS = 3 * RECORD_HOLDERS
+
+
 class Responder:
     """Answers requests out of the members and the store."""
 
@@ -73,7 +78,7 @@ class Responder:
             case messages.FindProviders():
                 return self._find_providers(peer, request)
             case messages.AddProvider():
-                return self._add_provider(request)
+                return self._add_provider(peer, request)
             case messages.Members():
                 return self._members(peer, request)
             case messages.Relay():
@@ -155,6 +160,8 @@ class Responder:
         core = self._core
         try:
             record = holding.check_incoming(core, request.record)
+            if not core.members.responsible(record.key, NEAR_HOLDERS).ours:
+                await core.room.require_small(PeerId(record.body.writer), len(record.raw))
             outcome = await keep_record(core, record, request.left_s)
         except WireError as error:
             core.counts.rejected[error.reason] += 1
@@ -181,13 +188,13 @@ class Responder:
     async def _find_providers(self, peer: PeerId, request: messages.FindProviders) -> Reply:
         core = self._core
         try:
-            found = await core.store.providers(Key(request.key), core.store.now_s())
+            found = await announced.named(core, Key(request.key))
         except StoreError:
             return Refused(request.rid, REFUSED_STORE)
         told: list[bytes] = []
         contacts = []
         room = _CONTACTS_ROOM_BYTES
-        for raw in found[: limits.PROVIDERS_PER_ANSWER_MAX]:
+        for raw in found:
             provider = PeerId(providers.read(raw).provider)
             room -= len(raw) + 3
             if room < 0:
@@ -200,21 +207,15 @@ class Responder:
             contacts = core.members.closest(request.key, limits.CONTACTS_MAX, (peer,))
         return Providers(request.rid, told, pack_contacts(contacts, max(0, room)))
 
-    async def _add_provider(self, request: messages.AddProvider) -> Reply:
+    async def _add_provider(self, peer: PeerId, request: messages.AddProvider) -> Reply:
         core = self._core
         try:
-            statement = providers.verify(request.provider, core.verifier)
+            await announced.keep(core, peer, request.provider)
         except WireError as error:
             core.counts.rejected[error.reason] += 1
             return Refused(request.rid, REFUSED_BAD)
-        key, provider = Key(statement.root[4:]), PeerId(statement.provider)
-        life_s = 0 if statement.kind == GONE else statement.life_s
-        try:
-            for raw in await core.store.providers(key, float("-inf")):
-                known = providers.read(raw)
-                if known.provider == provider and known.stamp > statement.stamp:
-                    return Done(request.rid)
-            await core.store.put_provider(key, provider, request.provider, core.store.now_s() + life_s)
+        except RefusedError as error:
+            return Refused(request.rid, error.reason)
         except NoRoomError:
             return Refused(request.rid, REFUSED_NO_ROOM)
         except StoreError:

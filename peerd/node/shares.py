@@ -1,14 +1,19 @@
 """How much of this peer's disk each writer uses: promised copies, counted for the one who claims them, and records.
 
-A memory made from claims and records when it is needed and then kept by what comes; exact again each time it is made.
-Content that several claim counts for the first of them.
+A memory made from claims, records and registers when it is needed and then kept by what comes; exact again each time it
+is made. Content that several claim counts for the first of them; each claim counts for who made it.
+
+Shares are those of address groups, for keys cost nothing: of all members of one group together, and within it of each.
+Writers that were never met are one group. What a group has in any case is a part of the kept tenth for each group
+there is, so that a flood of others, however many, leaves it that.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 
 from peerd.ids import Key, PeerId
-from peerd.io.store.bounds import record_bytes
+from peerd.io.store.bounds import CLAIM_ROW_BYTES, REGISTER_ROW_BYTES, record_bytes
 from peerd.io.store.interface import Store
 from peerd.records.record import read_record
 
@@ -18,6 +23,8 @@ WRITERS_MAX = 4_096
 # Counted anew after so many questions, and as many as were counted: what was let go meanwhile is left out then.
 QUESTIONS_MIN = 64
 _OTHERS = PeerId(bytes(32))
+# Claims on one root that are counted: beyond, who claims what others claimed costs a row each.
+CLAIMS_COUNTED_MAX = 64
 
 
 class Shares:
@@ -30,6 +37,12 @@ class Shares:
         self._counting = asyncio.Lock()
         self.claimant: Callable[[bytes], PeerId | None] = lambda row: None
         """Tells from a claim's row who claims; set by who knows their form."""
+        self.proposer: Callable[[bytes], PeerId | None] = lambda state: None
+        """Tells from what is kept of a register who made it; set by who knows its form."""
+        self.group_of: Callable[[PeerId], bytes] = bytes
+        """The address group of a writer; set by who knows the members."""
+        self.groups: Callable[[], Collection[bytes]] = tuple
+        """All groups that members live in."""
 
     async def used(self, writer: PeerId) -> int:
         """Return the bytes of promised copies and records that are kept for a writer."""
@@ -39,10 +52,28 @@ class Shares:
                 self._used = await self._count()
             return self._used.get(writer, 0)
 
-    def count_with(self, writer: PeerId) -> int:
-        """Return among how many the quota is shared: all writers, this one too, and at least one more to come."""
-        writers = {one for one, used in (self._used or {}).items() if used > 0}
-        return max(2, len(writers | {writer}))
+    def refuses(self, writer: PeerId, size: int, *, most: int, kept: int, free: int) -> bool:
+        """Return whether `size` bytes more are too many for a writer, once `used` was asked.
+
+        `most` is what all may use, `kept` the part of it that is kept for who uses little, `free` what is left of it.
+        """
+        by_group: Counter[bytes] = Counter()
+        peers_in: Counter[bytes] = Counter()
+        for peer, used in (self._used or {}).items():
+            if used > 0 or peer == writer:
+                by_group[self.group_of(peer)] += used
+                peers_in[self.group_of(peer)] += 1
+        own = self.group_of(writer)
+        in_group, alone = by_group[own] + size, (self._used or {}).get(writer, 0) + size
+        sharers = max(1, peers_in[own] + (writer not in (self._used or {})))
+        every = {*self.groups(), *by_group, own}
+        surely = kept // (len(every) + 1)
+        if in_group <= surely and alone <= surely // sharers:
+            return False
+        fair = most // max(2, len({*by_group, own}))
+        if in_group > fair or alone > fair // sharers:
+            return True
+        return free - size < sum(max(0, surely - by_group[group]) for group in every if group != own)
 
     def charge(self, writer: PeerId, size: int) -> None:
         """Count what comes or, negative, what did not come after all."""
@@ -56,10 +87,11 @@ class Shares:
         while roots := await self._store.roots(after, PAGE):
             for root in roots:
                 if root.class_ in ("own", "replica"):
-                    rows = await self._store.claims(root.cid, limit=1)
-                    writer = self.claimant(rows[0]) if rows else None
-                    if writer is not None:
-                        self._add(used, writer, root.size)
+                    rows = await self._store.claims(root.cid, limit=CLAIMS_COUNTED_MAX)
+                    for index, row in enumerate(rows):
+                        writer = self.claimant(row)
+                        if writer is not None:
+                            self._add(used, writer, root.size if index == 0 else len(row) + CLAIM_ROW_BYTES)
             counted += len(roots)
             after = roots[-1].cid
         key: Key | None = None
@@ -68,8 +100,21 @@ class Shares:
                 self._add(used, PeerId(read_record(raw).body.writer), record_bytes(raw))
             counted += len(records)
             key = records[-1][0]
+        counted += await self._count_registers(used)
         self._questions_left = max(QUESTIONS_MIN, counted)
         return used
+
+    async def _count_registers(self, used: dict[PeerId, int]) -> int:
+        counted = 0
+        key: Key | None = None
+        while registers := await self._store.registers(key, PAGE):
+            for _, raw in registers:
+                writer = self.proposer(raw)
+                if writer is not None:
+                    self._add(used, writer, len(raw) + REGISTER_ROW_BYTES)
+            counted += len(registers)
+            key = registers[-1][0]
+        return counted
 
     @staticmethod
     def _add(used: dict[PeerId, int], writer: PeerId, size: int) -> None:

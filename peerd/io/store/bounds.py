@@ -31,6 +31,9 @@ PROVIDERS_PER_KEY_MAX = 64
 PROVIDERS_MAX = 200_000
 """Provider records in all, about 80 MiB: strangers announce for free."""
 
+PROVIDERS_PART = 16
+"""Of the quota they may use one part in this many, the reserve too; an honest peer announces each hour anew."""
+
 PEERS_MAX = 1_024
 """Remembered peers; the longest unseen goes first."""
 
@@ -96,6 +99,11 @@ def limit_bytes(quota_bytes: int, *, reserve: bool) -> int:
     """Return how much may be used, with the reserve or without."""
     most = quota_bytes - min(_BASE_BYTES, quota_bytes // _BASE_PART)
     return most if reserve else most - reserve_bytes(quota_bytes)
+
+
+def providers_max(quota_bytes: int) -> int:
+    """Return how many provider records may be kept in all."""
+    return min(PROVIDERS_MAX, max(PROVIDERS_PER_KEY_MAX, quota_bytes // PROVIDERS_PART // (2 * PROVIDER_ROW_BYTES)))
 
 
 def common_bytes(quota_bytes: int) -> int:

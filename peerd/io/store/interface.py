@@ -380,8 +380,8 @@ class Store(Protocol):
     async def put_provider(self, key: Key, peer: PeerId, statement: bytes, expires: float) -> None:
         """Keep a peer's statement that it has the content, in place of its last one.
 
-        At most PROVIDERS_PER_KEY_MAX for a key and PROVIDERS_MAX in all; beyond, those that end first go, which may be
-        the new one.
+        At most PROVIDERS_PER_KEY_MAX for a key and `bounds.providers_max` in all. Beyond, those that end first go,
+        which may be the new one: of all, or of its own peer where that has more than a part of them.
         """
 
     async def providers(self, key: Key, now: float) -> list[bytes]:

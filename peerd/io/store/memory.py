@@ -48,8 +48,11 @@ class MemoryStore(MemoryFloors, MemoryContent, MemoryEvidence):
         bisect.insort(self._provider_ends, (expires, key, peer))
         if len(kept) > bounds.PROVIDERS_PER_KEY_MAX:
             self._drop_provider(key, min(kept, key=lambda one: (kept[one][0], one)))
-        if len(self._provider_ends) > bounds.PROVIDERS_MAX:
-            self._drop_provider(*self._provider_ends[0][1:])
+        most = bounds.providers_max(self.quota_bytes)
+        if len(self._provider_ends) > most:
+            own = [end for end in self._provider_ends if end[2] == peer]
+            first = own[0] if len(own) > max(1, most // bounds.PROVIDERS_PART) else self._provider_ends[0]
+            self._drop_provider(*first[1:])
 
     def _drop_provider(self, key: Key, peer: PeerId) -> None:
         kept = self._providers.get(key, {})

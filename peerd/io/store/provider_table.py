@@ -8,6 +8,14 @@ from peerd.io.store import bounds, schema
 from peerd.io.store.interface import RememberedPeer
 from peerd.io.store.room import Room
 
+_DROP_OWN = """
+DELETE FROM providers WHERE (key, peer) IN
+    (SELECT key, peer FROM providers WHERE peer = :peer ORDER BY expires, key LIMIT 1)
+"""
+_DROP_ANY = """
+DELETE FROM providers WHERE (key, peer) IN (SELECT key, peer FROM providers ORDER BY expires, key, peer LIMIT 1)
+"""
+
 
 def put(database: sqlite3.Connection, room: Room, key: Key, *, peer: PeerId, statement: bytes, expires: float) -> None:
     """See `Store.put_provider`."""
@@ -22,11 +30,10 @@ def put(database: sqlite3.Connection, room: Room, key: Key, *, peer: PeerId, sta
             " (SELECT peer FROM providers WHERE key = ?1 ORDER BY expires DESC, peer DESC LIMIT -1 OFFSET ?2)",
             (key, bounds.PROVIDERS_PER_KEY_MAX),
         )
-        if schema.counters(database)[schema.COUNTER_PROVIDERS] > bounds.PROVIDERS_MAX:
-            database.execute(
-                "DELETE FROM providers WHERE (key, peer) IN"
-                " (SELECT key, peer FROM providers ORDER BY expires, key, peer LIMIT 1)"
-            )
+        most = bounds.providers_max(room.quota_bytes)
+        if schema.counters(database)[schema.COUNTER_PROVIDERS] > most:
+            (own,) = database.execute("SELECT COUNT(*) FROM providers WHERE peer = ?", (peer,)).fetchone()
+            database.execute(_DROP_OWN if own > max(1, most // bounds.PROVIDERS_PART) else _DROP_ANY, {"peer": peer})
 
 
 def live(database: sqlite3.Connection, key: Key, now: float) -> list[bytes]:

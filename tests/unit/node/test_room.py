@@ -226,7 +226,6 @@ async def test_writers_share_by_what_is_promised_to_each() -> None:
         await store.put_root(Root(cid, "file", size, 0, "replica", "", 3, True, 0.0, 0.0))
         await store.add_claim(cid, who)
     assert [await shares.used(who) for who in (alice, bob, b"c" * 32)] == [150, 10, 0]  # type: ignore[arg-type]
-    assert (shares.count_with(alice), shares.count_with(b"c" * 32)) == (2, 3)  # type: ignore[arg-type]
     shares.charge(bob, 5)  # type: ignore[arg-type]
     assert await shares.used(bob) == 15  # type: ignore[arg-type]
 

@@ -38,11 +38,24 @@ async def test_providers_of_a_key_are_bounded_and_the_first_to_end_go(store: Sto
 async def test_providers_in_all_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "PROVIDERS_MAX", 10)
     for at in range(12):
-        await store.put_provider(key(at), peer(1), b"%d" % at, float(at + 1))
+        await store.put_provider(key(at), peer(at), b"%d" % at, float(at + 1))
 
     kept = [await store.providers(key(at), 0.0) for at in range(12)]
 
     assert kept == [[], []] + [[b"%d" % at] for at in range(2, 12)]
+
+
+async def test_a_peer_with_more_than_its_part_of_all_providers_displaces_its_own(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "PROVIDERS_MAX", 64)
+    await store.put_provider(key(0), peer(1), b"honest", 10.0)
+    for at in range(1, 100):
+        await store.put_provider(key(at), peer(2), b"%d" % at, 1000.0 + at)
+
+    assert await store.providers(key(0), 0.0) == [b"honest"]
+    assert await store.providers(key(99), 0.0) == [b"99"]
+    assert await store.providers(key(1), 0.0) == []
 
 
 async def test_remembered_peers_are_the_last_seen_first_one_address_each(store: Store) -> None:
