@@ -11,7 +11,7 @@ from peerd.errors import NoRoomError, RefusedError, StoreError, WireError
 from peerd.ids import Key, PeerId
 from peerd.io.store.interface import MISS
 from peerd.kad.contact import Address, Contact, pack_contacts
-from peerd.kad.crowd import RECORD_HOLDERS
+from peerd.kad.crowd import RECORD_HOLDERS, divide
 from peerd.logs import short
 from peerd.node import accepting, announced, holding, proving
 from peerd.node.claims import end_claim
@@ -160,7 +160,7 @@ class Responder:
         core = self._core
         try:
             record = holding.check_incoming(core, request.record)
-            if not core.members.responsible(record.key, NEAR_HOLDERS).ours:
+            if not self._is_near(record.key):
                 await core.room.require_small(PeerId(record.body.writer), len(record.raw))
             outcome = await keep_record(core, record, request.left_s)
         except WireError as error:
@@ -181,6 +181,11 @@ class Responder:
             # The sender has the winner; that it had a rival is only known here.
             core.tasks.spawn(self._tell_of_rival(contact, outcome.lost), "tell of a conflict")
         return Stored(request.rid, outcome.receipt)
+
+    def _is_near(self, key: Key) -> bool:
+        members = self._core.members
+        nearest = members.closest(key, NEAR_HOLDERS)
+        return divide(nearest, members.own_place, key, NEAR_HOLDERS).ours or members.responsible(key).ours
 
     async def _tell_of_rival(self, contact: Contact, lost: Record) -> None:
         await self._core.endpoint.ask(contact, messages.Store, lost.raw, None)

@@ -6,8 +6,9 @@ the name of an open network, so their MACs are right where they want them to be.
     python -m tests.hostile.flood junk 10.77.0.1:7433 --network default --rate 5000 --seconds 60
     python -m tests.hostile.flood streams 10.77.0.1:7433 --count 500 --seconds 60
     python -m tests.hostile.flood api 127.0.0.1:7434 --count 200 --seconds 60
+    python -m tests.hostile.flood forged 10.77.0.1:7433 --source 10.77.0.3:4000 --kind hello --count 400
 
-Each prints one line of JSON when it has begun, and one of what it did when it ends.
+Each prints one line of JSON of what it did when it ends, and those that go on for a time one when they have begun.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import random
 import select
 import socket
 import ssl
+import struct
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -26,7 +28,7 @@ from collections.abc import Callable
 from peerd.identity import ED25519, Identity
 from peerd.ids import NetworkId, network_id
 from peerd.wire import envelope
-from peerd.wire.handshake import Initiator, _mac, mac_key
+from peerd.wire.handshake import Initiator, _mac, mac_key, new_session_id
 
 Address = tuple[str, int]
 
@@ -35,6 +37,7 @@ FRESH_S = 4.0
 TICK_S = 0.01
 SOCKETS = 16
 KINDS = ("random", "bad_mac", "hello", "replayed", "forged")
+FORGED_KINDS = ("random", "bad_mac", "hello", "finish", "unknown_session", "unknown_session_short", "challenge")
 STREAM_PAUSE_S = 1.0
 
 
@@ -79,7 +82,7 @@ class Junk:
     def __init__(self, target: Address, network: str, rng: random.Random) -> None:
         self._rng = rng
         self._network = network_id(network)
-        self._strangers = [Stranger(target, self._network, rng) for _ in range(SOCKETS)]
+        self.strangers = [Stranger(target, self._network, rng) for _ in range(SOCKETS)]
         self._hello = self._make_hello()
         self._hellos = [self._make_hello() for _ in range(256)]
         self.sent: Counter[str] = Counter()
@@ -110,7 +113,7 @@ class Junk:
 
     def run(self, rate: int, seconds: float) -> None:
         """Send for so long."""
-        for stranger in self._strangers:
+        for stranger in self.strangers:
             assert stranger.shake_hands(), "nobody answers there"
         say(begun=True)
         began = fresh_at = time.monotonic()
@@ -118,22 +121,64 @@ class Junk:
         while (now := time.monotonic()) - began < seconds:
             if now - fresh_at > FRESH_S:
                 fresh_at = now
-                stranger = self._rng.choice(self._strangers)
+                stranger = self._rng.choice(self.strangers)
                 stranger.drain()
                 stranger.shake_hands()
             due = int((now - began) * rate) - total
             for _ in range(min(due, rate // 10)):
-                kind, stranger = KINDS[total % len(KINDS)], self._rng.choice(self._strangers)
+                kind, stranger = KINDS[total % len(KINDS)], self._rng.choice(self.strangers)
                 data = self.make(kind, stranger)
                 with contextlib.suppress(BlockingIOError, ConnectionError):
                     stranger.sock.send(data)
                     self.sent[kind] += 1
                     self.sent["bytes"] += len(data)
                 total += 1
-            for stranger in self._strangers:
+            for stranger in self.strangers:
                 self.got_bytes += stranger.drain()
             time.sleep(TICK_S)
         say(sent=self.sent, got_bytes=self.got_bytes, per_s=round(total / seconds))
+
+
+class Forger:
+    """Datagrams in the name of somebody else: raw IP, for which one has to be root on one's own host."""
+
+    def __init__(self, target: Address, source: Address, network: str, rng: random.Random) -> None:
+        self._target, self._source, self._rng = target, source, rng
+        self._key = mac_key(network_id(network))
+        self._junk = Junk(target, network, rng)
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+
+    def make(self, kind: str) -> bytes:
+        """Return one datagram of those that anybody can make."""
+        rng = self._rng
+        match kind:
+            case "finish":
+                return self._junk.make("forged", self._junk.strangers[0])
+            case "unknown_session" | "unknown_session_short":
+                size = 75 if kind == "unknown_session" else 38
+                head = envelope.SEALED_HEADER + new_session_id(rng.randbytes, self._key)
+                return head + rng.randbytes(size - len(head))
+            case "challenge":
+                body = envelope.header(envelope.CHALLENGE) + rng.randbytes(56)
+                return body + _mac(self._key, body)
+            case _:
+                return self._junk.make(kind, self._junk.strangers[0])
+
+    def run(self, kind: str, count: int) -> None:
+        """Send so many."""
+        if kind == "finish":
+            assert self._junk.strangers[0].shake_hands(), "nobody answers there"
+        for number in range(count):
+            self._send(self.make(kind))
+            if number % 20 == 19:
+                time.sleep(TICK_S)
+        say(sent=count)
+
+    def _send(self, data: bytes) -> None:
+        udp = struct.pack(">HHHH", self._source[1], self._target[1], 8 + len(data), 0) + data
+        source, target = socket.inet_aton(self._source[0]), socket.inet_aton(self._target[0])
+        head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0, source, target)
+        self._sock.sendto(head + udp, (self._target[0], 0))
 
 
 async def hold_streams(target: Address, count: int, seconds: float) -> None:
@@ -219,24 +264,31 @@ def say(**what: object) -> None:
     print(json.dumps(what), flush=True)
 
 
+def address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=("junk", "streams", "api"))
+    parser.add_argument("what", choices=("junk", "streams", "api", "forged"))
     parser.add_argument("target")
     parser.add_argument("--network", default="default")
     parser.add_argument("--rate", type=int, default=5000)
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--source", type=address, help="of forged: in whose name")
+    parser.add_argument("--kind", choices=FORGED_KINDS, help="of forged")
     options = parser.parse_args()
-    host, _, port = options.target.rpartition(":")
-    target = (host.strip("[]"), int(port))
+    target, rng = address(options.target), random.Random(options.seed)
     runs: dict[str, Callable[[], None]] = {
-        "junk": lambda: Junk(target, options.network, random.Random(options.seed)).run(options.rate, options.seconds),
+        "junk": lambda: Junk(target, options.network, rng).run(options.rate, options.seconds),
+        "forged": lambda: Forger(target, options.source, options.network, rng).run(options.kind, options.count),
         "streams": lambda: asyncio.run(hold_streams(target, options.count, options.seconds)),
         "api": lambda: asyncio.run(hold_api(target, options.count, options.seconds)),
     }
-    runs[options.kind]()
+    runs[options.what]()
 
 
 if __name__ == "__main__":
