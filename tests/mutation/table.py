@@ -118,8 +118,8 @@ TABLE: list[Mutation] = [
     ),
     Mutation(
         "2.11",
-        "peerd/node/responder.py",
-        "if known.provider == provider and known.stamp > statement.stamp:",
+        "peerd/node/announced.py",
+        "if any(peer == provider and providers.read(one).stamp > statement.stamp for peer, one in known):",
         "if False:",
         ("tests/sim/test_replays.py::test_what_was_said_is_said_again_and_nothing_changes",),
     ),
@@ -321,6 +321,197 @@ TABLE: list[Mutation] = [
         ("tests/unit/trust/test_evidence.py::test_who_has_two_good_signatures_of_one_body_is_not_blamed_for_either",),
     ),
     # 6. Work for strangers
+    Mutation(
+        "6.1",
+        "peerd/node/handshakes.py",
+        " and len(data) >= envelope.CHALLENGE_BYTES",
+        "",
+        (
+            "tests/live/test_daemon_amplification.py::test_a_forged_sender_gets_no_more_bytes_than_were_sent_in_its_name",
+        ),
+    ),
+    Mutation(
+        "6.3",
+        "peerd/trust/admission.py",
+        "        if not self._group_handshakes.take(group, now):\n            return False\n",
+        "",
+        (
+            "tests/unit/node/test_admission.py::test_one_address_has_so_many_handshakes_and_others_still_have_theirs",
+            "tests/unit/node/test_admission.py::test_no_signature_is_checked_of_what_is_too_many",
+        ),
+    ),
+    Mutation(
+        "6.4",
+        "peerd/trust/admission.py",
+        "(known and self._reserve.take(_ALL, now)) or ",
+        "",
+        (
+            "tests/unit/node/test_admission.py::test_members_are_let_in_while_strangers_of_many_addresses_want_more_than_there_is",
+        ),
+    ),
+    Mutation(
+        "6.5",
+        "peerd/node/handshakes.py",
+        "if used in self._used:",
+        "if False:",
+        ("tests/unit/node/test_admission.py::test_a_finish_makes_one_session_also_when_its_answer_was_forgotten",),
+    ),
+    Mutation(
+        "6.5",
+        "peerd/node/handshakes.py",
+        "if known.repeats < TRIES_MAX:",
+        "if True:",
+        ("tests/unit/node/test_admission.py::test_a_finish_makes_one_session_also_when_its_answer_was_forgotten",),
+    ),
+    Mutation(
+        "6.6",
+        "peerd/node/sessions.py",
+        "group_or_host(session.address), spare=self._spare",
+        'b"", spare=self._spare',
+        ("tests/unit/node/test_admission.py::test_many_keys_of_one_address_push_out_no_session_of_others",),
+    ),
+    Mutation(
+        "6.6",
+        "peerd/node/sessions.py",
+        ", spare=self._spare",
+        "",
+        ("tests/unit/node/test_admission.py::test_keys_of_many_addresses_push_out_no_member_of_the_table",),
+    ),
+    Mutation(
+        "6.7",
+        "peerd/io/accepting.py",
+        "                whole = await self._has_said_hello(sock)",
+        "                whole = True",
+        ("tests/unit/io/test_accepting.py::test_the_silent_and_slow_cost_no_tls_and_have_only_so_long",),
+    ),
+    Mutation(
+        "6.7",
+        "peerd/io/accepting.py",
+        "        if out is not None:\n            out.cancel()\n",
+        "",
+        ("tests/unit/io/test_accepting.py::test_the_oldest_of_the_largest_group_makes_way",),
+    ),
+    Mutation(
+        "6.8",
+        "peerd/node/callers.py",
+        "        if out is not None:\n            out.stream.close()\n",
+        "",
+        ("tests/unit/node/test_bulk.py::test_callers_without_a_proof_keep_nobody_out_who_comes_from_elsewhere",),
+    ),
+    Mutation(
+        "6.9",
+        "peerd/node/bulk_pool.py",
+        "        if len(open_ones) < self._connections_max:\n            return\n",
+        "        if True:\n            return\n",
+        (
+            "tests/unit/node/test_bulk.py::test_above_the_bound_the_idle_connection_that_was_used_least_makes_way",
+            "tests/unit/node/test_bulk.py::test_where_all_connections_are_in_use_no_further_one_is_taken",
+        ),
+    ),
+    Mutation(
+        "6.10",
+        "peerd/io/descriptors.py",
+        "peers = min(settings.connections_max, max(LEAST, part))",
+        "peers = settings.connections_max",
+        ("tests/unit/io/test_descriptors.py::test_all_connections_together_leave_some_for_the_store",),
+    ),
+    Mutation(
+        "6.11",
+        "peerd/api/connection.py",
+        " and not self._make_way()",
+        "",
+        (
+            "tests/unit/api/test_connection.py::test_on_tcp_connections_that_nothing_was_admitted_on_make_way_the_oldest_first",
+        ),
+    ),
+    Mutation(
+        "6.12",
+        "peerd/node/bulk.py",
+        '        else:\n            raise WireError("unasked_block")\n',
+        "",
+        ("tests/unit/node/test_bulk.py::test_a_block_that_was_not_asked_for_is_refused_before_it_is_read",),
+    ),
+    Mutation(
+        "6.13",
+        "peerd/node/bulk.py",
+        " or not self._inflow.add(self.peer, length)",
+        "",
+        ("tests/unit/node/test_bulk.py::test_who_has_more_bytes_of_requests_wait_than_may_be_is_cut_off",),
+    ),
+    Mutation(
+        "6.13",
+        "peerd/node/bulk.py",
+        "async with asyncio.timeout(WRITE_STALLS_MAX * self._stall_s):",
+        "async with asyncio.timeout(None):",
+        ("tests/unit/node/test_bulk.py::test_who_asks_and_does_not_read_is_cut_off",),
+    ),
+    Mutation(
+        "6.14",
+        "peerd/node/endpoint.py",
+        "if not self._admission.request(session.peer, cost_of(request), now):",
+        "if False:",
+        (
+            "tests/unit/node/test_admission.py::test_a_member_that_asks_for_more_than_its_share_is_told_so_and_others_are_answered",
+        ),
+    ),
+    Mutation(
+        "6.15",
+        "peerd/node/shares.py",
+        "        own = self.group_of(writer)\n",
+        "        own = bytes(writer)\n",
+        ("tests/unit/node/test_floods.py::test_another_key_of_a_group_has_no_share_of_its_own",),
+    ),
+    Mutation(
+        "6.15",
+        "peerd/node/shares.py",
+        "return free - size < sum(max(0, surely - by_group[group]) for group in every if group != own)",
+        "return False",
+        ("tests/unit/node/test_floods.py::test_each_group_has_its_part_of_the_kept_tenth_whatever_others_use",),
+    ),
+    Mutation(
+        "6.16",
+        "peerd/node/responder.py",
+        "if not self._is_near(record.key):",
+        "if False:",
+        ("tests/unit/node/test_floods.py::test_a_record_that_others_should_keep_is_taken_only_of_who_has_few_here",),
+    ),
+    Mutation(
+        "6.17",
+        "peerd/node/accepting.py",
+        "            if raw is None:\n                await core.room.require_row(peer, REGISTER_ROW_BYTES)\n",
+        "",
+        ("tests/unit/node/test_floods.py::test_a_register_is_counted_for_who_makes_it",),
+    ),
+    Mutation(
+        "6.17",
+        "peerd/node/placing.py",
+        "if one.row in new:",
+        "if False:",
+        ("tests/unit/node/test_floods.py::test_a_claim_on_what_others_claimed_is_counted_for_who_makes_it",),
+    ),
+    Mutation(
+        "6.18",
+        "peerd/node/announced.py",
+        "if provider != asker and not core.members.met(provider):",
+        "if False:",
+        ("tests/unit/node/test_floods.py::test_a_provider_that_was_never_met_is_not_noted",),
+    ),
+    Mutation(
+        "6.18",
+        "peerd/node/announced.py",
+        "        before[group] += 1\n",
+        "",
+        ("tests/unit/node/test_floods.py::test_a_crowd_of_providers_hides_none_of_another_group",),
+    ),
+    Mutation(
+        "6.18",
+        "peerd/io/store/provider_table.py",
+        "_DROP_OWN if own > max(1, most // bounds.PROVIDERS_PART) else _DROP_ANY",
+        "_DROP_ANY",
+        (
+            "tests/unit/io/store/test_overlay.py::test_a_peer_with_more_than_its_part_of_all_providers_displaces_its_own",
+        ),
+    ),
     # 7. mDNS
     Mutation(
         "7.1",
@@ -631,6 +822,7 @@ TABLE: list[Mutation] = [
 
 NOTHING_TO_REMOVE: dict[str, str] = {
     "3.6": "nothing but a handshake puts anybody into the table: there is no check to take out",
+    "6.2": "that cheap checks come before dear ones is the order in which a datagram is read; they have rows below",
     "4.2": "disjoint paths are how a look-up is made, not a check in it",
 }
 """Rows of THREATS.md without an entry above, and why."""
