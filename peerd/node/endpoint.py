@@ -12,7 +12,7 @@ from typing import Any
 
 from loguru import logger
 
-from peerd.config import HostPort
+from peerd.config import HostPort, Settings
 from peerd.errors import RefusedError, UnreachableError, WireError
 from peerd.identity import Identity
 from peerd.ids import PeerId
@@ -95,6 +95,15 @@ class Counts:
 def _waits_for_disk(kind: Callable[..., Request], fields: tuple[Any, ...]) -> bool:
     """Whether the answer comes when something is on the other's disk; a prepare of 0 only asks."""
     return kind in _DURABLE and not (kind is messages.Prepare and fields[1] == 0)
+
+
+def admission_of(settings: Settings) -> Admission:
+    """Return what the settings let others have of this peer's work."""
+    return Admission(
+        handshakes_per_s=settings.handshakes_per_s,
+        group_handshakes_per_s=settings.group_handshakes_per_s,
+        requests_per_s=settings.requests_per_s,
+    )
 
 
 def cost_of(request: Request) -> float:

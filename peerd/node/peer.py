@@ -29,7 +29,7 @@ from peerd.node.claims import claimant_of, pin_root, unpin_root
 from peerd.node.collecting import collect
 from peerd.node.convicting import Convicting
 from peerd.node.core import Core
-from peerd.node.endpoint import Endpoint
+from peerd.node.endpoint import Endpoint, admission_of
 from peerd.node.events import Event, Events
 from peerd.node.forgetting import forget
 from peerd.node.get import Opened, open_target
@@ -60,7 +60,6 @@ from peerd.node.watching import Strangers, Watching
 from peerd.node.withdrawing import tell_newcomer
 from peerd.records.life import forgotten_notices
 from peerd.records.statement import Verifier
-from peerd.trust.admission import Admission
 from peerd.wire.messages import Leave
 
 REMEMBERED_ASKED_MAX = 256
@@ -101,11 +100,7 @@ class Peer:
             promises=Promises(identity, store, environment.entropy),
             proofs=Proofs(store),
             trust=Trusting(environment.clock),
-            admission=Admission(
-                handshakes_per_s=settings.handshakes_per_s,
-                group_handshakes_per_s=settings.group_handshakes_per_s,
-                requests_per_s=settings.requests_per_s,
-            ),
+            admission=admission_of(settings),
         )
         self._core.reconciling = Reconciling(self._core)
         self._core.tombstones = Tombstones(self._core)
