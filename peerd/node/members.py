@@ -5,13 +5,15 @@ request, dead when that has lasted and nobody could show that it lives, left whe
 the rules; here are contacts, places and who is to be asked for what). Not here: sending anything (probing, joining).
 """
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable
 
 from peerd.clock import Clock
 from peerd.config import Settings
 from peerd.ids import NetworkId, PeerId, distance, node_id
 from peerd.kad.contact import Address, Contact
-from peerd.kad.groups import group_or_host
+from peerd.kad.diversity import BUCKET_MAX
+from peerd.kad.groups import group, group_or_host
 from peerd.node.vicinity import Member, Source, Vicinity
 from peerd.trust.admission import Crowd
 from peerd.trust.forgotten import Forgotten, Gone
@@ -84,6 +86,8 @@ class Members(Vicinity):
         elif member.contact.address != address:
             member.contact = Contact(peer, member.contact.place, address)
         member.verified = True
+        if member.since is None:
+            member.since = now - member.lived_before_s
         silent_s = self._silent_s(member, now)
         came = self.detector.met(peer, now)
         self._there(member, now, came=came, silent_s=silent_s, sought=sought)
@@ -203,13 +207,15 @@ class Members(Vicinity):
         """Return every member not forgotten, whatever its state, ourselves left out."""
         return [peer for peer in self.all if peer not in self._forgotten]
 
-    def remember(self, peer: PeerId, address: Address, unseen_s: float) -> None:
+    def remember(self, peer: PeerId, address: Address, unseen_s: float, lived_s: float = 0.0) -> None:
         """Note a member from before our start; nothing is known of it until it answers."""
         if peer != self.own_peer and peer not in self.all and not self._forgotten.is_out(peer):
             contact = Contact.of(self._network, peer, address)
             last_seen = self._clock.monotonic() - unseen_s
             standing = self.detector.know(peer)
-            self.all[peer] = Member(contact, "remembered", last_seen, verified=False, standing=standing)
+            self.all[peer] = Member(
+                contact, "remembered", last_seen, verified=False, standing=standing, lived_before_s=lived_s
+            )
             self._bound_known(peer, address)
             self.silent[peer] = None
 
@@ -301,10 +307,24 @@ class Members(Vicinity):
         """Return 8 bytes that are equal where two peers know the same members, themselves included."""
         return (self._digest ^ _mark(self.own_place)).to_bytes(8, "big")
 
-    def recent(self, count: int) -> list[Member]:
-        """Return the proven members to remember across a restart, the last seen first."""
+    def to_remember(self, count: int) -> list[Member]:
+        """Return the proven members to remember across a restart.
+
+        Half of them anchors: those that lived longest, two of an address group at most, so that a flood of new ones
+        just before a restart does not stand in their place. Then the last seen.
+        """
         proven = [m for p, m in self.all.items() if m.verified and m.state != "left" and p not in self._forgotten]
-        return sorted(proven, key=lambda m: -m.last_seen)[:count]
+        groups: Counter[bytes] = Counter()
+        found: dict[PeerId, Member] = {}
+        for member in sorted(proven, key=lambda m: -m.lived_s):
+            of = group(member.contact.address)
+            if len(found) < count // 2 and (of is None or groups[of] < BUCKET_MAX):
+                found[member.contact.peer] = member
+                groups[of or b""] += 1
+        for member in sorted(proven, key=lambda m: -m.last_seen):
+            if len(found) < count:
+                found.setdefault(member.contact.peer, member)
+        return list(found.values())
 
     def alive(self) -> Iterable[Contact]:
         """Return all that are in the table."""

@@ -12,6 +12,7 @@ from loguru import logger
 
 from peerd.errors import RefusedError, RemoteError, UnreachableError, WireError
 from peerd.ids import PeerId, peer_id_text
+from peerd.io.store.interface import RememberedPeer
 from peerd.kad.contact import Contact
 from peerd.logs import short
 from peerd.node.asking import Asking
@@ -368,20 +369,20 @@ class Probing:
         """Write the members to disk, to be tried again after a restart."""
         core = self._core
         lived, now = core.store.now_s(), core.now()
-        recent = core.members.recent(core.settings.remembered_max)
+        recent = core.members.to_remember(core.settings.remembered_max)
         entries = [
-            (m.contact.peer, m.contact.address[0], m.contact.address[1], lived - max(0.0, now - m.last_seen))
+            RememberedPeer(m.contact.peer, *m.contact.address, lived - max(0.0, now - m.last_seen), m.lived_s)
             for m in recent
         ]
         if entries:
             await core.store.remember_peers(entries)
-        self._remembered = {entry[0] for entry in entries}
+        self._remembered = {entry.peer for entry in entries}
 
     async def _remember_new(self) -> None:
         """Write the members to disk soon where one is among them for the first time."""
         members = self._core.members
         if members.epoch != self._looked_at_epoch:
             self._looked_at_epoch = members.epoch
-            recent = members.recent(self._core.settings.remembered_max)
+            recent = members.to_remember(self._core.settings.remembered_max)
             if any(member.contact.peer not in self._remembered for member in recent):
                 await self.remember()

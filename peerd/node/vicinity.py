@@ -45,6 +45,10 @@ class Member:
     verified: bool
     standing: Standing
     retry_at: float = 0.0
+    lived_before_s: float = 0.0
+    """For how long it lived in the runs before this one."""
+    since: float | None = None
+    """When it was first met in this run, less that; None: it was not."""
     farewell: bytes = b""
     """Its newest leave notice, to be shown to whoever asks for it."""
 
@@ -52,6 +56,11 @@ class Member:
     def state(self) -> State:
         """Whether it is there."""
         return self.standing.state
+
+    @property
+    def lived_s(self) -> float:
+        """For how long it has been known to live."""
+        return self.lived_before_s if self.since is None else max(0.0, self.last_seen - self.since)
 
     @property
     def came_at(self) -> float:

@@ -176,6 +176,23 @@ TABLE: list[Mutation] = [
         "if True:",
         ("tests/unit/kad/test_diversity.py::test_half_of_a_full_bucket_is_of_those_that_we_found",),
     ),
+    Mutation(
+        "3.8",
+        "peerd/node/members.py",
+        "if len(found) < count // 2 and (of is None or groups[of] < BUCKET_MAX):",
+        "if False:",
+        (
+            "tests/unit/node/test_members.py"
+            "::test_a_flood_of_newcomers_takes_no_anchor_s_place_and_no_more_than_two_anchors_are_of_a_group",
+        ),
+    ),
+    Mutation(
+        "3.8",
+        "peerd/io/store/provider_table.py",
+        "SELECT peer FROM peers WHERE peer NOT IN ({longest}) ORDER",
+        "SELECT peer FROM peers ORDER",
+        ("tests/unit/io/store/test_overlay.py::test_the_longest_known_peers_stay_whatever_flood_comes_after_them",),
+    ),
     # 4. Look-ups among liars
     Mutation(
         "4.1",

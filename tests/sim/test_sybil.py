@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 from loguru import logger
+from msgspec.structs import replace
 
+from peerd.config import HostPort
 from peerd.errors import NotFoundError, TimedOutError
 from peerd.identity import Identity
 from peerd.ids import PeerId
@@ -26,7 +28,7 @@ from tests.hostile.base import Answer, Honest, Liar
 from tests.hostile.grind import ground, spaced
 from tests.hostile.lookups import Drop, Hijack
 from tests.hostile.records import Alters, Denies
-from tests.unit.node.hosts import by_distance, core, get, joined, key_of, meshed, put
+from tests.unit.node.hosts import by_distance, core, get, joined, key_of, meshed, put, until
 
 HONEST = 40
 SYBILS = 24
@@ -225,3 +227,39 @@ async def test_hellos_without_a_proof_lock_nobody_of_their_group_out(world: Worl
         await host.start()
     await meshed(world.living)
     assert of_group(victim, "44.1.2.") == 5
+
+
+@simulated
+async def test_who_starts_again_after_a_flood_finds_the_honest_again(world: World) -> None:
+    """60 liars in three networks of addresses meet the victim just before; they name nobody but themselves."""
+    honest = await spread_out(world, 40)
+    victim = honest[7]
+    await asyncio.sleep(120)
+    outfit = Hijack.outfit({})
+    liars = [world.add(outfit=outfit, address=(f"44.1.{number % 3}.{number + 1}", 7433)) for number in range(60)]
+    for liar in liars:
+        liar.settings = replace(liar.settings, bootstrap=(HostPort(*victim.address),))
+        await liar.start()
+    await asyncio.sleep(30)
+    victim.settings = replace(victim.settings, bootstrap=())
+    await victim.stop()
+    await asyncio.sleep(5)
+    await victim.start()
+    friends = {host.identity.peer for host in honest}
+
+    def half_are_honest() -> bool:
+        met = [contact.peer for contact in core(victim).members.alive()]
+        return len(met) >= 20 and 2 * sum(peer in friends for peer in met) >= len(met)
+
+    assert await until(half_are_honest, within_s=300) < 300
+    await asyncio.sleep(20)
+    assert half_are_honest()
+    for number in range(10):
+        await put(honest[number], f"name {number}", b"the value")
+    outcomes: Counter[str] = Counter()
+    for number in range(100):
+        try:
+            outcomes[(await get(victim, f"name {number % 10}")).decode()] += 1
+        except (NotFoundError, TimedOutError) as error:
+            outcomes[type(error).__name__] += 1
+    assert outcomes["the value"] >= 99, outcomes

@@ -142,12 +142,16 @@ class Freed(NamedTuple):
 
 
 class RememberedPeer(NamedTuple):
-    """A peer to try again after a restart; `last_seen` in the store's seconds (`now_s`)."""
+    """A peer to try again after a restart; `last_seen` in the store's seconds (`now_s`).
+
+    `lived_s` is for how long it has been known to live, all runs taken together.
+    """
 
     peer: PeerId
     host: str
     port: int
     last_seen: float
+    lived_s: float = 0.0
 
 
 def unknown_root(cid: bytes, now: float) -> Root:
@@ -387,11 +391,14 @@ class Store(Protocol):
     async def providers(self, key: Key, now: float) -> list[bytes]:
         """Return the statements for `key` that end after `now`, the latest end first."""
 
-    async def remember_peers(self, peers: Sequence[tuple[PeerId, str, int, float]]) -> None:
-        """Keep (peer, host, port, last seen), one address each; at most PEERS_MAX, the longest unseen go."""
+    async def remember_peers(self, peers: Sequence[RememberedPeer]) -> None:
+        """Keep peers, one address each; at most PEERS_MAX: half those that lived longest, half the last seen."""
 
     async def remembered_peers(self, limit: int) -> list[RememberedPeer]:
         """Return peers to try again, the last seen first."""
+
+    async def anchors(self, limit: int) -> list[RememberedPeer]:
+        """Return peers to try again, those that lived longest first: no flood of new ones stands before them."""
 
     async def note_forgotten(self, peer: PeerId, notice: bytes | None) -> None:
         """Note that a peer will not come back, as one more notice says, or with None that it did; at most 4,096."""

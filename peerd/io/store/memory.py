@@ -80,19 +80,30 @@ class MemoryStore(MemoryFloors, MemoryContent, MemoryEvidence):
             self._drop_provider(key, peer)
         return len(ended)
 
-    async def remember_peers(self, peers: Sequence[tuple[PeerId, str, int, float]]) -> None:
+    async def remember_peers(self, peers: Sequence[RememberedPeer]) -> None:
         """See `Store.remember_peers`."""
         await self._sync("remember_peers")
         merged = dict(self._peers)
-        merged.update((peer[0], RememberedPeer(*peer)) for peer in peers)
-        newest = sorted(merged.values(), key=lambda one: (-one.last_seen, one.peer))[: bounds.PEERS_MAX]
-        self._charge((len(newest) - len(self._peers)) * bounds.PEER_ROW_BYTES, reserve=True)
-        self._peers = {one.peer: one for one in newest}
+        for peer in (RememberedPeer(*each) for each in peers):
+            known = merged.get(peer.peer, peer)
+            merged[peer.peer] = peer._replace(lived_s=max(peer.lived_s, known.lived_s))
+        if len(merged) > bounds.PEERS_MAX:
+            longest = {one.peer for one in sorted(merged.values(), key=_by_life)[: bounds.PEERS_MAX // 2]}
+            others = sorted((one for one in merged.values() if one.peer not in longest), key=_by_sight)
+            kept = longest | {one.peer for one in others[: bounds.PEERS_MAX - bounds.PEERS_MAX // 2]}
+            merged = {peer: one for peer, one in merged.items() if peer in kept}
+        self._charge((len(merged) - len(self._peers)) * bounds.PEER_ROW_BYTES, reserve=True)
+        self._peers = {one.peer: one for one in sorted(merged.values(), key=_by_sight)}
 
     async def remembered_peers(self, limit: int) -> list[RememberedPeer]:
         """See `Store.remembered_peers`."""
         self._check("remembered_peers")
         return list(self._peers.values())[:limit]
+
+    async def anchors(self, limit: int) -> list[RememberedPeer]:
+        """See `Store.anchors`."""
+        self._check("remembered_peers")
+        return sorted(self._peers.values(), key=_by_life)[:limit]
 
     async def note_forgotten(self, peer: PeerId, notice: bytes | None) -> None:
         """See `Store.note_forgotten`."""
@@ -129,3 +140,11 @@ class MemoryStore(MemoryFloors, MemoryContent, MemoryEvidence):
             blobs=len(self._roots),
             rotten=0,
         )
+
+
+def _by_sight(one: RememberedPeer) -> tuple[float, PeerId]:
+    return -one.last_seen, one.peer
+
+
+def _by_life(one: RememberedPeer) -> tuple[float, float, PeerId]:
+    return -one.lived_s, -one.last_seen, one.peer

@@ -53,24 +53,36 @@ def drop_ended(database: sqlite3.Connection, now: float, limit: int) -> int:
     ).rowcount
 
 
-def remember(database: sqlite3.Connection, room: Room, peers: Sequence[tuple[PeerId, str, int, float]]) -> None:
+def remember(database: sqlite3.Connection, room: Room, peers: Sequence[RememberedPeer]) -> None:
     """See `Store.remember_peers`."""
     with room.required(database, reserve=True):
         database.executemany(
-            "INSERT INTO peers VALUES (?, ?, ?, ?) ON CONFLICT (peer)"
-            " DO UPDATE SET host = excluded.host, port = excluded.port, last_seen = excluded.last_seen",
-            peers,
+            "INSERT INTO peers (peer, host, port, last_seen, lived_s) VALUES (?, ?, ?, ?, ?) ON CONFLICT (peer)"
+            " DO UPDATE SET host = excluded.host, port = excluded.port, last_seen = excluded.last_seen,"
+            " lived_s = max(lived_s, excluded.lived_s)",
+            [RememberedPeer(*each) for each in peers],
         )
+        longest = "SELECT peer FROM peers ORDER BY lived_s DESC, last_seen DESC, peer LIMIT ?1"
         database.execute(
-            "DELETE FROM peers WHERE peer IN (SELECT peer FROM peers ORDER BY last_seen DESC, peer LIMIT -1 OFFSET ?)",
-            (bounds.PEERS_MAX,),
+            "DELETE FROM peers WHERE (SELECT count(*) FROM peers) > ?1 + ?2 AND peer IN ("  # noqa: S608  our own text
+            f"SELECT peer FROM peers WHERE peer NOT IN ({longest}) ORDER BY last_seen DESC, peer LIMIT -1 OFFSET ?2)",
+            (bounds.PEERS_MAX // 2, bounds.PEERS_MAX - bounds.PEERS_MAX // 2),
         )
 
 
 def remembered(database: sqlite3.Connection, limit: int) -> list[RememberedPeer]:
     """See `Store.remembered_peers`."""
     found = database.execute(
-        "SELECT peer, host, port, last_seen FROM peers ORDER BY last_seen DESC, peer LIMIT ?", (limit,)
+        "SELECT peer, host, port, last_seen, lived_s FROM peers ORDER BY last_seen DESC, peer LIMIT ?", (limit,)
+    )
+    return [RememberedPeer(*row) for row in found]
+
+
+def anchors(database: sqlite3.Connection, limit: int) -> list[RememberedPeer]:
+    """See `Store.anchors`."""
+    found = database.execute(
+        "SELECT peer, host, port, last_seen, lived_s FROM peers ORDER BY lived_s DESC, last_seen DESC, peer LIMIT ?",
+        (limit,),
     )
     return [RememberedPeer(*row) for row in found]
 

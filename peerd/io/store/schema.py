@@ -192,6 +192,7 @@ MIGRATIONS: tuple[str, ...] = (
     _EVIDENCE
     + _cost_triggers("receipts", f"length(ROW.receipt) + {bounds.RECEIPT_ROW_BYTES}")
     + _cost_triggers("evidence", f"length(ROW.evidence) + {bounds.EVIDENCE_ROW_BYTES}"),
+    "ALTER TABLE peers ADD COLUMN lived_s REAL NOT NULL DEFAULT 0; CREATE INDEX peers_by_life ON peers (lived_s);",
 )
 """Script n brings a store from version n to n + 1; a released one is never changed."""
 

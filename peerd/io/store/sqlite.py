@@ -71,13 +71,17 @@ class SqliteStore(SqliteRecords, SqliteFloors, SqliteRegisters, SqliteBlocks, Sq
         drop = partial(provider_table.drop_ended, now=now, limit=limit)
         return await self._write("forgetting provider records", drop)
 
-    async def remember_peers(self, peers: Sequence[tuple[PeerId, str, int, float]]) -> None:
+    async def remember_peers(self, peers: Sequence[RememberedPeer]) -> None:
         """See `Store.remember_peers`."""
         await self._write("remembering peers", partial(provider_table.remember, room=self._room, peers=list(peers)))
 
     async def remembered_peers(self, limit: int) -> list[RememberedPeer]:
         """See `Store.remembered_peers`."""
         return await self._read("reading peers", partial(provider_table.remembered, limit=limit))
+
+    async def anchors(self, limit: int) -> list[RememberedPeer]:
+        """See `Store.anchors`."""
+        return await self._read("reading peers", partial(provider_table.anchors, limit=limit))
 
     async def note_forgotten(self, peer: PeerId, notice: bytes | None) -> None:
         """See `Store.note_forgotten`."""

@@ -310,12 +310,44 @@ def test_digests_differ_where_one_knows_more(members: Watched) -> None:
     assert members.digest() != before
 
 
-def test_what_is_remembered_is_proven_and_the_last_seen_first(members: Watched, rng: Random) -> None:
-    order = [peer(number) for number in range(2, 10)]
+def test_what_is_remembered_is_proven_half_the_longest_known_half_the_last_seen(members: Watched, rng: Random) -> None:
+    order = [peer(number) for number in range(2, 12)]
     rng.shuffle(order)
     for each in order:
         members.clock.now += 1
         members.meet(each)
-    members.remember(peer(50), ("10.0.0.50", 1), 0.0)
+    members.clock.now += 100
+    for each in order:
+        members.heard(each)
+        members.clock.now += 1
+    members.remember(peer(50), ("10.0.0.50", 1), 0.0, 10_000.0)
     members.left(order[-1], 1)
-    assert [member.contact.peer for member in members.recent(4)] == order[-2:-6:-1]
+    kept = [member.contact.peer for member in members.to_remember(4)]
+    assert kept[:2] == sorted(order[:-1], key=lambda each: -members.all[each].lived_s)[:2]
+    assert kept[2:] == order[-2:-4:-1]
+
+
+def test_a_flood_of_newcomers_takes_no_anchor_s_place_and_no_more_than_two_anchors_are_of_a_group(
+    members: Watched,
+) -> None:
+    old = [peer(number) for number in range(2, 6)]
+    for number, each in enumerate(old):
+        members.proven(each, ("44.1.2.9" if number else "62.1.1.1", 4000 + number), "overlay")
+    members.clock.now += 3600
+    for each in old:
+        members.heard(each)
+    for number in range(6, 60):
+        members.clock.now += 0.01
+        members.proven(peer(number), (f"45.{number}.0.1", 4000), "overlay")
+    kept = [member.contact.peer for member in members.to_remember(16)]
+    assert [each for each in kept if each in old] == old[:3]
+    assert len(kept) == 16
+
+
+def test_how_long_a_peer_lived_is_counted_over_restarts(members: Watched) -> None:
+    members.remember(peer(2), ("10.0.0.2", 1), 50.0, 1000.0)
+    assert members.all[peer(2)].lived_s == 1000.0
+    members.meet(peer(2))
+    members.clock.now += 7
+    members.heard(peer(2))
+    assert members.all[peer(2)].lived_s == pytest.approx(1007.0)

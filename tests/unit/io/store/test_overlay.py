@@ -79,6 +79,20 @@ async def test_the_longest_unseen_peers_are_forgotten_beyond_the_bound(store: St
     assert kept[-1].last_seen == extra
 
 
+async def test_the_longest_known_peers_stay_whatever_flood_comes_after_them(store: Store) -> None:
+    old = [RememberedPeer(peer(at), "10.0.0.1", 1, 1.0, 100.0 + at) for at in range(5)]
+    await store.remember_peers(old)
+    flood = [RememberedPeer(peer(100 + at), "10.0.0.2", 1, 2.0 + at, 0.5) for at in range(2 * bounds.PEERS_MAX)]
+    for at in range(0, len(flood), 256):
+        await store.remember_peers(flood[at : at + 256])
+    await store.remember_peers([old[0]._replace(last_seen=9.0, lived_s=3.0)])  # what is known is not unlearnt
+
+    assert [known.peer for known in await store.anchors(5)] == [each.peer for each in reversed(old)]
+    kept = await store.remembered_peers(10_000)
+    assert len(kept) == bounds.PEERS_MAX
+    assert kept[0] == flood[-1]
+
+
 async def test_everything_kept_is_counted_and_counted_off_again(store: Store) -> None:
     await store.put_blocks([block(1)])
     await store.put_root(root(1))
