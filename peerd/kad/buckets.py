@@ -33,6 +33,10 @@ class Span:
         return NodeId((self.low + offset).to_bytes(ID_BYTES, "big"))
 
 
+EVERYWHERE = Span(0, 2**ID_BITS - 1)
+"""All places."""
+
+
 class Entry(Node):  # type: ignore[misc]
     """A contact in the table and what we have seen of it."""
 

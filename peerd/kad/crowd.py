@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from peerd.ids import ID_BITS, PeerId, distance
+from peerd.ids import ID_BITS, ID_BYTES, PeerId, distance
 from peerd.kad.contact import Contact
 
 RECORD_HOLDERS = 8
@@ -38,6 +38,9 @@ REGION_MAX = 64
 
 WAVE = 16
 """So many of a region are read first: of crowds of any kind they leave out all honest at one key of two hundred."""
+
+SIDES = 4
+"""So many places beside a crowded key are looked up where not all peers are known: who crowds it names only a crowd."""
 
 RULES_MAX = 256
 """Sizes whose rule is remembered; they differ by steps of 2^(1/4)."""
@@ -85,10 +88,19 @@ class Rule:
 
     def region(self, distances: Sequence[int]) -> int | None:
         """Return how many of the nearest hold a key, by their distances in order; None where nobody crowds it."""
-        if not any(map(int.__lt__, distances, self.bounds)):
+        if not self.is_crowded(distances):
             return None
         within = sum(1 for each in distances[:REGION_MAX] if each < self.radius)
         return min(max(within, RECORD_HOLDERS), len(distances))
+
+    def is_crowded(self, distances: Sequence[int]) -> bool:
+        """Return whether peers crowd a key, by the distances of the nearest in order."""
+        return any(map(int.__lt__, distances, self.bounds))
+
+    def beside(self, key: bytes) -> list[bytes]:
+        """Return places whose nearest are in a key's region, each on another side of who crowds the key itself."""
+        point, top = int.from_bytes(key, "big"), self.radius.bit_length() - 1
+        return [(point ^ 1 << bit).to_bytes(ID_BYTES, "big") for bit in range(top, max(0, top - SIDES), -1)]
 
     def weights(self, distances: Sequence[int]) -> list[float]:
         """Return for each of a region how much of a holder it is: up to no distance more than chance puts there."""

@@ -13,7 +13,8 @@ from loguru import logger
 
 from peerd.config import HostPort
 from peerd.errors import PeerdError, UnreachableError, WireError
-from peerd.ids import ID_BYTES, PeerId
+from peerd.ids import ID_BYTES, PeerId, distance
+from peerd.kad.buckets import EVERYWHERE
 from peerd.kad.contact import Address, Contact, unpack_contacts
 from peerd.logs import short
 from peerd.node.core import Core
@@ -253,6 +254,14 @@ class Joining:
         holders = await search(self._core, self._core.members.own_place, FindNode, count=self._core.members.table.ksize)
         for contact in holders.contacts:
             self.offer_named(contact, None)
+        if self._core.members.samples.size is None:
+            await self.sample()
+
+    async def sample(self) -> None:
+        """Look up a place of chance: it shows how large the network is."""
+        target = EVERYWHERE.random_target(self._core.environment.entropy)
+        found = await search(self._core, target, FindNode)
+        self._core.members.samples.note([distance(contact.place, target) for contact in found.contacts])
 
     def compare(self, contact: Contact, digest: bytes) -> None:
         """A member's digest of the members came: where it differs from ours, ask whom it knows.

@@ -3,13 +3,15 @@
 The search itself is kad.lookup's, over disjoint paths; this module asks what it says and tells it what came.
 """
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peerd.errors import UnreachableError, WireError
+from peerd.ids import distance
 from peerd.kad.contact import Contact, unpack_contacts
-from peerd.kad.crowd import Responsible, divide
+from peerd.kad.crowd import REGION_MAX, Responsible, Rule, divide, responsible
 from peerd.kad.disjoint import DisjointLookup
 from peerd.kad.lookup import RESULT_COUNT, Hop, Outcome
 from peerd.node.asking import Answer, Asking
@@ -38,6 +40,10 @@ class Holders:
     waves: list[list[Contact]] = field(default_factory=list)
     """The contacts as they are to be read."""
 
+    def seems_crowded(self, key: bytes, rule: Rule) -> bool:
+        """Return whether the nearest that a search found stand nearer than chance explains."""
+        return rule.is_crowded([distance(contact.place, key) for contact in self.contacts])
+
     @property
     def first(self) -> list[Contact]:
         """Those that are read first: of a crowded region some, else all."""
@@ -48,7 +54,18 @@ async def holders_of(core: Core, key: bytes) -> Holders:
     """Return the peers that should hold `key`; in a network that is known whole no question is asked."""
     if core.members.complete:
         return _holders(core, key, core.members.responsible(key), RECORD_HOLDERS)
-    return await search(core, key, FindNode)
+    found = await search(core, key, FindNode)
+    rule = core.members.rule()
+    return found if rule is None or not found.seems_crowded(key, rule) else await _region(core, key, found, rule)
+
+
+async def _region(core: Core, key: bytes, nearest: Holders, rule: Rule) -> Holders:
+    """Look beside a crowded key for the others of its region: of those at it most may name only themselves."""
+    beside = await asyncio.gather(*(search(core, place, FindNode) for place in rule.beside(key)))
+    known = {contact.peer: contact for each in (nearest, *beside) for contact in each.contacts}
+    contacts = sorted(known.values(), key=lambda contact: distance(contact.place, key))
+    found = responsible(contacts[:REGION_MAX], core.members.own_place, key, rule)
+    return replace(nearest, contacts=found.contacts, ours=found.ours, crowded=found.crowded, waves=found.waves())
 
 
 async def copy_holders_of(core: Core, key: bytes, copies: int) -> Holders:

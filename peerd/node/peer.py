@@ -435,9 +435,8 @@ class Peer:
             said = forgotten_notices.read(notice)
             self._core.members.forget(PeerId(said.peer), PeerId(said.signer), notice)
         now = self._core.store.now_s()
-        store = self._core.store
-        anchors = await store.anchors(REMEMBERED_ASKED_MAX // 2)
-        for known in dict.fromkeys([*anchors, *await store.remembered_peers(REMEMBERED_ASKED_MAX)]):
+        anchors = await self._core.store.anchors(REMEMBERED_ASKED_MAX // 2)
+        for known in dict.fromkeys([*anchors, *await self._core.store.remembered_peers(REMEMBERED_ASKED_MAX)]):
             address = (known.host, known.port)
             self._core.members.remember(known.peer, address, max(0.0, now - known.last_seen), known.lived_s)
             if not self._core.members.forgotten(known.peer):

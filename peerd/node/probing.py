@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable
 from loguru import logger
 
 from peerd.errors import RefusedError, RemoteError, UnreachableError, WireError
-from peerd.ids import PeerId, peer_id_text
-from peerd.io.store.interface import RememberedPeer
+from peerd.ids import PeerId, distance, peer_id_text
+from peerd.io.store.remembered import RememberedPeer
 from peerd.kad.contact import Contact
+from peerd.kad.size import SAMPLES_MIN
 from peerd.logs import short
 from peerd.node.asking import Asking
 from peerd.node.core import Core
@@ -359,9 +360,12 @@ class Probing:
         if following is not None:
             await self._joining.exchange(following)  # the network may have become small
         await self._joining.refresh_own()
+        for _ in range(SAMPLES_MIN if core.members.samples.size is None else 0):
+            await self._joining.sample()
         for span in core.members.table.stale_buckets(core.now(), core.settings.refresh_interval_s):
             target = span.random_target(core.environment.entropy)
             found = await search(core, target, FindNode)
+            core.members.samples.note([distance(contact.place, target) for contact in found.contacts])
             for contact in found.contacts:
                 self._joining.offer_named(contact, None)
 

@@ -17,7 +17,8 @@ from peerd.node import holding
 from peerd.node.asking import Answer, Asking
 from peerd.node.core import Core
 from peerd.node.holding import Over, Standing
-from peerd.node.nearest import Holders, holders_of, search
+from peerd.node.nearest import Holders, holders_of
+from peerd.node.searching import search_for
 from peerd.records.claim import Claim
 from peerd.records.floor import FloorVersion, PackedFloor, pack_floors, unpack_version
 from peerd.records.record import Record
@@ -83,7 +84,10 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
             stale_s = core.returning.unconfirmed_s
             return Reading(own, local=True, hops=0, have=[core.peer], trace=[], stale_since_s=stale_s)
         if not core.members.complete:
-            return await _search_one(core, key, timeout_s)
+            found = await search_for(core, key)
+            if not found.crowded:
+                have = [found.holder] if found.holder is not None else []
+                return Reading(found.record, local=False, hops=found.hops, have=have, trace=found.trace)
     if own is None and not for_write:
         await core.settled.wait()
     holders = await holders_of(core, key)
@@ -413,33 +417,6 @@ class _Read:
                     asking.ask(contact, Store, record.raw, self.left_s, silent_after_s=0)
             while await asking.next() is not None:
                 pass
-
-
-async def _search_one(core: Core, key: Key, timeout_s: float) -> Reading:
-    """Search hop by hop and stop at the first valid record."""
-    found: list[tuple[Record, PeerId]] = []
-    denials: list[PeerId] = []
-
-    def on_reply(contact: Contact, reply: Reply) -> str | None:
-        try:
-            record = holding.record_of(core, reply, key)
-        except WireError as error:
-            core.counts.rejected[error.reason] += 1
-            return "malformed"
-        if record is None:
-            denials.append(contact.peer)
-            return "nothing"
-        found.append((record, contact.peer))
-        return None
-
-    holders = await search(core, key, FindValue, on_reply=on_reply)
-    if found:
-        record, peer = found[0]
-        return Reading(record, local=False, hops=holders.hops, have=[peer], trace=holders.trace)
-    nearest = [contact.peer for contact in holders.contacts]
-    if len([peer for peer in nearest if peer in denials]) * 2 <= len(nearest):
-        raise TimedOutError("too few of the key's holders answered to know whether it exists")
-    return Reading(None, local=False, hops=holders.hops, have=[], trace=holders.trace)
 
 
 def need(reading: Reading, name: str) -> Record:

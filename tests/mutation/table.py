@@ -127,7 +127,7 @@ TABLE: list[Mutation] = [
     Mutation(
         "3.1",
         "peerd/kad/crowd.py",
-        "if not any(map(int.__lt__, distances, self.bounds)):",
+        "if not self.is_crowded(distances):",
         "if True:",
         (
             "tests/unit/kad/test_crowd.py::test_of_those_read_first_some_are_honest_however_a_crowd_stands",

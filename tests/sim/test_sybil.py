@@ -184,6 +184,22 @@ async def test_eight_spaced_as_if_by_chance_do_not_hide_a_key(world: World) -> N
     assert (await reads(world, "wanted", b"the value"))["right"] >= 0.99 * READS
 
 
+@simulated
+async def test_where_not_all_are_known_a_crowd_is_looked_beside(world: World) -> None:
+    world._settings = replace(world._settings, members_max=8)
+    for _ in range(60):
+        await world.join()
+    await until(lambda: all(core(host).members.samples.size is not None for host in world.hosts), within_s=800)
+    assert not core(world.hosts[3]).members.complete
+    outfit = Denies.outfit({})
+    key = key_of(world.hosts[0], "wanted")
+    for seed in ground(world.suite, world.overlay, key, SYBILS, reach=AT_THE_KEY, rng=random.Random(1)):
+        await world.add(outfit=outfit, seed=seed).start()
+    await asyncio.sleep(60)
+    await put(world.hosts[5], "wanted", b"the value")
+    assert (await reads(world, "wanted", b"the value", count=60))["right"] >= 59
+
+
 # Address groups.
 
 

@@ -17,6 +17,7 @@ from peerd.content.cid import Cid
 from peerd.ids import Key, PeerId
 from peerd.io.store.bounds import RootClass
 from peerd.io.store.health import StoreHealth
+from peerd.io.store.remembered import RememberedPeer
 
 RootKind = Literal["file", "directory", "raw"]
 
@@ -139,19 +140,6 @@ class Freed(NamedTuple):
 
     bytes: int
     blocks: int
-
-
-class RememberedPeer(NamedTuple):
-    """A peer to try again after a restart; `last_seen` in the store's seconds (`now_s`).
-
-    `lived_s` is for how long it has been known to live, all runs taken together.
-    """
-
-    peer: PeerId
-    host: str
-    port: int
-    last_seen: float
-    lived_s: float = 0.0
 
 
 def unknown_root(cid: bytes, now: float) -> Root:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from peerd.clock import Clock, Entropy
 from peerd.ids import Key, PeerId
 from peerd.io.store import bounds
-from peerd.io.store.interface import RememberedPeer, Usage
+from peerd.io.store.interface import Usage
 from peerd.io.store.memory_content import MemoryContent
 from peerd.io.store.memory_evidence import MemoryEvidence
 from peerd.io.store.memory_floors import MemoryFloors
+from peerd.io.store.remembered import RememberedPeer
 
 
 class MemoryStore(MemoryFloors, MemoryContent, MemoryEvidence):

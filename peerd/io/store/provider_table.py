@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from peerd.ids import Key, PeerId
 from peerd.io.store import bounds, schema
-from peerd.io.store.interface import RememberedPeer
+from peerd.io.store.remembered import RememberedPeer
 from peerd.io.store.room import Room
 
 _DROP_OWN = """

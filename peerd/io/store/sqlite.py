@@ -17,8 +17,9 @@ from peerd.io.datadir import KnownStore
 from peerd.io.store import bounds, provider_table, schema
 from peerd.io.store.disk import OpenDisk, open_disk
 from peerd.io.store.health import StoreHealth
-from peerd.io.store.interface import RememberedPeer, Usage
+from peerd.io.store.interface import Usage
 from peerd.io.store.keeper import CHECK_INTERVAL_S
+from peerd.io.store.remembered import RememberedPeer
 from peerd.io.store.sqlite_blocks import SqliteBlocks
 from peerd.io.store.sqlite_evidence import SqliteEvidence
 from peerd.io.store.sqlite_floors import SqliteFloors

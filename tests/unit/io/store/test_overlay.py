@@ -2,7 +2,8 @@ import pytest
 
 from peerd.errors import NoRoomError
 from peerd.io.store import bounds
-from peerd.io.store.interface import RememberedPeer, Store
+from peerd.io.store.interface import Store
+from peerd.io.store.remembered import RememberedPeer
 from tests.unit.io.store.samples import QUOTA_BYTES, block, key, peer, raws, root, row
 
 

@@ -1,0 +1,57 @@
+"""Reading by `one` where not all members are known: hop by hop, until the first valid record.
+
+Not here: reads that ask all holders (reading).
+"""
+
+from dataclasses import dataclass
+
+from peerd.errors import TimedOutError, WireError
+from peerd.ids import Key, PeerId
+from peerd.kad.contact import Contact
+from peerd.kad.lookup import Hop
+from peerd.node.core import Core
+from peerd.node.holding import record_of
+from peerd.node.nearest import search
+from peerd.records.record import Record
+from peerd.wire.messages import FindValue, Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What a search came to: the first record and who showed it, or nothing."""
+
+    record: Record | None
+    holder: PeerId | None
+    hops: int
+    trace: list[Hop]
+    crowded: bool = False
+    """Nothing was found, and those that said so stand at the key in a crowd: its region is to be asked."""
+
+
+async def search_for(core: Core, key: Key) -> Searched:
+    """Search for a record; raises TimedOutError where too few answered to know whether there is one."""
+    found: list[tuple[Record, PeerId]] = []
+    denials: list[PeerId] = []
+
+    def on_reply(contact: Contact, reply: Reply) -> str | None:
+        try:
+            record = record_of(core, reply, key)
+        except WireError as error:
+            core.counts.rejected[error.reason] += 1
+            return "malformed"
+        if record is None:
+            denials.append(contact.peer)
+            return "nothing"
+        found.append((record, contact.peer))
+        return None
+
+    holders = await search(core, key, FindValue, on_reply=on_reply)
+    if found:
+        return Searched(*found[0], holders.hops, holders.trace)
+    rule = core.members.rule()
+    if rule is not None and holders.seems_crowded(key, rule):
+        return Searched(None, None, holders.hops, holders.trace, crowded=True)
+    nearest = [contact.peer for contact in holders.contacts]
+    if len([peer for peer in nearest if peer in denials]) * 2 <= len(nearest):
+        raise TimedOutError("too few of the key's holders answered to know whether it exists")
+    return Searched(None, None, holders.hops, holders.trace)
