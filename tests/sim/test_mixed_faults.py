@@ -53,3 +53,18 @@ def test_every_promise_is_kept_under_mixed_faults(first):
 @pytest.mark.parametrize("seed", MENDED, ids=MENDED.values())
 def test_what_was_mended_stays_so(seed):
     assert _broken(seed) == []
+
+
+def test_a_run_is_short():
+    """A thousand of them have six minutes on two cores."""
+    reports = [play(mixed(seed), seed) for seed in range(6)]
+    assert sum(report.turns for report in reports) < 6 * 40_000
+    assert all(report.put.ok > 3 for report in reports)
+
+
+def test_in_some_disks_fill():
+    tight = [seed for seed in range(100) if "quota_bytes" in mixed(seed).settings]
+    assert 10 < len(tight) < 30
+    reports = [play(mixed(seed), seed) for seed in tight[:4]]
+    assert sum(report.put.failed.get("no_room", 0) for report in reports) > 10
+    assert [violation for report in reports for violation in report.violations] == []

@@ -193,6 +193,10 @@ def test_an_unreadable_file_breaks_the_put_off(daemon: Daemon, peer: Peer) -> No
     assert not any(request.whole for request in daemon.requests)
 
 
+# Far more than the buffers of a socket hold: it is still being read when the first bytes of it have arrived.
+BIG_BYTES = 16 * 1024 * 1024
+
+
 def _while_it_is_read(daemon: Daemon, peer: Peer, path: str, do: object) -> tuple[int, str]:
     """Put `path`, call `do` once the first bytes of it have arrived and no more fits, and read on."""
     daemon.early = True
@@ -216,7 +220,7 @@ def _while_it_is_read(daemon: Daemon, peer: Peer, path: str, do: object) -> tupl
 def test_a_file_that_shrinks_while_it_is_read_is_not_stored(daemon: Daemon, peer: Peer) -> None:
     big = peer.home / "big"
     with big.open("wb") as file:
-        file.truncate(64 * 1024 * 1024)
+        file.truncate(BIG_BYTES)
     status, err = _while_it_is_read(daemon, peer, "big", lambda: os.truncate(big, 100))
     assert status == 1
     assert err == "peer: big became shorter while it was read; nothing was stored\n"
@@ -227,7 +231,7 @@ def test_a_file_that_vanishes_from_a_directory_while_it_is_read_breaks_the_put_o
     tree = peer.home / "tree"
     tree.mkdir()
     with (tree / "a").open("wb") as file:
-        file.truncate(64 * 1024 * 1024)
+        file.truncate(BIG_BYTES)
     (tree / "z").write_bytes(b"last")
     status, err = _while_it_is_read(daemon, peer, "tree", (tree / "z").unlink)
     assert status == 1
@@ -240,7 +244,7 @@ def test_a_link_that_takes_a_files_place_is_not_followed(daemon: Daemon, peer: P
     tree.mkdir()
     (peer.home / "secret").write_bytes(b"secret")
     with (tree / "a").open("wb") as file:
-        file.truncate(64 * 1024 * 1024)
+        file.truncate(BIG_BYTES)
     (tree / "z").write_bytes(b"last")
 
     def swap() -> None:

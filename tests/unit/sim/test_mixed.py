@@ -5,7 +5,6 @@ import pytest
 from peerd.errors import UsageError
 from peerd.sim.__main__ import main
 from peerd.sim.mixed import BUSY_S, JOINED_S, PEERS, mixed
-from peerd.sim.play import play
 
 
 def test_a_scenario_follows_from_its_seed():
@@ -21,21 +20,6 @@ def test_every_kind_of_fault_comes_up_and_all_of_it_ends():
         assert PEERS[0] <= scenario.peers <= PEERS[1]
         assert max(step.at_s for step in scenario.step) < JOINED_S + BUSY_S[1] + 5
     assert len({scenario.faults.loss for scenario in scenarios}) > 1
-
-
-def test_a_run_is_short():
-    """A thousand of them have six minutes on two cores."""
-    reports = [play(mixed(seed), seed) for seed in range(6)]
-    assert sum(report.turns for report in reports) < 6 * 40_000
-    assert all(report.put.ok > 3 for report in reports)
-
-
-def test_in_some_disks_fill():
-    tight = [seed for seed in range(100) if "quota_bytes" in mixed(seed).settings]
-    assert 10 < len(tight) < 30
-    reports = [play(mixed(seed), seed) for seed in tight[:4]]
-    assert sum(report.put.failed.get("no_room", 0) for report in reports) > 10
-    assert [violation for report in reports for violation in report.violations] == []
 
 
 def test_seeds_in_a_row_until_one_fails(capsys):
