@@ -88,6 +88,8 @@ class _Run:
             request = (self.by_tcp if on_tcp else self.by_socket).make()
             outcome = await self._ask(request, on_tcp=on_tcp)
             self.answered[outcome] += 1
+            if on_tcp and outcome == "401":
+                self.by_tcp.token = self.daemon.token  # one of the requests may have been to replace it
             self._check(request, outcome)
 
     def _check(self, request: Request, outcome: str) -> None:

@@ -48,7 +48,7 @@ class Requests:
     ) -> None:
         self._rng = rng
         self._host = host
-        self._token = token
+        self.token = token
         self._operations = [
             (method.upper(), path, operation)
             for path, item in described["paths"].items()
@@ -97,8 +97,8 @@ class Requests:
     def _raw(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes | None) -> bytes:
         rng = self._rng
         every = [("Host", self._host), ("Connection", "close"), *headers]
-        if self._token is not None:
-            every.append(("Authorization", f"Bearer {self._token}"))
+        if self.token is not None:
+            every.append(("Authorization", f"Bearer {self.token}"))
         if rng.random() < 0.05:
             every.append(
                 (rng.choice(("Origin", "Cookie", "Referer", "Content-Encoding", "TE", "Expect")), self._junk())

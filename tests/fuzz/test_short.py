@@ -37,6 +37,7 @@ def test_mutated_requests_are_answered_as_the_description_tells(seed: int) -> No
     assert judge.faults == []
     assert answered["200"] > REQUESTS / 20, "hardly any was in order"
     assert answered["400"] > REQUESTS / 20, "hardly any was wrong"
+    assert answered["401"] < REQUESTS / 20, "on TCP hardly any had the token"
 
 
 def test_an_exception_within_the_peer_is_found(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
