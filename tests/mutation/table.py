@@ -193,6 +193,13 @@ TABLE: list[Mutation] = [
         "SELECT peer FROM peers ORDER",
         ("tests/unit/io/store/test_overlay.py::test_the_longest_known_peers_stay_whatever_flood_comes_after_them",),
     ),
+    Mutation(
+        "3.9",
+        "peerd/kad/crowd.py",
+        "SIDES = 4",
+        "SIDES = 0",
+        ("tests/sim/test_sybil.py::test_where_not_all_are_known_a_crowd_is_looked_beside",),
+    ),
     # 4. Look-ups among liars
     Mutation(
         "4.1",
