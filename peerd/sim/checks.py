@@ -80,9 +80,7 @@ class Checks:
 
     def _intact(self, write: Write) -> list[Host]:
         """Return who lives of those honest that acknowledged a write and have not lost it with an old copy."""
-        return [
-            host for host in self._world.honest if host.id_text in write.holders and not host.has_lost(write.ended_at)
-        ]
+        return [host for host in self._world.honest_of(write.holders) if not host.has_lost(write.ended_at)]
 
     async def _counts(self, host: Host) -> None:
         usage = await host.store.usage()

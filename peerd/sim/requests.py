@@ -229,11 +229,8 @@ class Requests:
         known = name.newest if final else name.newest_before(began_at)
         if known is None:
             return None
-        having = [
-            host
-            for host in self._world.honest
-            if host.answers and host.id_text in known.holders and not host.has_lost(known.ended_at)
-        ]
+        holders = self._world.honest_of(known.holders)
+        having = [host for host in holders if host.answers and not host.has_lost(known.ended_at)]
         if final:
             return known if having else None
         disturbed = self._world.network.parted or self._disturbed_until >= known.ended_at
@@ -251,11 +248,10 @@ class Requests:
         missed = name.newest_before(host.started_at)
         told = missed is not None and any(
             each is not host
-            and each.id_text in missed.holders
+            and each.answers
             and not each.has_lost(missed.ended_at)
             and each.started_at <= host.started_at + MET_S
-            for each in self._world.honest
-            if each.answers
+            for each in self._world.honest_of(missed.holders)
         )
         came_back = host.interface.boot > 1
         return missed if came_back and told and not cut_off else None
@@ -263,7 +259,7 @@ class Requests:
     async def _has_met(self, host: Host) -> bool:
         """Whether a peer knows any other: until then it is an overlay of its own (DESIGN.md 6)."""
         assert host.peer is not None
-        return bool(await host.peer.peers())
+        return not host.peer.lonely or bool(await host.peer.peers())
 
     async def _replaced(self, name: Name, known: Write) -> bool:
         """Whether a write that failed came after what was acknowledged, and its content has gone again."""

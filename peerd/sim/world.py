@@ -4,7 +4,7 @@ Above SIGNED_MAX peers signatures are the stand-in of `identity`, which every re
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,11 @@ class World:
     def honest(self) -> list[Host]:
         """The hosts on which a peer runs that was not made to lie: they alone are asked and judged."""
         return [host for host in self.hosts if host.lives and host.outfit is None]
+
+    def honest_of(self, ids: Iterable[str]) -> list[Host]:
+        """Return those of these peers that are honest and run, in order."""
+        hosts = (self.by_id[each] for each in ids)
+        return sorted((host for host in hosts if host.lives and host.outfit is None), key=lambda host: host.index)
 
     @property
     def has_liars(self) -> bool:
