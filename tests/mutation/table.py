@@ -847,6 +847,7 @@ TABLE: list[Mutation] = [
 NOTHING_TO_REMOVE: dict[str, str] = {
     "3.6": "nothing but a handshake puts anybody into the table: there is no check to take out",
     "6.2": "that cheap checks come before dear ones is the order in which a datagram is read; they have rows below",
+    "4.10": "all checks of the sections above and below, each of which has its own entry",
     "4.2": "disjoint paths are how a look-up is made, not a check in it",
 }
 """Rows of THREATS.md without an entry above, and why."""

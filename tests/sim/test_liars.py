@@ -17,6 +17,8 @@ from peerd.records.statement import Verifier
 from peerd.sim.faults import Faults
 from peerd.sim.host import Host
 from peerd.sim.loop import VirtualLoop
+from peerd.sim.play import play
+from peerd.sim.scenario import check as scenario
 from peerd.sim.world import World
 from tests.hostile import content, records
 from tests.hostile.base import Liar
@@ -164,3 +166,30 @@ def test_where_all_eight_holders_lie_nothing_wrong_is_read(way: type[Liar], size
         assert read in ([new] if way in RIGHT else [old, new] if way in OLD else [])
     else:
         assert isinstance(read, OUTCOMES.get(way, (IntegrityError, TimedOutError))), repr(read)
+
+
+# Everywhere: a colluding mixture, with churn, where nobody knows everybody. The large form is tests/bench/liars.py.
+
+MIXED = {
+    "peers": 60,
+    "signed": False,
+    "settle_s": 5,
+    "settings": {"members_max": 16},
+    "step": [
+        {"do": "join", "at_s": 0, "over_s": 5},
+        {"do": "put", "at_s": 9, "over_s": 3, "keys": 50},
+        {"do": "churn", "at_s": 12, "for_s": 12, "session_s": 200, "away_s": 5},
+        {"do": "get", "at_s": 12, "over_s": 12, "count": 300},
+    ],
+    "liars": [{"share": 0.3, "plugin": "tests.hostile.mixtures:Colluding"}],
+    "expect": {"puts_ok": 0.98, "gets_ok": 0.99, "checks_ok": 0.99},
+}
+MESSAGES_RATIO_MAX = 3.0
+
+
+def test_a_third_of_the_peers_lies_together_under_churn_and_the_honest_go_on() -> None:
+    report = play(scenario(MIXED), 2)
+    assert report.violations == []
+    assert report.liars == 18
+    honest = play(scenario({**MIXED, "liars": [{"share": 0.3}]}), 2)
+    assert sum(report.honest_messages.values()) <= MESSAGES_RATIO_MAX * sum(honest.honest_messages.values())
