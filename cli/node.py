@@ -43,6 +43,7 @@ def status(invocation: Invocation) -> None:
         ["repair", f"{counted(repair['missing_copies'], 'key')} lacking copies" + _lag(repair)],
     ]
     lines += [["rejected", f"{count} {safe(reason)}"] for reason, count in sorted(told["rejected"].items())]
+    lines += [["not trusted", f"{count} {word}"] for word, count in told.get("trust", {}).items() if count]
     lines += [["degraded", one_line(reason)] for reason in told["degraded"]]
     lines += [["coordinator", _coordinator(one)] for one in told["coordinators"]]
     output.text(columns(lines))
@@ -76,7 +77,7 @@ def peers(invocation: Invocation) -> None:
             safe(peer["state"]) + _marks(peer),
             milliseconds(peer["rtt_ms"]),
             f"{seconds(peer['last_seen_s'])} ago",
-            safe(peer["source"]) + ("" if peer["verified"] else ", not verified"),
+            safe(peer["source"]) + ("" if peer["verified"] else ", not verified") + _faults(peer),
         ]
         for peer in known
     ]
@@ -91,6 +92,12 @@ def _marks(peer: dict[str, Any]) -> str:
     marks = ["forgotten"] if peer.get("forgotten") else []
     marks += [safe(trust)] if trust != "trusted" else []
     return "".join(f", {mark}" for mark in marks)
+
+
+def _faults(peer: dict[str, Any]) -> str:
+    """What a peer was caught at, and how often."""
+    caught = [f"{count} {safe(kind)}" for kind, count in sorted((peer.get("faults") or {}).items())]
+    return f" ({', '.join(caught)})" if caught else ""
 
 
 def ping(invocation: Invocation) -> None:

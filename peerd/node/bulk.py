@@ -83,6 +83,11 @@ class BulkConnection:
         """Whether anything is under way either way."""
         return bool(self._asks) or self._holds > 0 or self._serving or not self._queue.empty()
 
+    @property
+    def heard_at(self) -> float:
+        """When any part of any answer came, by the loop's clock."""
+        return self._heard_at
+
     # Asking.
 
     async def want(self, cids: list[bytes], deliver: Deliver) -> None:

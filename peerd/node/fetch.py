@@ -1,11 +1,12 @@
 """Fetching blocks of one root: from here where they are here, else from all sources at once, each checked on arrival.
 
 The schedule (swarm) says which block to ask of whom; this module moves them. A source that sends a wrong block is
-named, counted and dropped. Nothing unchecked is ever handed on or written.
+named, counted, dropped and remembered. Nothing unchecked is ever handed on or written. Sources are opened in the order
+in which they were found, so many at a time; where one fails or has nothing the next takes its place.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 
 from loguru import logger
@@ -22,7 +23,9 @@ from peerd.swarm.schedule import Schedule
 
 WORKERS_PER_SOURCE = 2
 SOURCES_MAX = 8
-ENDGAME_TICK_S = 0.25
+# Sources tried in all between two searches: those that fail, lie or have nothing must not keep the others out.
+CANDIDATES_MAX = 32
+TICK_S = 0.1
 # Where nobody has what is wanted, sources are looked for again this often, while there is patience.
 FIND_AGAIN_S = 0.5
 
@@ -48,6 +51,9 @@ class Fetcher:
         self._wake = asyncio.Event()
         self._finding: asyncio.Task[None] | None = None
         self._tried: set[PeerId] = set()
+        self._candidates: deque[Contact] = deque()
+        self._connections: dict[PeerId, BulkConnection] = {}
+        self._dripped: set[PeerId] = set()
         self._first = connection
         self._patience_s = patience_s
         self._progress_at = core.now()
@@ -118,6 +124,9 @@ class Fetcher:
                 await self._add_found()
         except PeerdError as error:
             self._error = error
+        self._end_finding()
+
+    def _end_finding(self) -> None:
         self._found = True
         if not self._workers:
             self._give_up()
@@ -125,22 +134,33 @@ class Fetcher:
             self._settle()  # what the first sources lacked while others were still being opened
 
     async def _add_found(self) -> None:
-        contacts = [c for c in await self._find_sources() if c.peer not in self._tried][:SOURCES_MAX]
-        self._tried.update(contact.peer for contact in contacts)
-        async with asyncio.TaskGroup() as group:
-            for contact in contacts:
-                group.create_task(self._open(contact))
+        contacts = [c for c in await self._find_sources() if c.peer not in self._tried]
+        self._candidates = deque(contacts[:CANDIDATES_MAX])
+        await self._open_next()
 
-    async def _open(self, contact: Contact) -> None:
-        try:
-            connection = await self._core.bulk.get(contact)
-        except (UnreachableError, WireError) as error:
-            logger.debug("a source cannot be reached", peer=short(contact.peer), reason=str(error))
+    async def _open_next(self) -> None:
+        """Open candidates until there are enough sources that may have what is wanted, or no candidate is left."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(max(1, SOURCES_MAX - self._schedule.useful_count())):
+                group.create_task(self._open_one())
+
+    async def _open_one(self) -> None:
+        while self._candidates:
+            contact = self._candidates.popleft()
+            self._tried.add(contact.peer)
+            if self._core.trust.is_out(contact.peer):
+                continue
+            try:
+                connection = await self._core.bulk.get(contact)
+            except (UnreachableError, WireError) as error:
+                logger.debug("a source cannot be reached", peer=short(contact.peer), reason=str(error))
+                continue
+            self._add(connection)
             return
-        self._add(connection)
 
     def _add(self, connection: BulkConnection) -> None:
         self._schedule.add_source(connection.peer)
+        self._connections[connection.peer] = connection
         for _ in range(WORKERS_PER_SOURCE):
             worker = asyncio.get_running_loop().create_task(self._work(connection))
             self._workers[worker] = None
@@ -155,13 +175,14 @@ class Fetcher:
     async def _work(self, connection: BulkConnection) -> None:
         peer = connection.peer
         while True:
+            self._note_heard()
             cids = self._schedule.assign(peer, self._core.now())
             if not cids:
                 if peer not in self._schedule.sources:
                     return
                 self._wake.clear()
                 try:
-                    async with asyncio.timeout(ENDGAME_TICK_S):
+                    async with asyncio.timeout(TICK_S):
                         await self._wake.wait()
                 except TimeoutError:
                     pass
@@ -182,17 +203,29 @@ class Fetcher:
         if not check(Cid.from_bytes(raw), data):
             self.lied = True
             self._core.counts.rejected["wrong_block"] += 1
+            self._core.trust.note(peer, "wrong_block")
             logger.warning("a peer sent a wrong block and is not asked again", peer=short(peer))
             raise WireError("wrong_block")
         self._progress_at = self._core.now()
-        self._schedule.on_delivered(peer, raw)
+        for late in self._schedule.on_delivered(peer, raw, self._core.now()):
+            if late not in self._dripped:
+                self._dripped.add(late)
+                self._core.trust.note(late, "dripped")
         future = self._futures.get(raw)
         if future is not None and not future.done():
             future.set_result(data)
 
+    def _note_heard(self) -> None:
+        loop_now, now = asyncio.get_running_loop().time(), self._core.now()
+        for peer, connection in self._connections.items():
+            self._schedule.on_heard(peer, now - (loop_now - connection.heard_at))
+
     def _drop(self, peer: PeerId) -> None:
+        self._connections.pop(peer, None)
         self._schedule.drop_source(peer)
         self._wake.set()
+        if self._found and self._candidates and self._futures:
+            self._wait_on()  # the next takes its place
         self._settle()
 
     def _settle(self) -> None:
@@ -205,12 +238,25 @@ class Fetcher:
                 self._fail(raw)
 
     def _wait_on(self) -> bool:
-        """Look for sources again in a moment, where there is patience left; return whether that is so."""
+        """Try the candidates that are left, or look for sources again in a moment where there is patience left.
+
+        Returns whether that is so.
+        """
+        if self._candidates:
+            if self._again is not None:
+                return True  # it is opening them
+            self._found = False
+            self._finding = asyncio.get_running_loop().create_task(self._find_next())
+            return True
         if self.lied or self._error is not None or self._core.now() >= self._progress_at + self._patience_s:
             return False
         if self._again is None or self._again.done():
             self._again = asyncio.get_running_loop().create_task(self._find_again())
         return True
+
+    async def _find_next(self) -> None:
+        await self._open_next()
+        self._end_finding()
 
     async def _find_again(self) -> None:
         await asyncio.sleep(FIND_AGAIN_S)

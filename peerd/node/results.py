@@ -166,6 +166,14 @@ class CoordinatorInfo(Struct, frozen=True, kw_only=True):
     registered: bool
 
 
+class TrustCounts(Struct, frozen=True, kw_only=True):
+    """How many peers are asked last for a while, and how many are out for good."""
+
+    shunned: int = 0
+    convicted: int = 0
+    revoked: int = 0
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """The daemon about itself."""
 
@@ -184,6 +192,7 @@ class Status(Struct, frozen=True, kw_only=True):
     degraded: list[str]
     health: str
     coordinators: list[CoordinatorInfo]
+    trust: TrustCounts
 
 
 class PeerInfo(Struct, frozen=True, kw_only=True):

@@ -37,4 +37,5 @@ def status(
         degraded=degraded,
         health=sentence(safety, missing=missing, others=core.members.alive_count(), degraded=degraded),
         coordinators=[],
+        trust=results.TrustCounts(**core.trust.counts()),
     )

@@ -54,6 +54,12 @@ class Trusting:
             return why
         return "shunned" if self.shunned(peer) else "trusted"
 
+    def counts(self) -> dict[Trust, int]:
+        """Return how many peers are not relied on, by the word for it."""
+        out = list(self._out.values())
+        shunned = self._faults.shunned_count(self._clock.monotonic(), self._out)
+        return {"shunned": shunned, "convicted": out.count("convicted"), "revoked": out.count("revoked")}
+
     def is_out(self, peer: PeerId) -> bool:
         """Return whether signed statements put the peer out for good."""
         return peer in self._out

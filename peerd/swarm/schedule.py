@@ -3,10 +3,15 @@
 A source that delivers faster is asked for more, since it comes back for more sooner. One that misses a block, breaks
 or lies loses its share to the others. At the end, where a source is slow and another idle, the block is asked again
 there ("endgame", as BitTorrent has it; Cohen 2003). Blocks are handed out in the order in which they were wanted.
+
+Who reads waits for the first of them: one that its source does not deliver in about twice the time that blocks take is
+asked of another, then of two more, then of four, whoever is idle; and a source that is late gets nothing new that
+another may have. So one that drips, however skilfully, costs a moment and not its own pace.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import islice
 
 from peerd.ids import PeerId
 
@@ -16,6 +21,16 @@ REQUEST_BLOCKS_MAX = 32
 ENDGAME_S = 0.5
 ASKED_AT_ONCE_MAX = 2
 
+# The blocks waited for first, which are asked again where they are late; of at most so many sources.
+HEAD_BLOCKS = 4
+LATE_ASKED_MAX = 8
+# Late is who delivers nothing for twice the time that the fastest source takes for a block, at least this long; who
+# delivers a little now and then has four times as long.
+LATE_MIN_S = 0.3
+LATE_FACTOR = 2.0
+DRIPPING_FACTOR = 4.0
+_LEARNT = 0.3
+
 
 @dataclass(slots=True)
 class _Source:
@@ -23,6 +38,28 @@ class _Source:
 
     asked: dict[bytes, float] = field(default_factory=dict)
     lacks: set[bytes] = field(default_factory=set)
+    heard_at: float = 0.0
+    """When any part of a block came."""
+    delivered_at: float = 0.0
+    block_s: float | None = None
+    """How long a block takes, of late."""
+    overtaken: bool = False
+    """Another delivered what this one was late with, and it has delivered nothing in time since."""
+
+    def is_late(self, now: float, late_s: float) -> bool:
+        """Say whether it was asked for something and delivers nothing, or hardly anything."""
+        if self.overtaken or not self.asked:
+            return self.overtaken
+        asked_at = min(self.asked.values())
+        silent_s = now - max(self.heard_at, self.delivered_at, asked_at)
+        return silent_s > late_s or now - max(self.delivered_at, asked_at) > DRIPPING_FACTOR * late_s
+
+    def learn(self, asked_at: float, now: float, late_s: float) -> None:
+        """Note how long a block took, from when it could be begun."""
+        took_s = now - max(asked_at, self.delivered_at)
+        self.overtaken = self.overtaken and took_s > late_s
+        self.block_s = took_s if self.block_s is None else self.block_s + _LEARNT * (took_s - self.block_s)
+        self.delivered_at = now
 
 
 class Schedule:
@@ -32,6 +69,9 @@ class Schedule:
         self._sources: dict[PeerId, _Source] = {}
         self._waiting: OrderedDict[bytes, None] = OrderedDict()
         self._asked: dict[bytes, set[PeerId]] = {}
+        self._wanted: dict[bytes, None] = {}
+        self._rounds: dict[bytes, int] = {}
+        """Of how many more sources a late block may be asked now."""
 
     def add_source(self, peer: PeerId) -> None:
         """A source can be asked from now on."""
@@ -47,12 +87,15 @@ class Schedule:
 
     def want(self, cid: bytes) -> None:
         """A block is wanted, after those wanted before."""
+        self._wanted[cid] = None
         if cid not in self._asked:
             self._waiting[cid] = None
 
     def forget(self, cid: bytes) -> None:
         """A block is no longer wanted, or is here."""
         self._waiting.pop(cid, None)
+        self._wanted.pop(cid, None)
+        self._rounds.pop(cid, None)
         for peer in self._asked.pop(cid, set()):
             self._sources[peer].asked.pop(cid, None)
 
@@ -63,20 +106,42 @@ class Schedule:
             return []
         # An equal share of what waits, in two requests for each source so that one is always under way.
         room = min(REQUEST_BLOCKS_MAX, 1 + len(self._waiting) // (2 * len(self._sources)))
-        chosen: list[bytes] = []
+        late_s = self._late_s()
+        chosen = self._late(peer, source, now, late_s)
+        prompt = [each for each in self._sources.values() if not each.is_late(now, late_s)]
         for cid in self._waiting:
             if len(chosen) >= room:
                 break
-            if cid not in source.lacks:
-                chosen.append(cid)
+            if cid in source.lacks or (source not in prompt and any(cid not in each.lacks for each in prompt)):
+                continue
+            chosen.append(cid)
         for cid in chosen:
-            del self._waiting[cid]
+            self._waiting.pop(cid, None)
         if not chosen and not source.asked:
             chosen = self._endgame(source, now)
         for cid in chosen:
             source.asked[cid] = now
             self._asked.setdefault(cid, set()).add(peer)
         return chosen
+
+    def _late_s(self) -> float:
+        known = [source.block_s for source in self._sources.values() if source.block_s is not None]
+        return max(LATE_MIN_S, LATE_FACTOR * min(known, default=0.0))
+
+    def _late(self, peer: PeerId, source: _Source, now: float, late_s: float) -> list[bytes]:
+        """Return one of the blocks waited for first that all who were asked for it are late with."""
+        if source.is_late(now, late_s):
+            return []
+        for cid in islice(self._wanted, HEAD_BLOCKS):
+            peers = self._asked.get(cid)
+            if not peers or peer in peers or cid in source.lacks or len(peers) >= LATE_ASKED_MAX:
+                continue
+            if not self._rounds.get(cid) and all(self._sources[each].is_late(now, late_s) for each in peers):
+                self._rounds[cid] = len(peers)
+            if self._rounds.get(cid):
+                self._rounds[cid] -= 1
+                return [cid]
+        return []
 
     def _endgame(self, source: _Source, now: float) -> list[bytes]:
         late = []
@@ -97,9 +162,32 @@ class Schedule:
         if source.asked.pop(cid, None) is not None:
             self._unasked(cid, peer)
 
-    def on_delivered(self, peer: PeerId, cid: bytes) -> None:
-        """A source delivered the block (checked by the caller): nobody else needs to."""
+    def on_heard(self, peer: PeerId, at: float) -> None:
+        """Something came of a source."""
+        source = self._sources.get(peer)
+        if source is not None:
+            source.heard_at = max(source.heard_at, at)
+
+    def on_delivered(self, peer: PeerId, cid: bytes, now: float) -> list[PeerId]:
+        """A source delivered the block (checked by the caller): nobody else needs to.
+
+        Returns those that were asked for it before and are late with it.
+        """
+        late_s = self._late_s()
+        source = self._sources.get(peer)
+        asked_at = source.asked.get(cid) if source is not None else None
+        late = [
+            other
+            for other in self._asked.get(cid, ())
+            if asked_at is not None and self._sources[other].asked[cid] < asked_at
+            if self._sources[other].is_late(now, late_s)
+        ]
+        if source is not None and asked_at is not None:
+            source.learn(asked_at, now, late_s)
+        for other in late:
+            self._sources[other].overtaken = True
         self.forget(cid)
+        return late
 
     def forgive(self) -> None:
         """Forget who lacked what: it may have come to them meanwhile."""
@@ -110,6 +198,10 @@ class Schedule:
         """Return waiting blocks that every source lacks (all of them where there is no source)."""
         sources = self._sources.values()
         return [cid for cid in self._waiting if all(cid in source.lacks for source in sources)]
+
+    def useful_count(self) -> int:
+        """Return how many sources there are that may have all that waits."""
+        return sum(not any(cid in source.lacks for cid in self._waiting) for source in self._sources.values())
 
     @property
     def sources(self) -> list[PeerId]:

@@ -8,7 +8,7 @@ Pure: `now` is given (seconds, monotonic).
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -76,6 +76,10 @@ class Faults:
         """Return whether the peer is not relied on now."""
         tally = self._tallies.get(peer)
         return tally is not None and now < tally.until
+
+    def shunned_count(self, now: float, besides: Container[PeerId] = ()) -> int:
+        """Return how many peers are not relied on now, `besides` those."""
+        return sum(now < tally.until and peer not in besides for peer, tally in self._tallies.items())
 
     def points(self, peer: PeerId, now: float) -> float:
         """Return what stands against the peer now; the more, the later it is asked."""

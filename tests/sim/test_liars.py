@@ -12,6 +12,7 @@ from loguru import logger
 from peerd.content.block import check
 from peerd.content.cid import Cid
 from peerd.errors import IntegrityError, NotFoundError, PeerdError, TimedOutError
+from peerd.node.fetch import TICK_S
 from peerd.records.record import verify_record
 from peerd.records.statement import Verifier
 from peerd.sim.faults import Faults
@@ -20,6 +21,7 @@ from peerd.sim.loop import VirtualLoop
 from peerd.sim.play import play
 from peerd.sim.scenario import check as scenario
 from peerd.sim.world import World
+from peerd.swarm.schedule import LATE_MIN_S
 from tests.hostile import content, records
 from tests.hostile.base import Liar
 from tests.hostile.clan import Clan
@@ -135,6 +137,18 @@ def _require_right(way: type[Liar], size: int, counts: Iterable[int]) -> None:
 @pytest.mark.parametrize("way", [way for way in content.WAYS if way is not content.Drips], ids=lambda way: way.name)
 def test_one_to_seven_of_eight_holders_lie_about_blocks_and_the_bytes_are_right_in_time(way: type[Liar]) -> None:
     _require_right(way, CONTENT_BYTES, (1, 4, 7))
+
+
+def test_one_to_seven_of_eight_holders_drip_and_the_bytes_are_right_after_a_moment() -> None:
+    for count in (1, 4, 7):
+        read, took_s, _, new = _run(lambda count=count: _get_among(content.Drips, count, SEED, CONTENT_BYTES))
+        assert read == new, f"{count}: {read!r:.80}"
+        # Asked again of one more, of two more, of four more: and then they are known.
+        moments = count.bit_length()
+        assert took_s <= 2 * _honest_s(CONTENT_BYTES) + moments * (LATE_MIN_S + TICK_S), (count, took_s)
+    read, took_s, _, new = _run(lambda: _get_among(content.Drips, 1, SEED, 20 * CONTENT_BYTES))
+    assert read == new
+    assert took_s <= 2 * _honest_s(20 * CONTENT_BYTES)
 
 
 @pytest.mark.parametrize("way", records.WAYS, ids=lambda way: way.name)

@@ -223,6 +223,7 @@ class DoublePeer:
             degraded=["disk_full"],
             health="all is well",
             coordinators=[],
+            trust=results.TrustCounts(),
         )
 
     def evidence(self) -> list[results.Evidence]:

@@ -40,6 +40,11 @@ def test_status(daemon: Daemon, peer: Peer) -> None:
     for part in ("Two peers", "0.1.0, up 1 min", "10 B of 2.0 KiB", "4 stale", "the disk is full", "connected"):
         assert part in out
     assert peer("status", "--json").json == STATUS
+    daemon.answers(as_json({**STATUS, "trust": {"shunned": 2, "convicted": 0, "revoked": 1}}))
+    out = peer("status").out.decode()
+    assert "2 shunned" in out
+    assert "1 revoked" in out
+    assert "convicted" not in out
 
 
 def test_stat_with_holders_and_conflicts(daemon: Daemon, peer: Peer) -> None:
@@ -83,6 +88,9 @@ def test_history_find_peers_and_pins(daemon: Daemon, peer: Peer) -> None:
     assert peer("peers").out.decode() == "a  1.2.3.4:5  alive  -  3.0 s ago  mdns, not verified\n"
     daemon.answers(as_json([{**known, "state": "dead", "forgotten": True}]))
     assert "  dead, forgotten  " in peer("peers").out.decode()
+    caught = {"trust": "shunned", "faults": {"wrong_block": 2, "dripped": 1}}
+    daemon.answers(as_json([{**known, "state": "alive", **caught}]))
+    assert peer("peers").out.decode().endswith("  alive, shunned  -  3.0 s ago  mdns, not verified (1 dripped, 2 wrong_block)\n")
     daemon.answers(as_json({"cid": "c", "size": 5, "pinned": True}, 201))
     assert peer("pin", "k").err == "pinned k (5 B)\n"
     assert peer("unpin", "k").err == "unpinned k (5 B)\n"

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from loguru import logger
@@ -16,6 +17,7 @@ from peerd.logs import short
 from peerd.node.fetch import Fetcher
 from peerd.sim.faults import Faults
 from peerd.sim.host import Host
+from peerd.swarm.schedule import LATE_MIN_S
 
 from .hosts import World, blocks_of, contact_of, core, get, joined, opened, put, serving
 
@@ -82,6 +84,8 @@ async def test_a_liar_is_named_counted_and_dropped_and_the_bytes_are_right(world
     finally:
         logger.remove(sink)
     assert core(reader).counts.rejected["wrong_block"] == 1
+    assert core(reader).trust.faults_of(mallory.identity.peer) == {"wrong_block": 1}
+    assert core(reader).trust.shunned(mallory.identity.peer)
     assert short(PeerId(mallory.identity.peer)) in told
     assert len(asked) <= 6
     assert await reader.store.has_blocks(list(BLOCKS)) == [False] * len(BLOCKS)
@@ -251,3 +255,61 @@ async def test_content_whose_holders_are_silent_is_not_said_not_to_exist(world: 
     await asyncio.sleep(20)
     with pytest.raises(TimedOutError):
         await get(hosts[0], ROOT.text)
+
+
+def slowly(host: Host, delay_s: float) -> None:
+    """Let a host send each block so late."""
+    handler = core(host).bulk._handler
+    honest = handler.block
+
+    async def block(*asked: Any) -> bytes | None:
+        await asyncio.sleep(delay_s)
+        return await honest(*asked)
+
+    handler.block = block  # type: ignore[method-assign]
+
+
+async def timed(world: World, reader: Host, holders: list[Host]) -> float:
+    """How long a get in order takes, as a reader does it: some blocks ahead, waiting for the first."""
+    started = world.loop.time()
+    async with Fetcher(core(reader), found(*holders)) as fetcher:
+        ahead = [asyncio.ensure_future(fetcher.get(cid)) for cid in (ROOT, *LEAVES)]
+        assert b"".join([await each for each in ahead][1:]) == CONTENT
+    return world.loop.time() - started
+
+
+async def test_one_that_drips_costs_a_get_no_more_than_its_time_again(world: World) -> None:
+    reader, holders = await holding(world, 4)
+    world.set_faults(Faults(latency_ms=20.0, bandwidth_mbit=80.0))
+    honest_s = await timed(world, reader, holders)
+    slowly(holders[0], 2.0)
+    assert await timed(world, reader, holders) <= 2 * honest_s
+    assert core(reader).trust.faults_of(holders[0].identity.peer) == {"dripped": 1}
+    assert not any(core(reader).trust.faults_of(host.identity.peer) for host in holders[1:])
+
+
+async def test_where_all_but_one_drip_the_blocks_come_of_that_one_after_a_moment(world: World) -> None:
+    reader, holders = await holding(world, 8)
+    world.set_faults(Faults(latency_ms=20.0, bandwidth_mbit=80.0))
+    alone_s = await timed(world, reader, holders[-1:])
+    for mallory in holders[:-1]:
+        slowly(mallory, 2.0)
+    assert await timed(world, reader, holders) <= alone_s + 4 * LATE_MIN_S
+
+
+async def test_sources_that_fail_or_deny_leave_their_places_to_those_found_after_them(world: World) -> None:
+    reader, holders = await holding(world, 14)
+    for mallory in holders[:9]:
+        serving(mallory, lambda cid, data: None)
+    for mallory in holders[9:13]:
+        core(mallory).bulk.cut = lambda peer: True
+        core(reader).bulk.drop(PeerId(mallory.identity.peer))
+    assert await fetch_all(reader, *holders) == CONTENT
+
+
+async def test_who_is_out_is_asked_for_nothing(world: World) -> None:
+    reader, (bob, mallory) = await holding(world, 2)
+    asked = serving(mallory, lambda cid, data: data)
+    core(reader).trust.put_out(mallory.identity.peer, "convicted")
+    assert await fetch_all(reader, mallory, bob) == CONTENT
+    assert not asked

@@ -32,3 +32,11 @@ def test_who_is_out_stays_out_and_is_told_of_once() -> None:
     assert trust.is_out(LIAR)
     assert trust.shunned(LIAR)
     assert trust.trust_of(LIAR) == "revoked"
+
+
+def test_they_are_counted_by_the_word_for_them() -> None:
+    trust = Trusting(HandClock())
+    for peer in (LIAR, OTHER):
+        trust.note(peer, "wrong_block")
+    trust.put_out(OTHER, "revoked")
+    assert trust.counts() == {"shunned": 1, "convicted": 0, "revoked": 1}

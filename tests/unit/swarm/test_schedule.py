@@ -5,7 +5,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from peerd.ids import PeerId
-from peerd.swarm.schedule import ASKED_AT_ONCE_MAX, ENDGAME_S, REQUEST_BLOCKS_MAX, Schedule
+from peerd.swarm.schedule import (
+    DRIPPING_FACTOR,
+    ENDGAME_S,
+    HEAD_BLOCKS,
+    LATE_ASKED_MAX,
+    LATE_FACTOR,
+    LATE_MIN_S,
+    REQUEST_BLOCKS_MAX,
+    Schedule,
+)
 
 ALICE, BOB, CAROL = (PeerId(bytes([number]) * 32) for number in range(3))
 PEERS = (ALICE, BOB, CAROL)
@@ -27,6 +36,10 @@ class SchedulesHoldTheirRules(RuleBasedStateMachine):
         }
         self.told_lacking: dict[PeerId, set[bytes]] = {peer: set() for peer in PEERS}
         self.asked: dict[bytes, dict[PeerId, float]] = {}
+
+    def order(self) -> list[bytes]:
+        """What is wanted, in the order in which it was."""
+        return list(self.schedule._wanted)
 
     @rule(cid=st.sampled_from(CIDS[:12]))
     def want(self, cid: bytes) -> None:
@@ -60,19 +73,21 @@ class SchedulesHoldTheirRules(RuleBasedStateMachine):
         if peer not in self.sources:
             assert chosen == []
         again = [cid for cid in chosen if cid in before]
-        if again:
-            assert not busy, "asked again only of a source with nothing to do"
-            assert len(again) == len(chosen) <= ENDGAME_BLOCKS_MAX
+        if again and (busy or set(again) != set(chosen)):
+            assert len(again) == 1, "one late block at a time"
+            assert again[0] in self.order()[:HEAD_BLOCKS], "one of those that are waited for first"
+        assert len(again) <= ENDGAME_BLOCKS_MAX
         for cid in chosen:
             assert cid in self.wanted
             assert cid not in self.told_lacking[peer]
             peers = before.get(cid, {})
             assert peer not in peers, "never asked twice of one source"
-            assert len(peers) < ASKED_AT_ONCE_MAX
+            assert len(peers) < LATE_ASKED_MAX
             if peers:
-                assert self.now - min(peers.values()) > ENDGAME_S, "asked again before it was late"
+                assert self.now - min(peers.values()) > LATE_MIN_S, "asked again before it was late"
             self.asked.setdefault(cid, {})[peer] = self.now
-        if peer in self.sources and waiting - self.told_lacking[peer]:
+        late = self.schedule._sources[peer].is_late(self.now, LATE_MIN_S) if peer in self.sources else False
+        if peer in self.sources and waiting - self.told_lacking[peer] and not late:
             assert chosen, "an idle source was left without work that it may have"
 
     @precondition(lambda self: any(self.asked.values()))
@@ -81,7 +96,7 @@ class SchedulesHoldTheirRules(RuleBasedStateMachine):
         open_asks = sorted((peer, cid) for cid, peers in self.asked.items() for peer in peers)
         peer, cid = data.draw(st.sampled_from(open_asks), label="answers")
         if cid in self.has[peer]:
-            self.schedule.on_delivered(peer, cid)
+            self.schedule.on_delivered(peer, cid, self.now)
             self.wanted.discard(cid)
             self.asked.pop(cid)
         else:
@@ -122,7 +137,7 @@ class SchedulesHoldTheirRules(RuleBasedStateMachine):
 
     def _answer(self, peer: PeerId, cid: bytes) -> None:
         if cid in self.has[peer]:
-            self.schedule.on_delivered(peer, cid)
+            self.schedule.on_delivered(peer, cid, self.now)
         else:
             self.schedule.on_missing(peer, cid)
 
@@ -181,22 +196,77 @@ def test_a_dropped_source_loses_its_share_to_the_front_of_the_queue() -> None:
 def test_a_block_is_not_asked_again_before_it_is_late() -> None:
     schedule = schedule_of(ALICE, BOB, wanted=1)
     schedule.assign(ALICE, 0.0)
-    assert schedule.assign(BOB, ENDGAME_S) == []
-    assert schedule.assign(BOB, ENDGAME_S + 0.01) == [CIDS[0]]
+    assert schedule.assign(BOB, LATE_MIN_S) == []
+    assert schedule.assign(BOB, LATE_MIN_S + 0.01) == [CIDS[0]]
 
 
-def test_a_late_block_is_asked_of_two_sources_and_no_third() -> None:
-    schedule = schedule_of(ALICE, BOB, CAROL, wanted=1)
+def test_a_late_block_is_asked_of_one_more_then_of_two_then_of_four() -> None:
+    peers = [PeerId(bytes([number]) * 32) for number in range(9)]
+    schedule = schedule_of(*peers, wanted=1)
+    assert schedule.assign(peers[0], 0.0) == [CIDS[0]]
+    asked = []
+    for now in (0.2, 0.31, 0.32, 0.5, 0.62, 0.63, 0.7, 0.94, 0.95, 0.96, 0.97, 0.98, 2.0, 9.0):
+        asked += [now for peer in peers[1:] if schedule.assign(peer, now)]
+    assert asked == [0.31, 0.62, 0.62, 0.94, 0.94, 0.94, 0.94], "and of no ninth"
+
+
+def test_only_what_is_waited_for_first_is_asked_again_of_who_has_other_work() -> None:
+    schedule = schedule_of(ALICE, BOB, wanted=HEAD_BLOCKS + 20)
+    first = schedule.assign(ALICE, 0.0)
+    assert len(first) > HEAD_BLOCKS
+    again = [cid for _ in range(30) for cid in schedule.assign(BOB, 1.0) if cid in first]
+    assert again == list(CIDS[:HEAD_BLOCKS])
+
+
+def test_who_is_late_gets_nothing_that_a_prompt_one_may_have() -> None:
+    schedule = schedule_of(ALICE, BOB, wanted=2)
+    assert schedule.assign(ALICE, 0.0) == [CIDS[0]]
+    assert schedule.assign(ALICE, 1.0) == []
+    schedule.on_missing(BOB, CIDS[1])
+    assert schedule.assign(ALICE, 1.0) == [CIDS[1]], "what nobody else has it is asked for all the same"
+
+
+def test_who_delivers_in_its_usual_time_is_not_late_however_much_it_was_asked_for() -> None:
+    schedule = schedule_of(ALICE, BOB, wanted=8)
+    mine = schedule.assign(ALICE, 0.0)
+    now = 0.0
+    for cid in mine[:2]:
+        now += 1.0
+        schedule.on_heard(ALICE, now - 0.1)
+        schedule.on_delivered(ALICE, cid, now)
+        assert schedule.assign(BOB, now + LATE_FACTOR * 1.0 - 0.1) != [mine[2]]
+    assert mine[2] in schedule.assign(BOB, now + LATE_FACTOR * 1.0 + 0.1)
+
+
+def test_who_sends_a_byte_now_and_then_is_late_in_the_end() -> None:
+    schedule = schedule_of(ALICE, wanted=1)
     schedule.assign(ALICE, 0.0)
-    assert schedule.assign(BOB, 1.0) == [CIDS[0]]
-    assert schedule.assign(CAROL, 9.0) == []
+    for tenths in range(13):
+        schedule.on_heard(ALICE, tenths / 10)
+        assert not schedule._sources[ALICE].is_late(tenths / 10, LATE_MIN_S)
+    schedule.on_heard(ALICE, LATE_MIN_S * DRIPPING_FACTOR + 0.1)
+    assert schedule._sources[ALICE].is_late(LATE_MIN_S * DRIPPING_FACTOR + 0.1, LATE_MIN_S)
+
+
+def test_who_was_late_is_named_once_another_delivered() -> None:
+    schedule = schedule_of(ALICE, BOB, wanted=1)
+    schedule.assign(ALICE, 0.0)
+    schedule.assign(BOB, 1.0)
+    assert schedule.on_delivered(BOB, CIDS[0], 1.1) == [ALICE]
+    schedule.want(CIDS[1])
+    assert schedule.assign(ALICE, 2.0) == [], "and gets nothing that the other may have"
+    assert schedule.assign(BOB, 2.0) == [CIDS[1]]
+    assert schedule.assign(ALICE, 2.0 + ENDGAME_S + 0.1) == [CIDS[1]]
+    assert schedule.on_delivered(ALICE, CIDS[1], 2.7) == [BOB], "until it was in time again"
+    schedule.want(CIDS[2])
+    assert schedule.assign(ALICE, 3.0) == [CIDS[2]]
 
 
 def test_what_one_of_two_delivered_is_wanted_of_neither() -> None:
     schedule = schedule_of(ALICE, BOB, wanted=1)
     schedule.assign(ALICE, 0.0)
     schedule.assign(BOB, 1.0)
-    schedule.on_delivered(BOB, CIDS[0])
+    schedule.on_delivered(BOB, CIDS[0], 0.0)
     assert schedule.hopeless() == []
     assert schedule.assign(ALICE, 9.0) == schedule.assign(BOB, 9.0) == []
 

@@ -46,3 +46,13 @@ def test_many_liars_fill_no_memory_and_the_last_caught_is_remembered() -> None:
     assert not seen.kinds(peer_of(0))
     assert seen.kinds(peer_of(FAULTY_MAX + 9)) == {"wrong_block": 1}
     assert seen.points(peer_of(FAULTY_MAX + 9), FAULTY_MAX + 9.0) > seen.points(peer_of(0), FAULTY_MAX + 9.0) == 0
+
+
+def test_those_not_relied_on_now_are_counted() -> None:
+    seen = Faults()
+    for number in range(3):
+        seen.note(peer_of(number), "wrong_block", 10.0 * number)
+    seen.note(peer_of(9), "invented", 0.0)
+    assert seen.shunned_count(30.0) == 3
+    assert seen.shunned_count(30.0, {peer_of(0)}) == 2
+    assert seen.shunned_count(SHUN_S + 15.0) == 1
