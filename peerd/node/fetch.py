@@ -148,8 +148,6 @@ class Fetcher:
         while self._candidates:
             contact = self._candidates.popleft()
             self._tried.add(contact.peer)
-            if self._core.trust.is_out(contact.peer):
-                continue
             try:
                 connection = await self._core.bulk.get(contact)
             except (UnreachableError, WireError) as error:

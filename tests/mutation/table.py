@@ -64,6 +64,57 @@ TABLE: list[Mutation] = [
         "",
         ("tests/unit/records/test_record.py::test_only_its_owner_writes_an_own_name_and_everybody_a_shared_one",),
     ),
+    Mutation(
+        "1.5",
+        "peerd/swarm/schedule.py",
+        "        chosen = self._late(peer, source, now, late_s)\n",
+        "        chosen = []\n",
+        ("tests/unit/swarm/test_schedule.py::test_only_what_is_waited_for_first_is_asked_again_of_who_has_other_work",),
+    ),
+    Mutation(
+        "1.5",
+        "peerd/swarm/schedule.py",
+        " or (source not in prompt and any(cid not in each.lacks for each in prompt)):",
+        ":",
+        ("tests/unit/swarm/test_schedule.py::test_who_is_late_gets_nothing_that_a_prompt_one_may_have",),
+    ),
+    Mutation(
+        "1.6",
+        "peerd/node/fetch.py",
+        '            self._core.trust.note(peer, "wrong_block")\n',
+        "",
+        ("tests/unit/node/test_fetch.py::test_a_liar_is_named_counted_and_dropped_and_the_bytes_are_right",),
+    ),
+    Mutation(
+        "1.6",
+        "peerd/node/providing.py",
+        "    return sorted(by_turns.values(), key=lambda contact: core.trust.shunned(contact.peer))\n",
+        "    return list(by_turns.values())\n",
+        (
+            "tests/unit/node/test_providing.py::test_half_of_the_sources_are_those_that_should_have_it_and_liars_come_last",
+        ),
+    ),
+    Mutation(
+        "1.6",
+        "peerd/trust/faults.py",
+        "        while len(self._tallies) > FAULTY_MAX:\n            self._tallies.popitem(last=False)\n",
+        "",
+        ("tests/unit/trust/test_faults.py::test_many_liars_fill_no_memory_and_the_last_caught_is_remembered",),
+    ),
+    Mutation(
+        "1.7",
+        "peerd/node/fetch.py",
+        "        if self._candidates:\n            if self._again is not None:\n",
+        "        if False:\n            if self._again is not None:\n",
+        ("tests/unit/node/test_fetch.py::test_sources_that_fail_or_deny_leave_their_places_to_those_found_after_them",),
+    ),
+    Mutation(
+        "1.8",
+        "peerd/node/providing.py",
+        "    return [raw for _, raw in sorted(told, key=lambda each: each[0])]\n",
+        "    return found\n",
+        ("tests/unit/node/test_providing.py::test_who_says_to_have_it_for_longest_is_told_no_sooner",),
+    ),
     # 2. Rollback, replay, resurrection, freezing
     Mutation(
         "2.1",

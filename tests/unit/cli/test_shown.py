@@ -90,7 +90,11 @@ def test_history_find_peers_and_pins(daemon: Daemon, peer: Peer) -> None:
     assert "  dead, forgotten  " in peer("peers").out.decode()
     caught = {"trust": "shunned", "faults": {"wrong_block": 2, "dripped": 1}}
     daemon.answers(as_json([{**known, "state": "alive", **caught}]))
-    assert peer("peers").out.decode().endswith("  alive, shunned  -  3.0 s ago  mdns, not verified (1 dripped, 2 wrong_block)\n")
+    assert (
+        peer("peers")
+        .out.decode()
+        .endswith("  alive, shunned  -  3.0 s ago  mdns, not verified (1 dripped, 2 wrong_block)\n")
+    )
     daemon.answers(as_json({"cid": "c", "size": 5, "pinned": True}, 201))
     assert peer("pin", "k").err == "pinned k (5 B)\n"
     assert peer("unpin", "k").err == "unpinned k (5 B)\n"
