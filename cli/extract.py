@@ -41,7 +41,8 @@ class Extractor:
         self._top = top
         self._progress = progress
         self._at: list[str] = []
-        self._at_fd = os.dup(top)
+        self._fds = [os.dup(top)]
+        """Open: the top, and each directory on the way to where the last entry stood."""
 
     def extract(self, pieces: Iterator[memoryview]) -> None:
         """Write all entries; raises Failure (integrity) for a hostile one, `no_room`, or what the disk refused."""
@@ -53,7 +54,8 @@ class Extractor:
                     return
                 self._write(entry, reader)
         finally:
-            os.close(self._at_fd)
+            while self._fds:
+                os.close(self._fds.pop())
         raise damaged(f"more than {ENTRIES_MAX} entries")
 
     def _write(self, entry: TarEntry, reader: TarReader) -> None:
@@ -64,7 +66,7 @@ class Extractor:
                 return
             self._enter(names[:-1])
             if entry.kind == "symlink":
-                os.symlink(_link(entry), names[-1], dir_fd=self._at_fd)
+                os.symlink(_link(entry), names[-1], dir_fd=self._fds[-1])
             else:
                 self._require_room(entry)
                 self._write_file(names[-1], reader.data(entry.size))
@@ -74,7 +76,7 @@ class Extractor:
             raise _refused(error, entry) from None
 
     def _write_file(self, name: str, data: Iterator[memoryview]) -> None:
-        fd = os.open(name, _NEW_FILE, 0o666, dir_fd=self._at_fd)
+        fd = os.open(name, _NEW_FILE, 0o666, dir_fd=self._fds[-1])
         try:
             for piece in data:
                 view = piece
@@ -87,7 +89,7 @@ class Extractor:
     def _require_room(self, entry: TarEntry) -> None:
         if entry.size < ROOM_ASKED_FROM_BYTES:
             return
-        free = free_bytes(self._at_fd)
+        free = free_bytes(self._fds[-1])
         if free is not None and entry.size > free:
             raise Failure(
                 "no_room",
@@ -101,24 +103,16 @@ class Extractor:
         A stored directory comes depth first, so that none is returned to: one that is there already is another entry's,
         spelt otherwise. Only the way is remembered, however many directories there are.
         """
-        if names == self._at:
-            return
         shared = 0
         while shared < len(names) and self._at[shared : shared + 1] == [names[shared]]:
             shared += 1
-        fd = os.dup(self._top)
-        try:
-            for depth, name in enumerate(names):
-                if depth >= shared:
-                    os.mkdir(name, dir_fd=fd)
-                deeper = os.open(name, _OPEN_DIRECTORY, dir_fd=fd)
-                os.close(fd)
-                fd = deeper
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(self._at_fd)
-        self._at, self._at_fd = names, fd
+        while len(self._at) > shared:
+            self._at.pop()
+            os.close(self._fds.pop())
+        for name in names[shared:]:
+            os.mkdir(name, dir_fd=self._fds[-1])
+            self._fds.append(os.open(name, _OPEN_DIRECTORY, dir_fd=self._fds[-1]))
+            self._at.append(name)
 
 
 def _names(entry: TarEntry) -> list[str]:

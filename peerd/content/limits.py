@@ -67,7 +67,7 @@ CLAIMED_BLOCKS_MIN = 524_288
 more bytes than was claimed, the slack, and for each block what names and links take; and be CLAIMED_BLOCKS_MIN, and one
 more for each CLAIMED_BLOCK_BYTES claimed (very many small files)."""
 
-REPEATED_ENTRIES_MIN = 32_768
+REPEATED_ENTRIES_MIN = 16_384
 REPEATED_ENTRIES_SHARE = 2
 REPEATED_ENTRY_BYTES = KIB
 """A directory linked from itself over and over, a thousand times at each of many levels: so many entries of directories

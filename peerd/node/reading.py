@@ -294,7 +294,6 @@ class _Read:
             floor = unpack_version(reply.floor) if isinstance(reply, Value) and reply.floor else None
         except WireError as error:
             self.core.counts.rejected[error.reason] += 1
-            self.core.trust.note(peer, "wrong_record")
             self.quorum.on_left_out(peer)
             return None
         if record is not None and isinstance(reply, Value):

@@ -20,6 +20,7 @@ from tests.hostile.base import HonestBlock, Liar
 
 LEAF = raw_block(b"evil")
 CHUNK = raw_block(bytes(2**20))
+NASTY = "a\x1b[2J\x07\x9b\u202eb\u2028"
 DEPTH = 10_000
 MANY = 250_000
 
@@ -63,6 +64,11 @@ def _one_symlink(target: bytes) -> Callable[[], Dag]:
 def casefold() -> Dag:
     """Two names that are one where case does not count."""
     return _dag(_directory((b"A", LEAF), (b"a", LEAF)), LEAF, valid=True)
+
+
+def nasty() -> Dag:
+    """A name that would clear the screen, ring and turn what follows round."""
+    return _dag(_directory((NASTY.encode(), LEAF)), LEAF, valid=True)
 
 
 def million_entries_flat() -> Dag:
@@ -226,7 +232,7 @@ DAGS: dict[str, Callable[[], Dag]] = {
     **{
         made.__name__: made
         for made in (
-            *(symlink_then_write, casefold, million_entries_flat, depth_directories, depth_files, depth_hamt),
+            *(symlink_then_write, casefold, nasty, million_entries_flat, depth_directories, depth_files, depth_hamt),
             *(duplicate_links, repeats, repeated_shards, wrong_tsize, wrong_size, empty_parts, wide),
             *(cut, no_unixfs, endless_number, sizes_without_links),
         )
@@ -255,4 +261,4 @@ class Publishes(Liar):
         return next((dag.blocks[cid] for dag in self.dags if cid in dag.blocks), None) or await honest()
 
 
-__all__ = ["DAGS", "HUGE", "Dag", "Publishes"]
+__all__ = ["DAGS", "HUGE", "NASTY", "Dag", "Publishes"]

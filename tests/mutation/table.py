@@ -725,8 +725,8 @@ TABLE: list[Mutation] = [
     Mutation(
         "8.2",
         "cli/extract.py",
-        "                if depth >= shared:\n",
-        "                if depth >= shared and name not in os.listdir(fd):\n",
+        "            os.mkdir(name, dir_fd=self._fds[-1])\n",
+        "            if name not in os.listdir(self._fds[-1]):\n                os.mkdir(name, dir_fd=self._fds[-1])\n",
         ("tests/unit/cli/test_strangers.py::test_a_directory_that_is_returned_to_is_another_one_of_its_name",),
     ),
     Mutation(
