@@ -1,6 +1,5 @@
 """Who has content: signed provider records, told to the peers nearest to the root, and found there again."""
 
-from collections import Counter
 from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from peerd.content.cid import Cid
 from peerd.errors import NoRoomError, StoreError, WireError
 from peerd.ids import Key, PeerId
 from peerd.kad.contact import Contact
-from peerd.kad.groups import group
 from peerd.node.asking import Asking
 from peerd.node.core import Core
 from peerd.node.nearest import contacts_in, holders_of
@@ -109,28 +107,6 @@ async def sources_of(core: Core, root: Cid) -> list[Contact]:
         contact.peer: contact for pair in zip_longest(alleged, holders) for contact in pair if contact is not None
     }
     return sorted(by_turns.values(), key=lambda contact: core.trust.shunned(contact.peer))
-
-
-def to_tell(core: Core, found: list[bytes]) -> list[bytes]:
-    """Return provider records in the order in which they are told, since not all have room in an answer.
-
-    Living members before those nobody knows, promised copies before cached ones, who was caught lying last; and of one
-    address group one by turns. How long somebody says to have it counts for nothing: who lies says for longest.
-    """
-    rated = []
-    for raw in found:
-        statement = providers.read(raw)
-        peer = PeerId(statement.provider)
-        contact = core.members.contact(peer)
-        where = (group(contact.address) if contact is not None else None) or peer
-        rated.append((contact is None, core.trust.shunned(peer), statement.kind != REPLICA, where, raw))
-    rated.sort(key=lambda each: each[:3])
-    turns: Counter[bytes] = Counter()
-    told = []
-    for unknown, shunned, cached, where, raw in rated:
-        told.append(((unknown, shunned, turns[where], cached), raw))
-        turns[where] += 1
-    return [raw for _, raw in sorted(told, key=lambda each: each[0])]
 
 
 def _contact(core: Core, found: Found, peer: PeerId) -> Contact | None:

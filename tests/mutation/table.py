@@ -108,13 +108,6 @@ TABLE: list[Mutation] = [
         "        if False:\n            if self._again is not None:\n",
         ("tests/unit/node/test_fetch.py::test_sources_that_fail_or_deny_leave_their_places_to_those_found_after_them",),
     ),
-    Mutation(
-        "1.8",
-        "peerd/node/providing.py",
-        "    return [raw for _, raw in sorted(told, key=lambda each: each[0])]\n",
-        "    return found\n",
-        ("tests/unit/node/test_providing.py::test_who_says_to_have_it_for_longest_is_told_no_sooner",),
-    ),
     # 2. Rollback, replay, resurrection, freezing
     Mutation(
         "2.1",

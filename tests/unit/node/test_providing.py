@@ -8,12 +8,12 @@ import pytest
 from peerd.content.block import raw_block
 from peerd.errors import RefusedError, StoreError
 from peerd.ids import PeerId
-from peerd.node.providing import announce, find_providers, sources_of, to_tell
+from peerd.node.providing import announce, find_providers, sources_of
 from peerd.records.provider import CACHE, GONE, REPLICA, Provider, providers
 from peerd.sim.host import Host
 from peerd.wire.messages import AddProvider, FindProviders, Providers
 
-from .hosts import World, add, answering, contact_of, core, damaged, get, joined, meshed
+from .hosts import World, add, answering, contact_of, core, damaged, get, joined
 
 BLOCK, OTHER = raw_block(b"hello" * 1000), raw_block(b"other" * 1000)
 CID, OTHER_CID = BLOCK.cid, OTHER.cid
@@ -109,26 +109,6 @@ async def test_who_cannot_read_its_disk_says_so_and_is_not_taken_for_silent(worl
         with pytest.raises(RefusedError, match="store"):
             await core(alice).endpoint.ask(contact_of(bob), kind, field)
     bob.store.fault = None
-
-
-async def test_who_says_to_have_it_for_longest_is_told_no_sooner(world: World) -> None:
-    """Living members first, one of each address group by turns, promised copies before cached ones, liars last."""
-    places = ((1, 1), (1, 2), (2, 1), (3, 1), (4, 1))
-    hosts = [world.add(address=(f"44.0.{group}.{number}", 7433)) for group, number in places]
-    for host in hosts:
-        await host.start()
-    await meshed(hosts)
-    alice, bob, carol, caught, caching = hosts
-    stranger = world.add()
-    core(alice).trust.note(caught.identity.peer, "wrong_block")
-    found = [said(host, life_s=86_400) for host in (stranger, caught, bob)] + [said(caching, kind=CACHE), said(carol)]
-    told = [PeerId(providers.read(raw).provider) for raw in to_tell(core(alice), found)]
-    assert told == [host.identity.peer for host in (bob, carol, caching, caught, stranger)]
-    dave = world.add(address=("44.0.1.3", 7433))
-    await dave.start()
-    await meshed([*hosts, dave])
-    told = [PeerId(providers.read(raw).provider) for raw in to_tell(core(alice), [said(bob), said(dave), *found[3:]])]
-    assert told == [host.identity.peer for host in (bob, carol, caching, dave)]
 
 
 async def test_half_of_the_sources_are_those_that_should_have_it_and_liars_come_last(world: World) -> None:
