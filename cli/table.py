@@ -272,6 +272,14 @@ _COMMANDS = (
     Command("version", "node:version", "The versions of this program and of the daemon."),
     Command("lab", "lab:lab", "Several daemons on this machine, to try things: up, status, exec, kill …", raw=True),
     Command(
+        "revoke",
+        "revoke:revoke",
+        "A key that may be stolen: nobody has anything to do with its peer any more.",
+        operands=(Operand("FILE", complete="path"),),
+        details="FILE is a revocation as `peerd identity revoke` writes it; any member may hand it in, and all others "
+        "are told. It cannot be taken back.",
+    ),
+    Command(
         "token",
         "token:token",
         "rotate: give the API another token; the old one is refused at once.",
@@ -306,7 +314,6 @@ NOT_IN_THIS_VERSION = frozenset(
         "invite",
         "join",
         "members",
-        "revoke",
         "open",
     )
 )

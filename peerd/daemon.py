@@ -35,6 +35,7 @@ from peerd.io.system import SystemClock, ThreadOffload, system_entropy
 from peerd.io.systemd import notify_ready, notify_stopping
 from peerd.kad.contact import Address
 from peerd.node.peer import Peer
+from peerd.node.revoking import is_revoked
 
 MEMORY_QUOTA_BYTES = 2**30
 # Callers that have not done their TLS handshake; where few connections may be open, half as many as of these.
@@ -85,19 +86,24 @@ async def run(settings: Settings, settings_file: Path | None = None, passphrase:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
-        await _start(settings, settings_file, passphrase or passphrase_in(settings), stack)
+        peer = await _start(settings, settings_file, passphrase or passphrase_in(settings), stack)
         # What start-up made lives as long as the daemon: collections need not look at it again.
         gc.collect()
         gc.freeze()
-        await stopped.wait()
+        ends = {asyncio.create_task(stopped.wait()), asyncio.create_task(peer.revoking.ours.wait())}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
         logger.info("stopping")
         notify_stopping()
+    if peer.revoking.ours.is_set():
+        raise is_revoked(peer.peer_id)
     return 0
 
 
 async def _start(
     settings: Settings, settings_file: Path | None, passphrase: bytes | None, stack: AsyncExitStack
-) -> None:
+) -> Peer:
     descriptors.ask_for_enough(settings)
     settings = descriptors.fitted(settings)
     network = _network(settings)
@@ -132,6 +138,7 @@ async def _start(
     listen = HostPort(settings.listen.host, peer.addresses[0][1]).text
     logs.ready_line(settings.log_format, id=peer.id_text, listen=listen, api=addresses)
     notify_ready()
+    return peer
 
 
 def _network(settings: Settings) -> NetworkId:

@@ -70,6 +70,10 @@ class NotAuthorisedError(LocalError):
     http_status = 403
 
 
+class RevokedError(NotAuthorisedError):
+    """This peer's own key counts no more: it has nothing to start for."""
+
+
 class NoRoomError(LocalError):
     """The quota or the disk is full."""
 

@@ -13,13 +13,15 @@ from typing import Any
 import click
 import msgspec
 
-from peerd.config import Settings, load, read_passphrase
-from peerd.ids import peer_id_text
+from peerd.config import Settings, load, read_network_key, read_passphrase
+from peerd.identity import ED25519, Identity
+from peerd.ids import network_id, peer_id_text
 from peerd.io import passphrase
 from peerd.io.datadir import STORE_NAME, DataDirectory, KnownStore
-from peerd.io.identity_file import IdentityFile
+from peerd.io.identity_file import IdentityFile, write_new
 from peerd.io.store.sqlite import SqliteStore
 from peerd.io.system import SystemClock, system_entropy
+from peerd.records.revocation import REASONS, Revocation, pack_text, revocations
 
 _STORE_ID_BYTES = 16
 
@@ -111,6 +113,33 @@ def unprotect(**flags: str | None) -> None:
         file = IdentityFile(data.path)
         file.unprotect(file.seed(_present(settings, file)))
     click.echo(f"no passphrase protects {file.path} any more", err=True)
+
+
+@identity.command()
+@_on_data
+@click.option("--network", metavar="NAME", help="the network it is revoked in  [PEERD_NETWORK]")
+@click.option("--network-key", "network_key", metavar="FILE", help="its shared secret  [PEERD_NETWORK_KEY]")
+@click.option("--reason", type=click.Choice(REASONS), default="unsaid", help="shown to the others")
+@click.option("--backup", "backup_file", metavar="FILE", type=click.Path(path_type=Path), help="of this backup instead")
+@click.option("-o", "--output", "out", metavar="FILE", type=click.Path(path_type=Path), help="write to a new FILE")
+def revoke(out: Path | None, backup_file: Path | None, reason: str, **flags: str | None) -> None:
+    """Sign that this key is no peer any more; it counts once `peer revoke FILE` told a member, and then for good.
+
+    Nothing is changed and nobody is told by this command: make one in advance and keep it where you keep the backup.
+    """
+    settings = _settings(flags)
+    file = IdentityFile(settings.data) if backup_file is None else IdentityFile.at(backup_file)
+    key = ED25519.signing_key(file.seed(_present(settings, file)))
+    secret = None if settings.network_key is None else read_network_key(settings.network_key)
+    signer = Identity(key, network_id(settings.network, secret), ED25519)
+    stamp = int(SystemClock().wall() * 1000)
+    said = Revocation(format=1, signer=key.public, peer=key.public, stamp=stamp, reason=REASONS.index(reason))
+    text = pack_text(revocations.sign(signer, said))
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    write_new(out, text)
+    click.echo(f"who has {out} can end {peer_id_text(key.public)} in the network {settings.network}", err=True)
 
 
 def _settings(flags: dict[str, str | None]) -> Settings:

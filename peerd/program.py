@@ -82,7 +82,7 @@ def sim(arguments: tuple[str, ...]) -> int:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def identity(arguments: tuple[str, ...]) -> int:
-    """Look after who this peer is: show, backup, restore, protect, unprotect."""
+    """Look after who this peer is: show, backup, restore, protect, unprotect, revoke."""
     from peerd.identities import identity as group  # noqa: PLC0415  imports cryptography and the store
 
     group.main(list(arguments), prog_name="peerd identity", standalone_mode=False)

@@ -21,6 +21,7 @@ from peerd.config.address import parse_host_port
 from peerd.content.cid import Cid
 from peerd.errors import NotAuthorisedError, TimedOutError, UsageError
 from peerd.node.results import Put, PutOptions
+from peerd.records.revocation import TEXT_MAX_BYTES
 
 DROP_MAX_BYTES = 256 * 1024
 DROP_MAX_ADDRESSES = 4096
@@ -165,6 +166,17 @@ async def peers(exchange: Exchange) -> web.StreamResponse:
 async def forget(exchange: Exchange) -> web.StreamResponse:
     """No longer count a peer that will not come back."""
     return json_response(await exchange.peer.forget(exchange.argument))
+
+
+async def list_revoked(exchange: Exchange) -> web.StreamResponse:
+    """List the peers whose keys count no more."""
+    return json_response(exchange.peer.revoking.listed())
+
+
+async def revoke(exchange: Exchange) -> web.StreamResponse:
+    """Take a revocation, and tell all others; its peer is out for good."""
+    body = await small_body(exchange.request, exchange.server.body_idle_s, TEXT_MAX_BYTES)
+    return json_response(await exchange.peer.revoking.revoke(body))
 
 
 async def collect(exchange: Exchange) -> web.StreamResponse:

@@ -109,6 +109,9 @@ def _operation_id(route: Route) -> str:
 def _request_content(body: Body, schema_of: dict[Any, Json]) -> Json:
     if body == "drop":
         return {"application/json": {"schema": schema_of[STRUCTS[1]]}}
+    if body == "revocation":
+        about = "A revocation as `peerd identity revoke` writes it: hexadecimal digits."
+        return {"application/octet-stream": {"schema": _BINARY | {"description": about}}}
     return {
         "application/octet-stream": {"schema": _BINARY},
         TAR_TYPE: {"schema": _BINARY | {"description": "A directory: its entries, without a top-level directory."}},

@@ -40,7 +40,7 @@ from peerd.errors import (
 from peerd.node import results
 
 Errors = tuple[type[PeerdError], ...]
-Body = Literal["value", "drop"]
+Body = Literal["value", "drop", "revocation"]
 Media = Literal["json", "value", "events", "metrics", "html"]
 
 
@@ -235,6 +235,16 @@ def _daemon() -> Iterator[Route]:
     )
     forget = (UsageError, NotFoundError, StoreError)
     yield Route("POST", "/v1/forget/{peer}", handlers.forget, (200,), results.Forgotten, errors=forget)
+    yield Route("GET", "/v1/revocations", handlers.list_revoked, (200,), list[results.Revoked])
+    yield Route(
+        "POST",
+        "/v1/revocations",
+        handlers.revoke,
+        (200,),
+        results.Revoked,
+        body="revocation",
+        errors=(UsageError, StoreError, NoRoomError, SlowBodyError, TooLargeError),
+    )
     yield Route("POST", "/v1/gc", handlers.collect, (200,), results.Collected, errors=(StoreError,))
     yield Route("POST", "/v1/verify", handlers.verify, (200,), results.Verified, errors=(StoreError, NoRoomError))
     yield Route("GET", "/v1/id", handlers.identify, (200,), answers.Id)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from peerd.clock import Entropy
 from peerd.errors import UsageError
@@ -26,6 +27,13 @@ class IdentityFile:
 
     def __init__(self, data: Path) -> None:
         self.path = data / IDENTITY_NAME
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """Return the identity in a backup."""
+        file = cls(path.parent)
+        file.path = path
+        return file
 
     @property
     def exists(self) -> bool:
@@ -75,7 +83,7 @@ class IdentityFile:
     def backup(self, to: Path) -> PeerId:
         """Copy it to a new file for its owner alone, as it is; raises UsageError where there is something already."""
         raw = self.read()
-        _write_new(to, raw)
+        write_new(to, raw)
         return peer_of(raw)
 
     def restore(self, source: Path, before: Callable[[], None]) -> PeerId:
@@ -120,7 +128,8 @@ def _new(passphrase: bytes | None, entropy: Entropy) -> bytes:
     return seed if passphrase is None else seal(seed, passphrase, entropy)
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file for its owner alone where there is none; raises UsageError where there is, or where it fails."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:

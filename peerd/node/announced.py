@@ -6,7 +6,7 @@ group: no crowd of one place displaces or hides the others. Not here: announcing
 
 from collections import Counter
 
-from peerd.errors import RefusedError
+from peerd.errors import RefusedError, WireError
 from peerd.ids import Key, PeerId
 from peerd.io.store.bounds import PROVIDERS_PER_KEY_MAX
 from peerd.node.core import Core
@@ -24,6 +24,8 @@ async def keep(core: Core, asker: PeerId, raw: bytes) -> None:
     """
     statement = providers.verify(raw, core.verifier)
     key, provider = Key(statement.root[4:]), PeerId(statement.provider)
+    if core.trust.is_out(provider):
+        raise WireError("out")
     if provider != asker and not core.members.met(provider):
         raise RefusedError(REFUSED_UNKNOWN)  # a key without an address can hold nothing
     now = core.store.now_s()

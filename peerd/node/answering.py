@@ -21,7 +21,9 @@ VALUE, TOMBSTONE, FLOOR = range(3)
 _KEPT = {"cache": frames.CACHED, "own": frames.PROMISED, "replica": frames.PROMISED, "pinned": frames.PINNED}
 
 
-async def answer(core: Core, peer: PeerId, kind: int, payload: bytes) -> bytes:
+async def answer(  # noqa: PLR0911  one line a question
+    core: Core, peer: PeerId, kind: int, payload: bytes
+) -> bytes:
     """Return the answer to a peer's question of that kind.
 
     Raises WireError for a payload that is no question, RefusedError, StoreError.
@@ -39,6 +41,8 @@ async def answer(core: Core, peer: PeerId, kind: int, payload: bytes) -> bytes:
             return await proving.prove_roots(core, payload)
         case frames.EVIDENCE:
             return encode(core.convicting.shown(frames.split_digests(payload)))
+        case frames.REVOCATIONS:
+            return encode(core.revoking.page(payload))
     raise WireError("frame_kind")
 
 

@@ -28,7 +28,7 @@ QUEUED_MAX = 64
 HOLDS_MAX = 8
 # Requests of ours under way at a time, by kind: below what the other end lets wait.
 ASKED_MAX = {frames.WANT: 32, frames.VERSIONS: 8, frames.AUDIT: 4, frames.ROOTS: 4, frames.HOLD: HOLDS_MAX}
-ASKED_MAX |= {frames.PROVE: 2, frames.EVIDENCE: 2}
+ASKED_MAX |= {frames.PROVE: 2, frames.EVIDENCE: 2, frames.REVOCATIONS: 2}
 ASKED_MAX |= {frames.RECONCILE: 2, frames.PULL: 4, frames.OFFER: 2, frames.GIVE: 4}
 IDLE_CLOSE_S = 60.0
 # Questions given up whose blocks may still come; those of older ones end the connection.

@@ -15,9 +15,9 @@ from peerd.io.store.bounds import EVIDENCE_MAX
 from peerd.kad.contact import Contact
 from peerd.logs import short
 from peerd.node import results
-from peerd.node.asking import Asking
 from peerd.node.core import Core
 from peerd.node.gossip import CONVICTED
+from peerd.node.telling import tell
 from peerd.records.evidence import (
     DIGEST_BYTES,
     EQUIVOCATION,
@@ -29,7 +29,6 @@ from peerd.records.evidence import (
 from peerd.records.record import Record
 from peerd.trust.evidence import convicts
 from peerd.wire import frames
-from peerd.wire.messages import Tell
 
 # Of peers that were never members here as many are kept: a liar that convicts thousands of its own key pairs neither
 # fills the disk nor makes us forget whom we know. What is kept stays.
@@ -40,7 +39,6 @@ STRANGERS_TOLD_MAX = 64
 FETCHED_AT_ONCE = 4
 # Told to somebody who comes, in two datagrams: the others that it meets tell it other ones.
 TOLD_AT_MEETING = 12
-TOLD_AT_ONCE = 6
 # Told to directly by who has found it out; in larger networks the news does the rest.
 PUSHED_MAX = 256
 
@@ -178,11 +176,4 @@ class Convicting:
         return bytes([CONVICTED]) + self._by_accused[accused] + accused
 
     async def _push(self, contacts: Sequence[Contact], told: Sequence[PeerId]) -> None:
-        core = self._core
-        items = [self._item(accused) for accused in told]
-        for at in range(0, len(items), TOLD_AT_ONCE):
-            with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
-                for contact in contacts:
-                    asking.ask(contact, Tell, tuple(items[at : at + TOLD_AT_ONCE]), silent_after_s=0)
-                while await asking.next() is not None:
-                    pass
+        await tell(self._core, contacts, [self._item(accused) for accused in told])

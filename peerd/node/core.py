@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from peerd.node.gossip import Gossip
     from peerd.node.reconciling import Reconciling
     from peerd.node.returning import Returning
+    from peerd.node.revoking import Revoking
     from peerd.node.tombstones import Tombstones
 
 
@@ -69,6 +70,7 @@ class Core:
     tombstones: "Tombstones" = field(init=False)
     gossip: "Gossip" = field(init=False)
     convicting: "Convicting" = field(init=False)
+    revoking: "Revoking" = field(init=False)
     intake: Intake
     room: Room
     registers: Registers

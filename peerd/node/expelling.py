@@ -14,6 +14,7 @@ async def begin(core: Core) -> None:
     core.bulk.cut = lambda peer: _is_cut(core, peer)
     core.trust.listen(lambda peer: _expel(core, peer))
     await core.convicting.begin()
+    await core.revoking.begin()
 
 
 def _is_cut(core: Core, peer: PeerId) -> bool:

@@ -15,23 +15,21 @@ from peerd.errors import PeerdError, RefusedError, RemoteError, StoreError, Wire
 from peerd.ids import PeerId, peer_id_text
 from peerd.kad.contact import Contact, pack_contacts, unpack_contacts
 from peerd.logs import short
-from peerd.node.asking import Asking
 from peerd.node.core import Core
 from peerd.node.joining import Joining
 from peerd.node.lanes import Candidate
+from peerd.node.telling import tell
 from peerd.records.life import Forgotten, Life, forgotten_notices, lives
 from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.trust.news import News
 from peerd.wire import limits
-from peerd.wire.messages import Tell, Vouch, Vouched
+from peerd.wire.messages import Vouch, Vouched
 
-JOINED, LEFT, MISSED, LIVES, FORGOTTEN, CONVICTED = 1, 2, 3, 4, 5, 6
+JOINED, LEFT, MISSED, LIVES, FORGOTTEN, CONVICTED, REVOKED = 1, 2, 3, 4, 5, 6, 7
 
 _STAMP_BYTES = 8
 # Peers of which others said that they miss them.
 _MISSED_MAX = 256
-# Notices in one datagram.
-_PUSHED_AT_ONCE = 6
 _CONTACT_MAX_BYTES = 64
 # News of newcomers is told by those that were in company for so long: a newcomer does not tell old members of others.
 SETTLED_S = 3.0
@@ -101,6 +99,10 @@ class Gossip:
         """There is evidence against somebody."""
         self._news.add((CONVICTED, peer), item)
 
+    def tell_revoked(self, item: bytes, peer: PeerId) -> None:
+        """Somebody's key counts no more."""
+        self._news.add((REVOKED, peer), item)
+
     def tell_no_more(self, peer: PeerId) -> None:
         """Nobody misses this peer any more, or nobody should."""
         self._news.drop((MISSED, peer))
@@ -156,6 +158,8 @@ class Gossip:
             self.on_forgotten(body)
         elif kind == CONVICTED:
             self._core.convicting.hear(teller, body)
+        elif kind == REVOKED:
+            self._core.revoking.hear(teller, body)
         else:
             raise WireError("news_kind")
 
@@ -286,14 +290,7 @@ class Gossip:
             self._core.tasks.spawn(self._push([contact], notices), "tell who is forgotten")
 
     async def _push(self, contacts: Sequence[Contact], notices: Sequence[bytes]) -> None:
-        core = self._core
-        items = [bytes([FORGOTTEN]) + notice for notice in notices]
-        for at in range(0, len(items), _PUSHED_AT_ONCE):
-            with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
-                for contact in contacts:
-                    asking.ask(contact, Tell, tuple(items[at : at + _PUSHED_AT_ONCE]), silent_after_s=0)
-                while await asking.next() is not None:
-                    pass
+        await tell(self._core, contacts, [bytes([FORGOTTEN]) + notice for notice in notices])
 
     def came(self, peer: PeerId) -> None:
         """A peer is there (again): nobody misses it, and it is not forgotten."""

@@ -287,6 +287,9 @@ class Handshakes:
             raise WireError("unasked")
         established = attempt.initiator.on_accept(accept)
         peer = established.session.peer
+        if self.refused(peer):  # put out since it sent its challenge
+            self._end(attempt, UnreachableError("nothing is had to do with who lives at that address"))
+            raise WireError("out")
         self._established(established, address, True)
         self._end(attempt, peer)
         self._flush(peer)

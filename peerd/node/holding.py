@@ -112,17 +112,29 @@ async def keep_record(core: Core, record: Record, left_s: int | None) -> Kept | 
     """Keep a verified record unless we have a newer one, or know it to be over.
 
     One with a sequence far above what is here is kept only where the other holders have it. Raises WireError:
-    `sequence_jump` for a version out of reach, `life` for one said to live longer than its writer gave it, or to end
-    where it gave no end, `strong` for a plain one of a key that has a register. NoRoomError, StoreError.
+    `sequence_jump` for a version out of reach, `revoked` for one that a revoked key may sign only now, `life` for one
+    said to live longer than its writer gave it, or to end where it gave no end, `strong` for a plain one of a key that
+    has a register. NoRoomError, StoreError.
     """
     if left_s is not None and (record.body.ttl_s is None or left_s > record.body.ttl_s):
         raise WireError("life")
+    if core.trust.is_doubted(record) and not await _is_standing(core, record):
+        raise WireError("revoked")
     outcome = await _keep(core, record, left_s, reach=SEQUENCE_JUMP_MAX)
     if outcome is None and await core.tombstones.vouched(record):
         outcome = await _keep(core, record, left_s, reach=SEQUENCE_MAX)
     if outcome is None:
         raise WireError("sequence_jump")
     return outcome
+
+
+async def _is_standing(core: Core, record: Record) -> bool:
+    """Return whether a revoked writer's record is here, or with most of its holders: one that stands stays (DESIGN 9).
+
+    Whoever stole the key signs what it likes, and can have others bring it.
+    """
+    here = await own_record(core, record.key)
+    return (here is not None and here.version == record.version) or await core.tombstones.is_with_most(record)
 
 
 async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -> Kept | Outdone | Over | None:

@@ -221,6 +221,7 @@ class Joining:
                 if core.settings.mdns and core.members.alive_count() == 0:
                     await asyncio.sleep(MDNS_ANSWERS_S)
                     await self.idle.wait()
+                await core.revoking.caught_up()
         except TimeoutError:
             pass
         finally:

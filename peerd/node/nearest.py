@@ -16,6 +16,7 @@ from peerd.kad.disjoint import DisjointLookup
 from peerd.kad.lookup import RESULT_COUNT, Hop, Outcome
 from peerd.node.asking import Answer, Asking
 from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.trust.quorum import ReadQuorum
 from peerd.wire import limits
 from peerd.wire.messages import FindNode, Nodes, Providers, Reply, Request, Value
 
@@ -150,3 +151,14 @@ def contacts_in(core: Core, reply: Any) -> list[Contact]:
         if member is not None or not core.absent.has(peer, address, now):
             found.append(member or Contact.of(network, peer, address))
     return found
+
+
+def read_quorum(core: Core, holders: Holders) -> ReadQuorum:
+    """Return what counts the answers of holders, we among them where we are one, to one read."""
+    asked = [contact.peer for contact in holders.first]
+    return ReadQuorum(
+        [*asked, core.peer] if holders.ours else asked,
+        crowded=holders.crowded,
+        own=core.peer,
+        is_doubted=core.trust.is_doubted,
+    )

@@ -11,6 +11,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from loguru import logger
 
@@ -22,7 +23,7 @@ from peerd.io.environment import Datagrams, Environment
 from peerd.io.store.interface import Store
 from peerd.kad.contact import Address
 from peerd.logs import short
-from peerd.node import auditing, expelling, listing, results, showing, stating
+from peerd.node import auditing, expelling, listing, remembering, results, showing, stating
 from peerd.node.blocks import Intake, Room
 from peerd.node.bulk_pool import BulkPool
 from peerd.node.claims import claimant_of, pin_root, unpin_root
@@ -47,9 +48,9 @@ from peerd.node.put import add, put, remove
 from peerd.node.reconciling import Reconciling
 from peerd.node.registers import Registers
 from peerd.node.reholding import Reholding
-from peerd.node.resolving import resolve
 from peerd.node.responder import Responder
 from peerd.node.results import Form, GetOptions, PutOptions
+from peerd.node.revoking import Revoking
 from peerd.node.safety import Counting
 from peerd.node.scrubbing import verify
 from peerd.node.tasks import Tasks
@@ -58,12 +59,9 @@ from peerd.node.trusting import Trusting
 from peerd.node.vicinity import Source
 from peerd.node.watching import Strangers, Watching
 from peerd.node.withdrawing import tell_newcomer
-from peerd.records.life import forgotten_notices
 from peerd.records.statement import Verifier
 from peerd.wire.messages import Leave
 
-REMEMBERED_ASKED_MAX = 256
-REMEMBERED_HELLOS_MAX = 3
 GOODBYE_TIMEOUT_S = 0.5
 
 # Work on the whole store is done once at a time, whoever asks for it.
@@ -105,6 +103,7 @@ class Peer:
         self._core.reconciling = Reconciling(self._core)
         self._core.tombstones = Tombstones(self._core)
         self._core.convicting = Convicting(self._core)
+        self.revoking = self._core.revoking = Revoking(self._core)
         members.returned = self._missed
         self._joining = Joining(self._core)
         self._probing = Probing(self._core, self._joining)
@@ -154,12 +153,14 @@ class Peer:
             raise
         await core.store.drop_unlinked(0.0)  # nothing is coming in yet: it is left from before
         self._started_at = core.now()
-        self._probing.start(bootstrap=self._offer_bootstrap)
+        offer_bootstrap = partial(remembering.offer_bootstrap, core, self._joining)
+        self._probing.start(bootstrap=offer_bootstrap)
         self._maintaining.start()
         self._tasks.spawn(self._reholding.run(), "holders of registers")
         core.reconciling.start()
-        await self._offer_remembered()
-        await self._offer_bootstrap()
+        core.revoking.start()
+        await remembering.offer_remembered(core, self._joining)
+        await offer_bootstrap()
         self._tasks.spawn(self._joining.settle(), "settle")
 
     async def stop(self) -> None:
@@ -168,6 +169,9 @@ class Peer:
         The goodbye first: of many that stop at once nobody hands over to the others. Until the end others still get
         from us what only we have.
         """
+        if self.revoking.ours.is_set():
+            await self._end()  # there is nobody who would listen
+            return
         try:
             async with asyncio.timeout(self._core.settings.leave_timeout_s):
                 with suppress(PeerdError):  # a disk that fails is no reason to go without a word
@@ -419,6 +423,7 @@ class Peer:
         contact = core.members.contact(peer)
         if contact is not None:
             self._probing.came(contact, initiated=initiated)
+            core.revoking.came(contact)
 
     def _missed(self, peer: PeerId) -> None:
         """A peer is there again, or answers again: others may have written without it, and it without them."""
@@ -429,21 +434,3 @@ class Peer:
         self._maintaining.members_changed()
         self._reholding.members_changed()
         self._core.reconciling.changed()
-
-    async def _offer_remembered(self) -> None:
-        for notice in await self._core.store.forgotten():
-            said = forgotten_notices.read(notice)
-            self._core.members.forget(PeerId(said.peer), PeerId(said.signer), notice)
-        now = self._core.store.now_s()
-        anchors = await self._core.store.anchors(REMEMBERED_ASKED_MAX // 2)
-        for known in dict.fromkeys([*anchors, *await self._core.store.remembered_peers(REMEMBERED_ASKED_MAX)]):
-            address = (known.host, known.port)
-            self._core.members.remember(known.peer, address, max(0.0, now - known.last_seen), known.lived_s)
-            if not self._core.members.forgotten(known.peer):
-                self._joining.offer(Candidate(address, known.peer, "remembered", REMEMBERED_HELLOS_MAX))
-
-    async def _offer_bootstrap(self) -> None:
-        loop = asyncio.get_running_loop()
-        for host, port in self._core.settings.bootstrap:
-            for address in await resolve(loop, host, port):
-                self.offer(None, address, "bootstrap")

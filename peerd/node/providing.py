@@ -139,7 +139,7 @@ def _note(core: Core, found: Found, root: Cid, raw: bytes) -> None:
         core.counts.rejected["other_root"] += 1
         return
     peer = PeerId(statement.provider)
-    if statement.kind == GONE:
+    if statement.kind == GONE or core.trust.is_out(peer):
         return
     if found.providers.get(peer) != REPLICA:
         found.providers[peer] = statement.kind

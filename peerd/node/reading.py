@@ -17,12 +17,11 @@ from peerd.node import holding
 from peerd.node.asking import Answer, Asking
 from peerd.node.core import Core
 from peerd.node.holding import Over, Standing
-from peerd.node.nearest import Holders, holders_of
+from peerd.node.nearest import Holders, holders_of, read_quorum
 from peerd.node.searching import search_for
 from peerd.records.claim import Claim
 from peerd.records.floor import FloorVersion, PackedFloor, pack_floors, unpack_version
 from peerd.records.record import Record
-from peerd.trust.quorum import ReadQuorum
 from peerd.wire.messages import FindValue, KeepFloors, Reply, Store, Stored, Value
 
 # Where the peers asked are silent, a read is over after this at the latest: "not known in time".
@@ -123,10 +122,9 @@ class _Read:
         self.for_write = for_write
         self.patient_until = core.now() + ABSENT_PATIENCE_S
         self.timeout_s = min(timeout_s, READ_TIMEOUT_S)
-        asked = [contact.peer for contact in holders.first]
         self.later = list(holders.waves[1:])
         """Of a crowded region those that are asked only where the first have nothing."""
-        self.quorum = ReadQuorum([*asked, core.peer] if holders.ours else asked, crowded=holders.crowded, own=core.peer)
+        self.quorum = read_quorum(core, holders)
         self.lives: dict[PeerId, int | None] = {}
         self.trace: list[Hop] = []
         self.hops_by_peer: dict[PeerId, Hop] = {}

@@ -261,6 +261,15 @@ class Pinned(Struct, frozen=True, kw_only=True):
     pinned: bool
 
 
+class Revoked(Struct, frozen=True, kw_only=True):
+    """A peer whose key counts no more; `revocation` is the statement that says so, as a file for `peer revoke`."""
+
+    id: str
+    reason: str
+    at_s: float
+    revocation: str
+
+
 class Forgotten(Struct, frozen=True, kw_only=True):
     """A peer that is no longer counted, unless it comes back."""
 

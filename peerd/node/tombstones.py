@@ -114,6 +114,12 @@ class Tombstones:
         others = len(self._holders(record.key))
         return have >= max(1, min(VOUCHERS_MIN, others)) and have > said.count(BELOW)
 
+    async def is_with_most(self, record: Record) -> bool:
+        """Return whether most of the other holders have a version, or one above it."""
+        question = PackedFloor(record.key, record.version[:3])
+        said = list((await self._ask_holders([question])).values())
+        return said.count(ABOVE) + said.count(OVER) >= majority(len(self._holders(record.key)))
+
     async def confirmed_by(self, peer: PeerId, keys: Iterable[Key]) -> None:
         """Hear that a peer has the same as we under these keys; noted where that is a tombstone. Raises StoreError."""
         await self._core.store.confirm_holder(peer, list(keys))

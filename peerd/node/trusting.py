@@ -12,6 +12,7 @@ from loguru import logger
 from peerd.clock import Clock
 from peerd.ids import PeerId
 from peerd.logs import short
+from peerd.records.record import Record
 from peerd.trust.faults import Faults
 
 Why: TypeAlias = Literal["convicted", "revoked"]
@@ -63,6 +64,10 @@ class Trusting:
     def is_out(self, peer: PeerId) -> bool:
         """Return whether signed statements put the peer out for good."""
         return peer in self._out
+
+    def is_doubted(self, record: Record) -> bool:
+        """Return whether a record may have been signed since its writer's key was revoked; most must have it."""
+        return self._out.get(PeerId(record.body.writer)) == "revoked"
 
     def put_out(self, peer: PeerId, why: Why) -> None:
         """Have nothing to do with the peer from now on, and tell who listens; a revocation outranks a conviction."""

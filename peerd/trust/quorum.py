@@ -5,7 +5,7 @@ left out (DESIGN.md 6; Attiya, Bar-Noy, Dolev 1995 for the write-back). "Not fou
 silent too.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from peerd.ids import PeerId
 from peerd.records.floor import FloorVersion
@@ -20,8 +20,20 @@ def majority(count: int) -> int:
 class ReadQuorum:
     """What holders answered to one read."""
 
-    def __init__(self, asked: Iterable[PeerId], *, crowded: bool = False, own: PeerId | None = None) -> None:
-        """Count the answers of those asked; `crowded` where most of them may be there to lie (kad.crowd)."""
+    def __init__(
+        self,
+        asked: Iterable[PeerId],
+        *,
+        crowded: bool = False,
+        own: PeerId | None = None,
+        is_doubted: Callable[[Record], bool] = lambda record: False,
+    ) -> None:
+        """Count the answers of those asked; `crowded` where most of them may be there to lie (kad.crowd).
+
+        What `is_doubted`, as what a revoked key may have signed only now, counts where most holders show it.
+        """
+        self._is_doubted = is_doubted
+        self._doubts = False
         self._crowded = crowded
         self._own = own
         self._waiting = set(asked)
@@ -44,6 +56,7 @@ class ReadQuorum:
         self._floors.pop(peer, None)
         if floor is not None:
             self._floors[peer] = floor
+        self._doubts = self._doubts or (record is not None and self._is_doubted(record))
         if record is not None and (self._shown is None or record.version > self._shown.version):
             self._shown = record
         self._judge()
@@ -53,6 +66,7 @@ class ReadQuorum:
         if peer in self._waiting:
             self._waiting.discard(peer)
             self._failed.add(peer)
+            self._judge()
 
     def on_failed(self, peer: PeerId) -> None:
         """A holder that answered cannot take the newest: its answer does not count any more."""
@@ -63,7 +77,22 @@ class ReadQuorum:
         self._judge()
 
     def _judge(self) -> None:
+        if self._doubts:
+            believed = [each for each in self._answers.values() if each is not None and self._is_believed(each)]
+            self._shown = max(believed, key=lambda record: record.version, default=None)
         self._newest = None if self._shown is None or self.is_over(self._shown) else self._shown
+
+    def _is_believed(self, record: Record) -> bool:
+        """Return whether most holders show a version that is doubted; in a crowded region: whether we have it."""
+        if not self._is_doubted(record):
+            return True
+        showing = [peer for peer, each in self._answers.items() if each is not None and each.version == record.version]
+        if self._crowded:
+            return self._own in showing
+        voices = len(self._answers) + len(self._waiting)
+        if self._own in self._answers and self._answers[self._own] is None:
+            voices -= 1  # that we have nothing says nothing of it
+        return len(showing) >= majority(voices)
 
     @property
     def newest(self) -> Record | None:
@@ -161,6 +190,8 @@ class ReadQuorum:
         if not self.denied:
             return False
         expected = set(holders)
+        if self._doubts:
+            return False  # somebody showed what may be true
         if self._crowded and (self._waiting or self._failed):
             return False  # one honest holder that is not heard may have it
         denials = sum(1 for peer in expected if peer in self._answers)  # what any of them showed is over

@@ -30,9 +30,11 @@ NONCE, PROOF, READY = 1, 2, 3
 # Requests.
 WANT, HOLD, VERSIONS, AUDIT, ROOTS, PROVE, EVIDENCE = 16, 17, 18, 24, 25, 26, 27
 RECONCILE, PULL, OFFER, GIVE = 20, 21, 22, 23
+REVOCATIONS = 28
 # Answers.
 BLOCK, MISSING, HELD, PROGRESS, HISTORY, FAILED, AUDITED, KEPT, PROVED, SHOWN = 32, 33, 34, 35, 36, 37, 44, 45, 46, 47
 RANGES, ENTRIES, WANTED, TAKEN = 40, 41, 42, 43
+REVOKED = 48
 
 ANSWER_OF = {
     HOLD: HELD,
@@ -45,6 +47,7 @@ ANSWER_OF = {
     PULL: ENTRIES,
     OFFER: WANTED,
     GIVE: TAKEN,
+    REVOCATIONS: REVOKED,
 }
 """What answers a request that has one answer; a WANT has one for each block."""
 
@@ -84,6 +87,8 @@ _PAYLOAD_BYTES = {
     WANTED: (1, limits.ENTRIES_MAX),
     GIVE: (1, limits.ENTRIES_MAX_BYTES),
     TAKEN: (1, limits.ENTRIES_MAX),
+    REVOCATIONS: (KEY_BYTES + limits.REVOKED_DIGEST_BYTES, KEY_BYTES + limits.REVOKED_DIGEST_BYTES),
+    REVOKED: (1, limits.REVOKED_MAX_BYTES),
 }
 
 
@@ -138,6 +143,13 @@ shown_codec: Codec[list[bytes]] = Codec(
     Annotated[
         list[Annotated[bytes, Meta(max_length=limits.EVIDENCE_MAX_BYTES)]],
         Meta(max_length=limits.EVIDENCE_PER_FRAME_MAX),
+    ]
+)
+
+revoked_codec: Codec[list[bytes]] = Codec(
+    Annotated[
+        list[Annotated[bytes, Meta(min_length=65, max_length=limits.NOTICE_MAX_BYTES)]],
+        Meta(max_length=limits.REVOCATIONS_PER_FRAME_MAX),
     ]
 )
 

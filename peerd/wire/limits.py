@@ -58,6 +58,11 @@ EVIDENCE_PER_FRAME_MAX = 16
 PROVEN_MAX = 13
 PROVEN_ROOTS_MAX = 16
 
+# Revocations in one frame, and how much of a digest says that two peers know the same ones: each costs a signature.
+REVOCATIONS_PER_FRAME_MAX = 256
+REVOKED_MAX_BYTES = 3 + REVOCATIONS_PER_FRAME_MAX * (2 + NOTICE_MAX_BYTES)
+REVOKED_DIGEST_BYTES = 16
+
 # Contacts in one answer: enough for a bucket, cut further to fit the datagram. More would let one liar fill a lookup.
 CONTACTS_MAX = 20
 

@@ -19,6 +19,7 @@ TAGS = {
     "claim": b"peerd/1 claim\x00",
     "life": b"peerd/1 life\x00",
     "forgotten": b"peerd/1 forgotten\x00",
+    "revocation": b"peerd/1 revocation\x00",
 }
 
 

@@ -35,7 +35,7 @@ from peerd.kad import contact
 from peerd.node import claims as claim_rows
 from peerd.node import locking
 from peerd.node.ingest import _TarReader
-from peerd.records import attestation, claim, floor, life, notice, provider, receipt, record
+from peerd.records import attestation, claim, floor, life, notice, provider, receipt, record, revocation
 from peerd.records.statement import Verifier
 from peerd.swarm import ranges
 from peerd.swarm.itemset import ItemSet
@@ -170,6 +170,7 @@ def _frames() -> Iterable[Decoder]:
         ("history", frames.history_codec, frames.HISTORY),
         ("audited", frames.audited_codec, frames.AUDITED),
         ("shown", frames.shown_codec, frames.SHOWN),
+        ("revoked", frames.revoked_codec, frames.REVOKED),
     ):
         covers = (f"wire.frames:{name}_codec",)
         some = (*samples.payloads(kind), *samples.rejected(name))
@@ -242,6 +243,7 @@ def _statements() -> Iterable[Decoder]:
         ("claim", claim.claims, "claim:claims"),
         ("life", life.lives, "life:lives"),
         ("forgotten", life.forgotten_notices, "life:forgotten_notices"),
+        ("revocation", revocation.revocations, "revocation:revocations"),
     ):
         yield Decoder(
             kind,
@@ -461,6 +463,8 @@ def _files() -> Iterable[Decoder]:
     yield Decoder(
         "passphrase", written(secret.read_passphrase), (b"words\n",), ("config.secret:read_passphrase",), local, cost=5
     )
+    revoked = tuple(revocation.pack_text(raw) for raw in samples.statements("revocation"))
+    yield Decoder("file of a revocation", revocation.parse_text, revoked, ("records.revocation:parse_text",))
     sealed = samples.sealed_identity()
     yield Decoder("identity", sealed_identity.peer_of, (sealed, bytes(32)), (), local)
     yield Decoder("sealed identity", lambda raw: sealed_identity.unseal(raw, b"words"), (sealed,), (), local, cost=50)

@@ -153,3 +153,67 @@ def test_a_peer_whose_disk_is_gone_is_itself_again_and_answers_only_for_what_it_
     assert carol.ok("get", f"{first}/mine") == b"second"
     assert alice.peer("get", "gone").code == 3
     until(lambda: alice.status()["records"] >= 2, 20)
+
+
+def revocation(daemon: Daemon, *words: str) -> Path:
+    path = daemon.home / "revocation"
+    done = identity(daemon, "revoke", "-o", path, *words)
+    assert done.returncode == 0, done
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    return path
+
+
+def test_a_revoked_daemon_stops_and_all_others_refuse_it_for_good(daemons: Daemons) -> None:
+    alice, bob, carol, dave, mallory = daemons.loopback(5)
+    mallory.ok("put", "shared", "--value", "of mallory")
+    mallory.ok("put", "--own", "mine", "--value", "own")
+    carol.stop()
+    # Made with the key of a backup, handed in elsewhere.
+    assert identity(mallory, "backup", mallory.home / "copy").returncode == 0
+    made = revocation(bob, "--backup", str(mallory.home / "copy"), "--reason", "stolen")
+    told = alice.json("revoke", made)
+    assert (told["id"], told["reason"]) == (mallory.id, "stolen")
+
+    assert mallory.process is not None
+    assert mallory.process.wait(10) == 7
+    assert f"this peer, {mallory.id}, is revoked" in mallory.log and "Traceback" not in mallory.log
+    mallory.launch()
+    assert mallory.process.wait(20) == 7
+    lines = mallory.log.splitlines()
+    assert lines[-2].startswith("peerd: this peer, ") and lines[-1].startswith("hint: "), lines
+    # Whoever has the key goes on all the same, as if nothing had been heard: nobody answers.
+    thief = daemons.prepare(None, "--bootstrap", alice.listen, "--bootstrap", dave.listen)
+    assert identity(thief, "restore", mallory.home / "copy").returncode == 0
+    thief.launch().wait_ready()
+    assert thief.id == mallory.id
+    carol.flags += ["--bootstrap", bob.listen]
+    carol.launch().wait_ready()
+    bob.kill()
+    bob.launch().wait_ready()
+    honest = [alice, bob, carol, dave]
+    meet(honest)
+    for daemon in honest:
+        assert mallory.id not in daemon.states()
+        listed = daemon.curl("/v1/revocations").json()
+        assert [each["id"] for each in listed] == [mallory.id]
+    assert thief.alive() == set()
+    assert thief.peer("get", "shared").code in (3, 5)
+    # What was written stays; what the key signs now stays with the thief.
+    assert carol.ok("get", "shared") == b"of mallory"
+    assert carol.ok("get", f"{mallory.id}/mine") == b"own"
+    thief.peer("put", "--own", "mine", "--value", "stolen")
+    assert dave.ok("get", f"{mallory.id}/mine") == b"own"
+    assert dave.ok("put", "shared", "--value", "of dave") is not None
+    assert alice.ok("get", "shared") == b"of dave"
+
+
+def test_a_revocation_of_another_network_or_of_nobody_is_refused(daemons: Daemons, tmp_path: Path) -> None:
+    alice, bob = daemons.loopback(2)
+    other = revocation(bob, "--network", "another")
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "text").write_text("hello\n")
+    for path in (other, tmp_path / "empty", tmp_path / "text", alice.data / "identity.key"):
+        done = alice.peer("revoke", path)
+        assert "no revocation of this network" in done.require_one_line(2)
+    assert alice.alive() == {bob.id}
+    assert "not overwritten" in identity(bob, "revoke", "-o", other).stderr

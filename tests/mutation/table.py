@@ -863,6 +863,86 @@ TABLE: list[Mutation] = [
         ("tests/unit/content/test_car.py::test_what_is_too_large_is_refused_before_it_came",),
     ),
     # 9. The local API
+    Mutation(
+        "9.1",
+        "peerd/api/guard.py",
+        "if parsed is not None and parsed[1] == bound.port and _is_ours(parsed[0], bound, local_ip):",
+        "if True:",
+        ("tests/unit/api/test_security.py::test_a_foreign_host_is_refused",),
+    ),
+    Mutation(
+        "9.2",
+        "peerd/api/server.py",
+        '            check_origin(headers.getall("Origin", ()), host)\n',
+        "",
+        (
+            "tests/unit/api/test_foreign.py::test_what_pages_and_strangers_try_of_any_route_is_refused_and_asks_nothing_of_the_peer",
+        ),
+    ),
+    Mutation(
+        "9.3",
+        "peerd/api/server.py",
+        '            check_site(headers.getall("Sec-Fetch-Site", ()))\n',
+        "",
+        (
+            "tests/unit/api/test_foreign.py::test_what_pages_and_strangers_try_of_any_route_is_refused_and_asks_nothing_of_the_peer",
+        ),
+    ),
+    Mutation(
+        "9.4",
+        "peerd/api/server.py",
+        "        check_form(request.method, request.content_type, headers)\n",
+        "",
+        (
+            "tests/unit/api/test_foreign.py::test_what_pages_and_strangers_try_of_any_route_is_refused_and_asks_nothing_of_the_peer",
+        ),
+    ),
+    Mutation(
+        "9.4",
+        "peerd/api/guard.py",
+        'BROWSER_MARKS = frozenset({"origin", "cookie", "referer"})',
+        'BROWSER_MARKS = frozenset({"origin", "cookie"})',
+        (
+            "tests/unit/api/test_foreign.py::test_what_pages_and_strangers_try_of_any_route_is_refused_and_asks_nothing_of_the_peer",
+        ),
+    ),
+    Mutation(
+        "9.5",
+        "peerd/api/server.py",
+        '            if exchange.query.get("pin") and not exchange.local:',
+        "            if False:",
+        (
+            "tests/unit/api/test_foreign.py::test_what_pages_and_strangers_try_of_any_route_is_refused_and_asks_nothing_of_the_peer",
+        ),
+    ),
+    Mutation(
+        "9.6",
+        "peerd/api/guard.py",
+        'if given is not None and hmac.compare_digest(given, token.encode("utf-8", "surrogateescape")):',
+        "if given is not None:",
+        ("tests/unit/api/test_security.py::test_the_token_counts_as_bearer_or_as_basic_password",),
+    ),
+    Mutation(
+        "9.7",
+        "peerd/api/server.py",
+        "            self._token = new_token()",
+        "            new_token()",
+        ("tests/unit/api/test_foreign.py::test_a_token_that_was_rotated_away_opens_nothing_from_then_on",),
+    ),
+    Mutation(
+        "9.7",
+        "peerd/api/server.py",
+        "            if not local:\n                task.cancel()",
+        "            pass",
+        ("tests/unit/api/test_foreign.py::test_events_that_the_old_token_watches_end_and_those_of_the_socket_go_on",),
+    ),
+    Mutation(
+        "9.8",
+        "peerd/api/listen.py",
+        "    if mode & OTHERS:",
+        "    if False:",
+        ("tests/unit/api/test_listen.py::test_a_socket_in_a_directory_that_others_may_enter_is_refused",),
+    ),
     # 10. Fuzz
     Mutation(
         "10.1",
@@ -886,6 +966,136 @@ TABLE: list[Mutation] = [
         ("tests/fuzz/test_short.py::test_mutated_requests_are_answered_as_the_description_tells",),
     ),
     # 11. Secrets
+    Mutation(
+        "11.1",
+        "peerd/config/secret.py",
+        "    if mode & (_OTHERS if",
+        "    if 0 & (_OTHERS if",
+        ("tests/unit/config/test_secret.py::test_a_secret_that_others_can_get_at_is_refused",),
+    ),
+    Mutation(
+        "11.1",
+        "peerd/io/datadir.py",
+        "    if found & OTHERS:",
+        "    if False:",
+        ("tests/unit/io/test_datadir.py::test_a_directory_open_to_others_is_refused_before_anything_is_written",),
+    ),
+    Mutation(
+        "11.2",
+        "peerd/io/sealed_identity.py",
+        ".encrypt(nonce, seed, head)",
+        ".encrypt(nonce, seed, head[:17])",
+        ("tests/unit/io/test_identity_file.py::test_only_the_passphrase_opens_it_and_whose_it_is_shows_without",),
+    ),
+    Mutation(
+        "11.3",
+        "peerd/io/sealed_identity.py",
+        "    if costs[0] not in LOG_N_RANGE or costs[1] not in R_RANGE or costs[2] not in P_RANGE:",
+        "    if False:",
+        ("tests/unit/io/test_identity_file.py::test_a_file_may_not_ask_for_more_work_or_memory_than_an_honest_one",),
+    ),
+    Mutation(
+        "11.4",
+        "peerd/io/tls.py",
+        '_pem("CERTIFICATE", certificate_of(seed)) + key.decode()',
+        '_pem("CERTIFICATE", certificate_of(seed)) + _pem("PRIVATE KEY",'
+        ' bytes.fromhex("302e020100300506032b657004220420") + seed)',
+        (
+            "tests/unit/io/test_identity_file.py::"
+            "test_the_key_that_tls_loads_is_on_no_disk_in_the_plain_and_gone_at_once",
+        ),
+    ),
+    Mutation(
+        "11.5",
+        "peerd/start.py",
+        "    resource.setrlimit(resource.RLIMIT_CORE, (0, most))",
+        "    assert most is not None",
+        ("tests/unit/test_main.py::test_no_core_is_written_of_a_daemon",),
+    ),
+    Mutation(
+        "11.6",
+        "peerd/node/revoking.py",
+        '        core.trust.put_out(peer, "revoked")\n        core.events',
+        "        core.events",
+        ("tests/unit/node/test_revoking.py::test_all_of_twenty_refuse_a_revoked_peer_within_two_seconds",),
+    ),
+    Mutation(
+        "11.6",
+        "peerd/node/handshakes.py",
+        "        if self.refused(peer):  # put out since it sent its challenge",
+        "        if False:",
+        ("tests/unit/node/test_revoking.py::test_a_peer_that_is_put_out_in_the_middle_of_a_handshake_gets_no_session",),
+    ),
+    Mutation(
+        "11.7",
+        "peerd/records/revocation.py",
+        "    if said.signer != said.peer and not authority(PeerId(said.signer)):",
+        "    if False:",
+        ("tests/unit/node/test_revoking.py::test_only_the_key_itself_revokes",),
+    ),
+    Mutation(
+        "11.7",
+        "peerd/records/revocation.py",
+        "    return revocations.verify(raw, verifier)",
+        "    return said",
+        ("tests/unit/node/test_revoking.py::test_only_the_key_itself_revokes",),
+    ),
+    Mutation(
+        "11.8",
+        "peerd/node/revoking.py",
+        '            self._core.trust.put_out(PeerId(said.peer), "revoked")\n',
+        "",
+        ("tests/unit/node/test_revoking.py::test_it_is_refused_after_a_restart_from_the_first_moment",),
+    ),
+    Mutation(
+        "11.8",
+        "peerd/node/revoking.py",
+        "            if raw != self._digest():",
+        "            if False:",
+        ("tests/unit/node/test_revoking.py::test_a_peer_that_was_away_refuses_it_once_it_has_met_the_others",),
+    ),
+    Mutation(
+        "11.9",
+        "peerd/node/revoking.py",
+        "self._strangers_of[teller] < STRANGERS_TOLD_MAX",
+        "True",
+        (
+            "tests/unit/node/test_revoking.py::test_keys_that_nobody_knows_are_kept_within_a_bound_and_never_keep_out_a_member",
+        ),
+    ),
+    Mutation(
+        "11.9",
+        "peerd/node/revoking.py",
+        "self._strangers < STRANGERS_MAX and",
+        "",
+        (
+            "tests/unit/node/test_revoking.py::test_keys_that_nobody_knows_are_kept_within_a_bound_and_never_keep_out_a_member",
+        ),
+    ),
+    Mutation(
+        "11.10",
+        "peerd/node/holding.py",
+        "    if core.trust.is_doubted(record) and not await _is_standing(core, record):",
+        "    if False:",
+        ("tests/unit/node/test_revoking.py::test_what_its_key_signs_from_then_on_is_kept_by_nobody_whoever_brings_it",),
+    ),
+    Mutation(
+        "11.11",
+        "peerd/trust/quorum.py",
+        "        return len(showing) >= majority(voices)",
+        "        return True",
+        (
+            "tests/unit/node/test_revoking.py::test_who_shows_what_its_key_signs_now_is_believed_by_nobody",
+            "tests/unit/trust/test_quorum.py::test_what_is_doubted_counts_where_most_of_those_asked_show_it",
+        ),
+    ),
+    Mutation(
+        "11.12",
+        "peerd/node/providing.py",
+        "    if statement.kind == GONE or core.trust.is_out(peer):",
+        "    if statement.kind == GONE:",
+        ("tests/unit/node/test_revoking.py::test_what_it_says_it_has_is_not_believed",),
+    ),
 ]
 
 NOTHING_TO_REMOVE: dict[str, str] = {

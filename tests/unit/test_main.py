@@ -144,6 +144,19 @@ def _started(body: str, home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(script, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60)
 
 
+def test_no_core_is_written_of_a_daemon(tmp_path: Path) -> None:
+    script = (
+        "import resource; from peerd.start import leave_no_core;"
+        "most = resource.getrlimit(resource.RLIMIT_CORE)[1];"
+        "resource.setrlimit(resource.RLIMIT_CORE, (4096 if most < 0 else most, most));"
+        "leave_no_core(); print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "0\n"
+
+
 def test_the_daemon_gets_the_settings_and_gives_the_status(tmp_path: Path) -> None:
     done = _started("return 3", tmp_path)
     assert (done.returncode, done.stdout) == (3, "5\n")

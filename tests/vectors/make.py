@@ -23,6 +23,7 @@ from peerd.records.notice import LeaveNotice, leave_notices
 from peerd.records.provider import CACHE, GONE, REPLICA, Provider, providers
 from peerd.records.receipt import OF_CONTENT, OF_RECORD, Receipt, receipts
 from peerd.records.record import DIRECTORY, FILE, INLINE, TOMBSTONE, Record, RecordBody, body_bytes, make_record
+from peerd.records.revocation import STOLEN, Revocation, revocations
 from peerd.swarm.itemset import ItemSet
 from peerd.swarm.ranges import answer
 from peerd.wire import envelope, frames, messages, reconcile
@@ -215,6 +216,11 @@ def contacts() -> list[dict[str, Any]]:
     ]
 
 
+def revocation_body() -> Revocation:
+    """Bob says that his key was stolen."""
+    return Revocation(1, BOB.peer, BOB.peer, STAMP, STOLEN)
+
+
 def news() -> tuple[bytes, ...]:
     """One item of each kind that there is."""
     return (
@@ -224,6 +230,7 @@ def news() -> tuple[bytes, ...]:
         b"\x04" + lives.sign(BOB, Life(1, BOB.peer, STAMP + 1, b"")),
         b"\x05" + forgotten_notices.sign(ALICE, Forgotten(1, ALICE.peer, BOB.peer, STAMP)),
         b"\x06" + all_evidence()[1]["name"] + BOB.peer,
+        b"\x07" + revocations.sign(BOB, revocation_body()),
     )
 
 
@@ -401,6 +408,7 @@ def statements() -> list[dict[str, Any]]:
         ("life", BOB, Life(1, BOB.peer, STAMP, b"")),
         ("life", BOB, Life(1, BOB.peer, STAMP, seed("vouch nonce")[:8])),
         ("forgotten", ALICE, Forgotten(1, ALICE.peer, BOB.peer, STAMP)),
+        ("revocation", BOB, revocation_body()),
     ]
     return [_statement(kind, who, body) for kind, who, body in bodies]
 
@@ -416,6 +424,7 @@ def _statement(kind: str, who: Identity, body: Any) -> dict[str, Any]:
             "notice": leave_notices,
             "life": lives,
             "forgotten": forgotten_notices,
+            "revocation": revocations,
             "claim": claims,
         }
         raw = kinds[kind].sign(who, body)
@@ -482,6 +491,7 @@ def all_frames() -> dict[str, Any]:
     audited = [frames.AuditedBody(2, ALICE.peer, NONCE, bytes(range(16)), 1), None]
     receipt = receipts.sign(BOB, receipt_body(OF_CONTENT, inline_record(ALICE)))
     evidence = all_evidence()[1]
+    revoked = revocations.sign(BOB, revocation_body())
     made = [
         ("NONCE", 0, nonce, None),
         ("PROOF", 0, ALICE.peer + proof, {"peer": ALICE.peer, "signature": proof}),
@@ -500,6 +510,8 @@ def all_frames() -> dict[str, Any]:
         ("PROVE", 12, AUDIT_NONCE + CONTENT, {"nonce": AUDIT_NONCE, "cids": [CONTENT]}),
         ("PROVED", 12, proof_of(AUDIT_NONCE, b"content"), {"proofs": [proof_of(AUDIT_NONCE, b"content")]}),
         ("EVIDENCE", 13, evidence["name"], {"digests": [evidence["name"]]}),
+        ("REVOCATIONS", 14, bytes(32) + bytes(range(16)), {"after": bytes(32), "digest": bytes(range(16))}),
+        ("REVOKED", 14, encode([revoked]), {"revoked": [revoked]}),
         ("SHOWN", 13, encode([evidence["bytes"]]), {"evidence": [evidence["bytes"]]}),
         ("KEPT", 6, bytes([frames.PROMISED, frames.ABSENT]), {"kept": [frames.PROMISED, frames.ABSENT]}),
         *_reconciliation(),

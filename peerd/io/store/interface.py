@@ -409,6 +409,12 @@ class Store(Protocol):
     async def evidence(self) -> list[bytes]:
         """Return all evidence, the first noted first."""
 
+    async def put_revocation(self, peer: PeerId, statement: bytes, *, known: bool) -> None:
+        """Keep for good, unbounded here, the first word that a peer's key is revoked; `known` where it was a member."""
+
+    async def revocations(self) -> list[tuple[bytes, bool]]:
+        """Return every revocation, and whether its peer was a member here."""
+
     async def usage(self) -> Usage:
         """Return what is used; from counters, no scan."""
 

@@ -35,6 +35,7 @@ class MemoryStore(MemoryFloors, MemoryContent, MemoryEvidence):
         self._provider_ends: list[tuple[float, Key, PeerId]] = []
         self._peers: dict[PeerId, RememberedPeer] = {}
         self._forgotten_peers: dict[bytes, PeerId] = {}
+        self._revoked: dict[PeerId, tuple[bytes, bool]] = {}
 
     async def put_provider(self, key: Key, peer: PeerId, statement: bytes, expires: float) -> None:
         """See `Store.put_provider`."""
@@ -126,6 +127,18 @@ class MemoryStore(MemoryFloors, MemoryContent, MemoryEvidence):
         """See `Store.forgotten`."""
         self._check("forgotten")
         return list(self._forgotten_peers)
+
+    async def put_revocation(self, peer: PeerId, statement: bytes, *, known: bool) -> None:
+        """See `Store.put_revocation`."""
+        await self._sync("put_revocation")
+        if peer not in self._revoked:
+            self._charge(bounds.REVOKED_ROW_BYTES, reserve=True)
+            self._revoked[peer] = (statement, known)
+
+    async def revocations(self) -> list[tuple[bytes, bool]]:
+        """See `Store.revocations`."""
+        self._check("revocations")
+        return [said for _, said in sorted(self._revoked.items())]
 
     async def usage(self) -> Usage:
         """See `Store.usage`."""

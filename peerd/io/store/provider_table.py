@@ -1,4 +1,4 @@
-"""Provider records and remembered peers, as SQL; each function is part of a transaction of its caller."""
+"""Provider records, and peers remembered, forgotten and revoked, as SQL; each in a transaction of its caller."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -85,6 +85,17 @@ def anchors(database: sqlite3.Connection, limit: int) -> list[RememberedPeer]:
         (limit,),
     )
     return [RememberedPeer(*row) for row in found]
+
+
+def put_revocation(database: sqlite3.Connection, room: Room, peer: PeerId, *, statement: bytes, known: bool) -> None:
+    """See `Store.put_revocation`."""
+    with room.required(database, reserve=True):
+        database.execute("INSERT OR IGNORE INTO revoked VALUES (?, ?, ?)", (peer, statement, known))
+
+
+def revocations(database: sqlite3.Connection) -> list[tuple[bytes, bool]]:
+    """See `Store.revocations`."""
+    return [(row[0], bool(row[1])) for row in database.execute("SELECT statement, known FROM revoked ORDER BY peer")]
 
 
 def note_forgotten(database: sqlite3.Connection, room: Room, peer: PeerId, notice: bytes | None) -> None:

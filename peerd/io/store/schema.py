@@ -181,6 +181,11 @@ CREATE TABLE receipts (
 CREATE TABLE evidence (id INTEGER PRIMARY KEY AUTOINCREMENT, accused BLOB NOT NULL UNIQUE, evidence BLOB NOT NULL);
 """
 
+# Whose keys count no more, for good; `known` says that it was a member here.
+_REVOKED = """
+CREATE TABLE revoked (peer BLOB PRIMARY KEY, statement BLOB NOT NULL, known INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _TABLES + _TRIGGERS + _COUNTER_ROWS,
     _FLOORS
@@ -193,6 +198,7 @@ MIGRATIONS: tuple[str, ...] = (
     + _cost_triggers("receipts", f"length(ROW.receipt) + {bounds.RECEIPT_ROW_BYTES}")
     + _cost_triggers("evidence", f"length(ROW.evidence) + {bounds.EVIDENCE_ROW_BYTES}"),
     "ALTER TABLE peers ADD COLUMN lived_s REAL NOT NULL DEFAULT 0; CREATE INDEX peers_by_life ON peers (lived_s);",
+    _REVOKED + _cost_triggers("revoked", str(bounds.REVOKED_ROW_BYTES)),
 )
 """Script n brings a store from version n to n + 1; a released one is never changed."""
 

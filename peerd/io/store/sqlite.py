@@ -93,6 +93,15 @@ class SqliteStore(SqliteRecords, SqliteFloors, SqliteRegisters, SqliteBlocks, Sq
         """See `Store.forgotten`."""
         return await self._read("reading who is forgotten", provider_table.forgotten)
 
+    async def put_revocation(self, peer: PeerId, statement: bytes, *, known: bool) -> None:
+        """See `Store.put_revocation`."""
+        put = partial(provider_table.put_revocation, room=self._room, peer=peer, statement=statement, known=known)
+        await self._write("keeping a revocation", put)
+
+    async def revocations(self) -> list[tuple[bytes, bool]]:
+        """See `Store.revocations`."""
+        return await self._read("reading who is revoked", provider_table.revocations)
+
     async def usage(self) -> Usage:
         """See `Store.usage`."""
         return await self._read("reading counters", self._usage)

@@ -56,9 +56,26 @@ class Opened:
             self.peer.bodies_open -= 1
 
 
+class Revoking:
+    """The peer's revocations, as the API asks for them."""
+
+    def __init__(self) -> None:
+        self.revoked: list[results.Revoked] = []
+
+    def listed(self) -> list[results.Revoked]:
+        return self.revoked
+
+    async def revoke(self, text: bytes) -> results.Revoked:
+        if not text.startswith(b"95"):
+            raise UsageError("this is no revocation of this network")
+        self.revoked.append(results.Revoked(id=ID, reason="stolen", at_s=1.5, revocation=text.decode()))
+        return self.revoked[-1]
+
+
 @dataclass
 class DoublePeer:
     id_text: str = ID
+    revoking: Revoking = field(default_factory=Revoking)
     names: dict[str, Stored] = field(default_factory=dict)
     content: dict[str, Stored] = field(default_factory=dict)
     locks: dict[str, int] = field(default_factory=dict)

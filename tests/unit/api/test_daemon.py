@@ -223,6 +223,15 @@ async def test_a_peer_is_forgotten(api: Api) -> None:
     assert (await api.unix.ask("POST", "/v1/forget/abcd", b"")).status == 404
 
 
+async def test_a_key_is_revoked_and_all_that_are_listed(api: Api) -> None:
+    told = {"id": ID, "reason": "stolen", "at_s": 1.5, "revocation": "9501"}
+    answer = await api.unix.ask("POST", "/v1/revocations", b"9501")
+    assert (answer.status, answer.json) == (200, told)
+    assert (await api.unix.ask("GET", "/v1/revocations")).json == [told]
+    assert (await api.unix.ask("POST", "/v1/revocations", b"no")).status == 400
+    assert (await api.unix.ask("POST", "/v1/revocations", b"95" * 1000)).status == 413
+
+
 async def test_garbage_is_collected_and_what_is_kept_verified(api: Api) -> None:
     freed = await api.unix.ask("POST", "/v1/gc", b"")
     assert (freed.status, freed.json) == (200, {"freed_bytes": 5, "roots": 1, "blocks": 2, "records": 3})

@@ -31,6 +31,7 @@ PROMISED = {
     "/v1/forget/{peer}": {"post"},
     "/v1/gc": {"post"},
     "/v1/verify": {"post"},
+    "/v1/revocations": {"get", "post"},
     "/v1/token": {"post"},
     "/v1/events": {"get"},
     "/v1/health/live": {"get", "head"},

@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -107,6 +108,17 @@ def test_token_rotate_says_the_file_and_never_the_token(daemon: Daemon, peer: Pe
     assert (ended.status, ended.out, ended.err) == (0, b"", "the new token is in /data/token\n")
     assert peer("token", "rotate", "--json").json == {"token": "/data/token"}
     assert [(r.method, r.target) for r in daemon.requests] == [("POST", "/v1/token")] * 2
+
+
+def test_revoke_sends_the_file_and_says_whom(daemon: Daemon, peer: Peer, tmp_path: Path) -> None:
+    daemon.answers(as_json({"id": "me", "reason": "stolen", "at_s": 1.5, "revocation": "9501"}))
+    (tmp_path / "r").write_bytes(b"9501\n")
+    ended = peer("revoke", str(tmp_path / "r"))
+    assert (ended.status, ended.out, ended.err) == (0, b"", "revoked me (stolen): it is out for good\n")
+    request = daemon.requests[0]
+    assert (request.method, request.target, request.body) == ("POST", "/v1/revocations", b"9501\n")
+    assert peer("revoke", str(tmp_path / "none")).status == 2
+    assert len(daemon.requests) == 1
 
 
 AUDITED = {

@@ -18,6 +18,7 @@ from peerd.node.holding import Kept, Over, Standing
 from peerd.node.keylocks import KeyLocks
 from peerd.node.promising import Promises
 from peerd.node.registers import Registers
+from peerd.node.trusting import Trusting
 from peerd.records.floor import OVER
 from peerd.records.record import INLINE, TOMBSTONE, Record, RecordBody, make_record
 from tests.unit.io.store.samples import QUOTA_BYTES, HandClock, entropy
@@ -56,6 +57,7 @@ def holder() -> Any:
         registers=Registers(store, clock),
         promises=Promises(ALICE, store, entropy),
         room=Room(store, Intake(store, clock)),
+        trust=Trusting(clock),
         tasks=SimpleNamespace(spawn=lambda coroutine, _: coroutine.close()),  # what it ends elsewhere is not looked at
     )
 

@@ -289,3 +289,39 @@ def test_in_a_crowded_region_a_write_waits_for_all_that_are_not_silent() -> None
     assert not write.acknowledged
     write.on_left_out(PEERS[0])
     assert write.acknowledged
+
+
+def doubting(asked: Sequence[PeerId], **more: object) -> ReadQuorum:
+    """A read in which the new version may have been signed by who stole a key."""
+    return ReadQuorum(asked, is_doubted=lambda record: record is NEW, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_what_is_doubted_counts_where_most_of_those_asked_show_it(count: int) -> None:
+    for showing in range(count + 1):
+        quorum = doubting(PEERS[:count])
+        for number, peer in enumerate(PEERS[:count]):
+            quorum.on_answer(peer, NEW if number < showing else OLD)
+            if number + 1 < majority(count):
+                assert quorum.newest is not NEW  # the others may still show something else
+        assert quorum.newest is (NEW if showing >= majority(count) else OLD)
+
+
+def test_who_is_left_out_has_no_voice_on_what_is_doubted() -> None:
+    quorum = doubting(PEERS[:4])
+    quorum.on_answer(PEERS[0], NEW)
+    quorum.on_answer(PEERS[1], NEW)
+    assert quorum.newest is None
+    quorum.on_left_out(PEERS[2])
+    assert quorum.newest is NEW
+
+
+def test_in_a_crowd_what_is_doubted_counts_where_it_is_here() -> None:
+    quorum = doubting(PEERS, crowded=True, own=PEERS[7])
+    for peer in PEERS[:7]:
+        quorum.on_answer(peer, NEW)
+    assert quorum.newest is None
+    quorum.on_answer(PEERS[7], OLD)
+    assert quorum.newest is OLD
+    quorum.on_answer(PEERS[7], NEW)
+    assert quorum.newest is NEW

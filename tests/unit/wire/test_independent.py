@@ -296,6 +296,7 @@ TAGS = {
     "claim": b"peerd/1 claim\0",
     "life": b"peerd/1 life\0",
     "forgotten": b"peerd/1 forgotten\0",
+    "revocation": b"peerd/1 revocation\0",
 }
 
 

@@ -15,6 +15,7 @@ from peerd.records.notice import LeaveNotice
 from peerd.records.provider import Provider
 from peerd.records.receipt import Receipt
 from peerd.records.record import RecordBody
+from peerd.records.revocation import Revocation
 from peerd.wire import envelope, frames, limits, messages, reconcile
 from peerd.wire.codec import encode
 
@@ -65,6 +66,7 @@ def test_the_tables_of_messages_have_each_with_its_tag_and_its_fields_in_order()
         ("Claims", Claim),
         ("Statements of life", Life),
         ("Notices of the forgotten", Forgotten),
+        ("Revocations", Revocation),
     ],
 )
 def test_the_table_of_a_statement_has_its_fields_in_order(section: str, kind: type[msgspec.Struct]) -> None:

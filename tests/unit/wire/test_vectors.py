@@ -16,6 +16,7 @@ from peerd.records.notice import leave_notices
 from peerd.records.provider import providers
 from peerd.records.receipt import receipts
 from peerd.records.record import verify_record
+from peerd.records.revocation import revocations
 from peerd.records.statement import Verifier
 from peerd.trust.evidence import convicts
 from peerd.wire import envelope, frames, messages, reconcile
@@ -98,6 +99,7 @@ def test_a_statement_is_verified_and_read_as_its_fields(case: dict[str, Any]) ->
             "notice": leave_notices,
             "life": lives,
             "forgotten": forgotten_notices,
+            "revocation": revocations,
             "claim": claims,
         }
         body = kinds[case["kind"]].verify(raw, verifier)
@@ -144,6 +146,10 @@ def test_a_frame_is_read_as_its_fields(case: dict[str, Any]) -> None:
         assert {"nonce": nonce.hex(), "cids": [cid.hex() for cid in cids]} == case["fields"]
     elif case["name"] == "EVIDENCE":
         assert [digest.hex() for digest in frames.split_digests(payload)] == case["fields"]["digests"]
+    elif case["name"] == "REVOCATIONS":
+        assert payload.hex() == case["fields"]["after"] + case["fields"]["digest"]
+    elif case["name"] == "REVOKED":
+        assert [raw.hex() for raw in frames.revoked_codec.decode_canonical(payload)] == case["fields"]["revoked"]
     elif case["name"] == "SHOWN":
         shown = [raw.hex() for raw in frames.shown_codec.decode_canonical(payload)]
         assert shown == case["fields"]["evidence"]

@@ -94,6 +94,16 @@ async def test_the_longest_known_peers_stay_whatever_flood_comes_after_them(stor
     assert kept[0] == flood[-1]
 
 
+async def test_a_revocation_is_kept_for_good_and_the_first_one_counts(store: Store) -> None:
+    before = (await store.usage()).used_bytes
+    await store.put_revocation(peer(2), b"second", known=False)
+    await store.put_revocation(peer(1), b"first", known=True)
+    await store.put_revocation(peer(1), b"again", known=False)
+
+    assert sorted(await store.revocations()) == [(b"first", True), (b"second", False)]
+    assert (await store.usage()).used_bytes == before + 2 * bounds.REVOKED_ROW_BYTES
+
+
 async def test_everything_kept_is_counted_and_counted_off_again(store: Store) -> None:
     await store.put_blocks([block(1)])
     await store.put_root(root(1))
