@@ -90,6 +90,7 @@ soak: $(INSTALLED)  ## SEEDS and MIXED_SEEDS simulated; KILLS, power CUTS, MINUT
 	@$(BIN)/python -m tests.soak power --cuts $(CUTS)
 	@$(BIN)/python -m tests.soak mixed --minutes $(MINUTES)
 	@$(BIN)/python -m tests.soak liars
+	@FLOOD_S=60 $(BIN)/pytest -q -n 0 tests/live/test_daemon_flood.py
 
 fuzz: $(INSTALLED)  ## wrong bytes from SEED for SECONDS: decoders, datagrams, requests
 	@$(BIN)/python -m tests.fuzz --seed $(SEED) --seconds $(SECONDS)

@@ -1,7 +1,7 @@
 """A daemon with little memory and few descriptors under everything that strangers can throw at it: it goes on.
 
 5,000 junk datagrams a second, 500 streams left half open, 200 slow clients of the API, in 128 MiB of memory and 256
-descriptors. `FLOOD_S=60` is the long form (`python -m tests.soak flood`).
+descriptors. `FLOOD_S=60` in the environment is the long form, as `make soak` has it.
 """
 
 import http.client
