@@ -8,6 +8,7 @@ Source: POSIX pax interchange format. Not here: names as paths, and writing anyt
 from __future__ import annotations
 
 from .failure import Failure
+from .text import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ PADDING_MAX_BYTES = 1024 * 1024
 """Zeros after the end; writers pad to a record."""
 
 SIZE_DIGITS_MAX = 18
+
+ERROR_RECORD = "PEERD.error"
+"""Of an extended header: why the daemon breaks off here."""
 
 _ZERO = bytes(BLOCK_BYTES)
 _KINDS = {b"0": "file", b"\0": "file", b"5": "directory", b"2": "symlink"}
@@ -58,6 +62,8 @@ class TarReader:
         if header[156:157] == b"x":
             extended = _pax(self._padded(_size(_checked(header), {}), PAX_MAX_BYTES))
             header = self._exactly(BLOCK_BYTES)
+        if ERROR_RECORD in extended:
+            raise Failure("integrity", safe(extended[ERROR_RECORD]), "nothing was written")
         _checked(header)
         kind = _KINDS.get(header[156:157])
         if kind is None:

@@ -31,17 +31,35 @@ if TYPE_CHECKING:
 # Entries whose roots are fetched ahead of the reader, and how many bytes of them at most.
 AHEAD_ENTRIES = 128
 AHEAD_BYTES = 12 * 1024 * 1024
+ERROR_RECORD = "PEERD.error"
+ERROR_MAX_CHARS = 500
 PAX_FORMAT: Literal[2] = 2  # tarfile.PAX_FORMAT
 
 
 async def tar(source: "Source", root: Cid, *, size: int | None) -> AsyncIterator[bytes]:
     """Yield a tar of a directory whose files have `size` bytes, where that is known.
 
-    Raises IntegrityError where it is no possible directory, what fetching raises otherwise.
+    Raises IntegrityError where it is no possible directory, what fetching raises otherwise. Between two entries it says
+    so in the tar before: who is sent it then knows why it breaks off (a record ERROR_RECORD of an extended header).
     """
-    import tarfile  # noqa: PLC0415  with its compressors 2 MB, which a peer that gives no directory does not need
+    import tarfile  # noqa: PLC0415  as below
 
     bounds = _Bounds()
+    try:
+        async for piece in _entries(source, root, size, bounds):
+            bounds.began = True
+            yield piece
+    except IntegrityError as error:
+        if bounds.began and not bounds.in_file:
+            info = tarfile.TarInfo("error")
+            info.pax_headers = {ERROR_RECORD: error.message[:ERROR_MAX_CHARS]}
+            yield _header(info)
+        raise
+
+
+async def _entries(source: "Source", root: Cid, size: int | None, bounds: "_Bounds") -> AsyncIterator[bytes]:
+    import tarfile  # noqa: PLC0415  with its compressors 2 MB, which a peer that gives no directory does not need
+
     async for path, entry, block, node in _walk(source, root, bounds):
         info = tarfile.TarInfo(path)
         info.mode, info.mtime = 0o644, 0
@@ -57,6 +75,7 @@ async def tar(source: "Source", root: Cid, *, size: int | None) -> AsyncIterator
             if size is not None and bounds.files_bytes > size:
                 raise IntegrityError(f"the directory is larger than the {size} bytes that it says")
             yield _header(info)
+            bounds.in_file = True
             sent = 0
             async for piece in source.file(entry.cid, first=block):
                 sent += len(piece)
@@ -64,6 +83,7 @@ async def tar(source: "Source", root: Cid, *, size: int | None) -> AsyncIterator
             if sent != info.size:
                 raise IntegrityError(f"{path[:255]!r} is not as long as it says")
             yield bytes(-sent % tarfile.BLOCKSIZE)
+            bounds.in_file = False
     source.completed()
     yield bytes(2 * tarfile.BLOCKSIZE)
 
@@ -80,6 +100,8 @@ class _Bounds:
     first: int = 0
     repeated: int = 0
     files_bytes: int = 0
+    began: bool = False
+    in_file: bool = False
 
     def enter(self, root: Cid, listing: Listing, above: int) -> None:
         if len(listing) and not self.met.add(root.to_bytes()):

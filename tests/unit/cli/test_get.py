@@ -243,6 +243,7 @@ HOSTILE = {
     "size of a directory": _with(lambda tar: _size(tar, b"00000001000"), _other("a", tarfile.DIRTYPE), _file("b")),
     "size in base 256": _with(lambda tar: _size(tar, b"\x80" + bytes(10) + b"\x05"), _file("a")),
     "huge extended header": _tar(_file("a", pax_headers={"comment": "x" * 600_000})),
+    "an error of the daemon's": _tar(_file("a"), _file("b", pax_headers={"PEERD.error": "nested too deep"})),
     "not utf8": _with(lambda tar: _size(tar, b"\xff\xff"), _file("a")),
 }
 
@@ -268,7 +269,9 @@ def test_a_hostile_directory_is_an_integrity_failure_and_nothing_gets_out(tmp_pa
     assert not Path("/tmp/escaped").exists()
 
 
-@pytest.mark.parametrize("name", ["parent", "through a link", "twice", "pipe", "no tar", "no end"])
+@pytest.mark.parametrize(
+    "name", ["parent", "through a link", "twice", "pipe", "no tar", "no end", "an error of the daemon's"]
+)
 def test_a_hostile_directory_is_exit_8_with_nothing_outside_and_nothing_under_the_final_name(
     daemon: Daemon, peer: Peer, name: str
 ) -> None:

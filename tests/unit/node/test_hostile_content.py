@@ -155,3 +155,15 @@ async def test_very_many_tiny_blocks_are_no_more_than_was_claimed_either(
                 continue
             with pytest.raises(IntegrityError, match="larger"):
                 await copy_dag(core(host), root.cid, fetcher, size=claimed)
+
+
+@pytest.mark.parametrize(("name", "told"), [("depth_directories", True), ("wrong_tsize", False), ("dotdot", False)])
+async def test_a_tar_that_breaks_off_between_entries_says_why(world: World, name: str, told: bool) -> None:
+    dag = DAGS[name]()
+    host = await holding(world, dag)
+    sent = b""
+    with pytest.raises(IntegrityError) as raised:
+        async for piece in (await opened(host, dag.root.text)).tar():
+            sent += piece
+    assert (f" {tarring.ERROR_RECORD}={raised.value.message}\n".encode() in sent) == told
+    assert told or not sent
