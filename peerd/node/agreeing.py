@@ -22,10 +22,10 @@ from peerd.ids import Key, PeerId
 from peerd.node import holding, reading
 from peerd.node.asking import Asking
 from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.found import Reading
 from peerd.node.holding import Kept, Outdone
 from peerd.node.nearest import holders_of
 from peerd.node.proposing import Question, Rounds
-from peerd.node.reading import Reading
 from peerd.node.results import ANY_VERSION, NO_VERSION
 from peerd.records.record import NONCE_BYTES, Record, RecordBody, make_record
 from peerd.trust.attempts import Attempt, Attempts, Fate
@@ -265,7 +265,7 @@ class _Writing:
     async def _record(self, before: Record | None, beneath: int) -> Record:
         """Return a version to propose that follows what is there."""
         at_least = max(before.body.sequence if before is not None else 0, beneath) + 1
-        sequence = await reserve_sequence(self._core, self._draft.key, min(at_least, SEQUENCE_MAX))
+        sequence = await reserve_sequence(self._core, self._draft.key, following(at_least - 1))
         return self._draft.version(self._core, sequence, strong=True)
 
     async def _failure(self, before: Record | None) -> PeerdError | None:
@@ -297,6 +297,13 @@ class _Writing:
             "it is not known whether this was written: a majority of the key's agreed holders did not say",
             hint="read the key, and look whether it has this value",
         )
+
+
+def following(sequence: int) -> int:
+    """Return the sequence after one; raises ConflictError where there is none."""
+    if sequence >= SEQUENCE_MAX:
+        raise ConflictError("this name has no versions left: it cannot be written again", hint="use another name")
+    return sequence + 1
 
 
 async def reserve_sequence(core: Core, key: Key, at_least: int) -> int:

@@ -27,6 +27,7 @@ from peerd.node.members import Members
 from peerd.node.promising import Promises
 from peerd.node.proofs import Proofs
 from peerd.node.registers import Registers
+from peerd.node.seen import SeenVersions
 from peerd.node.tasks import Tasks
 from peerd.node.trusting import Trusting
 from peerd.records.statement import Verifier
@@ -77,6 +78,7 @@ class Core:
     promises: Promises
     proofs: Proofs
     trust: Trusting
+    seen: SeenVersions = field(init=False)
     admission: Admission
     locks: KeyLocks = field(default_factory=KeyLocks)
     counts: Counts = field(default_factory=Counts)
@@ -88,6 +90,9 @@ class Core:
     """What this peer listens on, as people write it."""
     missing_since: dict[bytes, float] = field(default_factory=dict)
     """Keys and roots that lack copies, and since when (monotonic)."""
+
+    def __post_init__(self) -> None:
+        self.seen = SeenVersions(self.store, self.tasks)
 
     @property
     def peer(self) -> PeerId:

@@ -33,12 +33,13 @@ from peerd.node.auditing import some_have
 from peerd.node.blocks import BlockWriter, link_whole
 from peerd.node.core import Core
 from peerd.node.fetch import Fetcher
+from peerd.node.found import Reading, need
 from peerd.node.holding import record_cid_bytes
 from peerd.node.names import Name, target_of
 from peerd.node.placing import inline_value
 from peerd.node.providing import CACHE, announce, find_providers, sources_of
 from peerd.node.put import elapsed_ms
-from peerd.node.reading import Reading, need, read
+from peerd.node.reading import read
 from peerd.node.results import GetOptions, Kind
 from peerd.node.tarring import tar
 from peerd.records.record import DIRECTORY, INLINE, Record

@@ -5,24 +5,27 @@ that were stale or empty. Not here: what a record names (get), writing new versi
 """
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from loguru import logger
 
-from peerd.errors import NoRoomError, NotFoundError, RefusedError, StoreError, TimedOutError, WireError
+from peerd.errors import IntegrityError, NoRoomError, RefusedError, StoreError, TimedOutError, WireError
 from peerd.ids import Key, PeerId
+from peerd.io.store.seen import Seen
 from peerd.kad.contact import Contact
 from peerd.kad.lookup import Hop
-from peerd.node import holding
+from peerd.node import holding, mending
 from peerd.node.asking import Answer, Asking
 from peerd.node.core import Core
+from peerd.node.found import Reading
+from peerd.node.further import ask_further
 from peerd.node.holding import Over, Standing
 from peerd.node.nearest import Holders, holders_of, read_quorum
 from peerd.node.searching import search_for
-from peerd.records.claim import Claim
-from peerd.records.floor import FloorVersion, PackedFloor, pack_floors, unpack_version
+from peerd.node.seen import is_older
+from peerd.records.floor import unpack_version
 from peerd.records.record import Record
-from peerd.wire.messages import FindValue, KeepFloors, Reply, Store, Stored, Value
+from peerd.wire.messages import FindValue, Reply, Store, Stored, Value
 
 # Where the peers asked are silent, a read is over after this at the latest: "not known in time".
 READ_TIMEOUT_S = 4.0
@@ -39,36 +42,6 @@ REFUSED_RETURNING = "returning"
 RETURNING_POLL_S = 0.15
 
 
-@dataclass(slots=True)
-class Reading:
-    """What a read came to: the newest record (a tombstone too), None where the holders say that there is nothing."""
-
-    record: Record | None
-    local: bool
-    hops: int
-    have: list[PeerId]
-    trace: list[Hop]
-    floor: int = 0
-    """The highest sequence that a holder knows to be over: what is written next must be above it."""
-
-    over: FloorVersion | None = None
-    """Up to which version most holders say that the key is over."""
-
-    stale_since_s: float | None = None
-    """For how long nobody has confirmed it, where nobody could be asked."""
-
-    @property
-    def sequence(self) -> int:
-        """Return the highest sequence known, 0 where there is none."""
-        return max(self.floor, self.record.body.sequence if self.record is not None else 0)
-
-    def ends(self, claim: Claim) -> bool:
-        """Return whether a claim of the key has ended."""
-        if self.record is not None:
-            return claim.ended_by(self.record)
-        return self.over is not None and claim.over_by(self.over)
-
-
 async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_write: bool = False) -> Reading:
     """Return what is known of a key; `for_write` waits for nobody who is silent.
 
@@ -76,6 +49,9 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
     """
     here, known = await holding.readable(core, key)
     own = here.record
+    least = await core.seen.of(key)
+    if own is not None and least is not None and is_older(own, least):
+        own = None  # it was read newer than what is here
     if consistency == "one":
         if own is not None and core.returning.confirmed(key):
             return Reading(own, local=True, hops=0, have=[core.peer], trace=[])
@@ -83,7 +59,7 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
             stale_s = core.returning.unconfirmed_s
             return Reading(own, local=True, hops=0, have=[core.peer], trace=[], stale_since_s=stale_s)
         if not core.members.complete:
-            found = await search_for(core, key)
+            found = await search_for(core, key, least)
             if not found.crowded:
                 have = [found.holder] if found.holder is not None else []
                 return Reading(found.record, local=False, hops=found.hops, have=have, trace=found.trace)
@@ -95,7 +71,7 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
             raise StoreError("this peer cannot read its disk, and there is nobody else to ask")
         holders = replace(holders, ours=False)  # as one that is silent: what others say counts
     return await _Read(
-        core, key, here, holders, one=consistency == "one", timeout_s=timeout_s, for_write=for_write
+        core, key, here, holders, one=consistency == "one", timeout_s=timeout_s, for_write=for_write, least=least
     ).run()
 
 
@@ -112,6 +88,7 @@ class _Read:
         one: bool,
         timeout_s: float,
         for_write: bool,
+        least: Seen | None,
     ) -> None:
         self.core = core
         self.key = key
@@ -129,6 +106,9 @@ class _Read:
         self.trace: list[Hop] = []
         self.hops_by_peer: dict[PeerId, Hop] = {}
         self.pushed: dict[PeerId, Record] = {}
+        self.forged: set[PeerId] = set()
+        """Who answered with what is no record of this key."""
+        self.least = least
         self.expected: list[PeerId] | None = None
         self.deadline = core.now() + self.timeout_s
         self.returning: dict[PeerId, Contact] = {}
@@ -158,12 +138,54 @@ class _Read:
                     for contact in rest[: HEDGE_COUNT if answer.reply is None or self.holders.crowded else len(rest)]:
                         self._ask(asking, contact)
                         rest.remove(contact)
-                # What most do not have may be over: nothing is spread before all that answer were heard.
-                if not self.one and self.quorum.decided and not self.quorum.settled and not self.quorum.waiting:
+                if self._is_to_be_spread():
                     await self._push(asking)
+        if not self.for_write and self._has_too_little():
+            return await self._further()
         return self._result()
 
+    def _is_to_be_spread(self) -> bool:
+        """Whether most must be given the newest: what they do not have may be over, so all that answer are heard first.
+
+        What as many say is over is given to nobody, nor what is older than what was read here.
+        """
+        quorum = self.quorum
+        if self.one or not quorum.decided or quorum.settled or quorum.waiting or quorum.unsure:
+            return False
+        return quorum.newest is None or not self._is_older(quorum.newest)
+
+    def _has_too_little(self) -> bool:
+        """Whether what was shown is older than what was read here before, or nothing but lies."""
+        newest = self.quorum.newest
+        if newest is not None:
+            return self._is_older(newest)
+        return bool(self.forged) and not self._absent()
+
+    def _is_older(self, record: Record) -> bool:
+        if self.least is not None and is_older(record, self.least):
+            return True
+        floor = self.here.floor  # what we know to be over is over for us, however many show it
+        return floor is not None and not record.body.strong and record.version[:3] <= floor.version
+
+    async def _further(self) -> Reading:
+        """Ask the next nearest; raises IntegrityError where nobody shows anything but lies, TimedOutError."""
+        asked = {contact.peer for contact in self._all}
+        found = await ask_further(self.core, self.key, asked, self.least)
+        if found is not None and not self._is_older(found[0]):
+            record, peer = found
+            return Reading(record, False, self.holders.hops, [peer], self.trace, self._floor_sequence())
+        if self.own is not None and self.core.returning.confirmed(self.key) and not self._is_older(self.own):
+            return self._result()
+        if self.quorum.newest is None and not self.quorum.denied and self.forged:
+            raise IntegrityError("every holder that answered sent something else than the record of this key")
+        raise TimedOutError(
+            "what the key's holders show is older than what this peer has read before, or no record of it",
+            hint="wait for the holders that are silent; written anew, the name is there again",
+        )
+
     def _over(self) -> bool:
+        if self.quorum.unsure and self.quorum.waiting:
+            return False  # one that is slow may tell which of the two it is
         if self.for_write and self.quorum.decided and not self.quorum.waiting:
             return True  # a writer need not prove that there is nothing
         if self.one and self.quorum.newest is not None:
@@ -292,6 +314,8 @@ class _Read:
             floor = unpack_version(reply.floor) if isinstance(reply, Value) and reply.floor else None
         except WireError as error:
             self.core.counts.rejected[error.reason] += 1
+            self.core.trust.note(peer, "wrong_record")
+            self.forged.add(peer)
             self.quorum.on_left_out(peer)
             return None
         if record is not None and isinstance(reply, Value):
@@ -317,7 +341,7 @@ class _Read:
                 await self._keep_here(newest)
             elif self.pushed.get(peer) is not newest:
                 self.pushed[peer] = newest
-                contact = next(c for c in (*self.holders.contacts, *self.holders.doubtful) if c.peer == peer)
+                contact = next(contact for contact in self._all if contact.peer == peer)
                 asking.ask(
                     contact,
                     Store,
@@ -350,13 +374,17 @@ class _Read:
         if own is not None and confirmed and (newest is None or own.version > newest.version):
             newest = own  # never older than what this peer has seen
         if over is not None and not self.one:
-            self.core.tasks.spawn(self._spread_floor(over), "spread a floor")
+            showing = mending.those(self._all, self.quorum.showing)
+            spread = mending.spread_floor(self.core, self.quorum.floor, showing, own=self.own, over=over)
+            self.core.tasks.spawn(spread, "spread a floor")
         if newest is None:
             if self.later or not self.quorum.absent(self._expected()):
                 raise TimedOutError(
                     "too few of the key's holders answered to know whether it exists",
                     hint="`peer peers` shows who is silent: wait for them, or `peer forget` those that are gone",
                 )
+        elif self.quorum.unknown and not self.for_write:
+            raise TimedOutError("the key's holders do not agree whether it was deleted")
         elif not self.one and not self.quorum.decided:
             raise TimedOutError("too few of the key's holders answered in time")
         stale = [peer for peer in self.quorum.stale if peer not in self.pushed]
@@ -365,12 +393,37 @@ class _Read:
         have = self.quorum.agreeing
         if newest is not None and own is newest and not self.one:
             self._mend_life(newest)
+        self._note_seen(newest)
         local = bool(newest is not None and own is not None and newest.version == own.version and self.one)
         floor = self._floor_sequence()
         return Reading(newest, local, self.holders.hops, have, self.trace, floor, self.quorum.agreed_floor)
 
+    def _note_seen(self, newest: Record | None) -> None:
+        """What most have is what later reads must not fall behind; a holder has it itself.
+
+        Not what one showed to a reader in haste: a liar could show it a version that nobody else ever has.
+        """
+        if self.holders.ours or self.one:
+            return
+        seen, core = self.core.seen, self.core
+        until = core.store.now_s() + core.settings.tombstone_grace_s
+        if newest is not None and self.quorum.is_held:
+            left_s = self.left_s
+            seen.raise_to(self.key, newest.version[:3], newest.body.strong, until + left_s if left_s else None)
+        elif newest is None and self.quorum.agreed_floor is not None:
+            seen.raise_to(self.key, self.quorum.agreed_floor, False, until)
+
+    async def _mend(self, newest: Record, stale: list[PeerId]) -> None:
+        if self.core.peer in stale:
+            await self._keep_here(newest)
+        await mending.give(self.core, newest, self.left_s, mending.those(self._all, stale))
+
+    @property
+    def _all(self) -> list[Contact]:
+        return [*self.holders.contacts, *self.holders.doubtful]
+
     def _floor_sequence(self) -> int:
-        floors = [self.quorum.floor, self.here.floor.version if self.here.floor is not None else None]
+        floors = [self.quorum.floor, self.here.floor.version if self.here.floor is not None else None, self.least]
         return max((floor[0] for floor in floors if floor is not None), default=0)
 
     def _mend_life(self, newest: Record) -> None:
@@ -379,47 +432,4 @@ class _Read:
         if life_s is None or own_s is None or len(self.quorum.agreeing) < LIVES_MIN:
             return
         if abs(life_s - own_s) > max(LIFE_SLACK_S, LIFE_SLACK_PART * life_s):
-            self.core.tasks.spawn(self._mend_life_safely(newest, life_s), "mend a life")
-
-    async def _mend_life_safely(self, newest: Record, life_s: int) -> None:
-        try:
-            await holding.mend_life(self.core, newest, life_s)
-        except (NoRoomError, StoreError) as error:
-            logger.warning("the life of a record could not be mended", reason=str(error))
-
-    async def _spread_floor(self, over: Record) -> None:
-        """Have the holders that showed an old version, us too, look into it."""
-        core = self.core
-        try:
-            if self.own is not None and self.own.version <= over.version and not await core.tombstones.check(self.own):
-                return
-        except (NoRoomError, StoreError) as error:
-            logger.warning("a floor could not be kept", reason=str(error))
-        floor = self.quorum.floor
-        if floor is None:
-            return
-        told = pack_floors([PackedFloor(self.key, floor)])
-        with Asking(core.endpoint) as asking:
-            for contact in (*self.holders.contacts, *self.holders.doubtful):
-                if contact.peer in self.quorum.showing:
-                    asking.ask(contact, KeepFloors, told, silent_after_s=0)
-            while await asking.next() is not None:
-                pass
-
-    async def _mend(self, record: Record, stale: list[PeerId]) -> None:
-        if self.core.peer in stale:
-            await self._keep_here(record)
-        with Asking(self.core.endpoint) as asking:
-            for contact in (*self.holders.contacts, *self.holders.doubtful):
-                if contact.peer in stale:
-                    asking.ask(contact, Store, record.raw, self.left_s, silent_after_s=0)
-            while await asking.next() is not None:
-                pass
-
-
-def need(reading: Reading, name: str) -> Record:
-    """Return the record of a reading that names something; raises NotFoundError."""
-    record = reading.record
-    if record is None or record.deleted:
-        raise NotFoundError(f"not found: {name}")
-    return record
+            self.core.tasks.spawn(mending.mend_life(self.core, newest, life_s), "mend a life")

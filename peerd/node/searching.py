@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from peerd.errors import TimedOutError, WireError
 from peerd.ids import Key, PeerId
+from peerd.io.store.seen import Seen
 from peerd.kad.contact import Contact
 from peerd.kad.lookup import Hop
 from peerd.node.core import Core
 from peerd.node.holding import record_of
 from peerd.node.nearest import search
+from peerd.node.seen import is_older
 from peerd.records.record import Record
 from peerd.wire.messages import FindValue, Reply
 
@@ -28,8 +30,11 @@ class Searched:
     """Nothing was found, and those that said so stand at the key in a crowd: its region is to be asked."""
 
 
-async def search_for(core: Core, key: Key) -> Searched:
-    """Search for a record; raises TimedOutError where too few answered to know whether there is one."""
+async def search_for(core: Core, key: Key, least: Seen | None) -> Searched:
+    """Search for a record that is not older than `least`.
+
+    Raises TimedOutError where too few answered to know whether there is one.
+    """
     found: list[tuple[Record, PeerId]] = []
     denials: list[PeerId] = []
 
@@ -38,7 +43,10 @@ async def search_for(core: Core, key: Key) -> Searched:
             record = record_of(core, reply, key)
         except WireError as error:
             core.counts.rejected[error.reason] += 1
+            core.trust.note(contact.peer, "wrong_record")
             return "malformed"
+        if record is not None and least is not None and is_older(record, least):
+            return "older"
         if record is None:
             denials.append(contact.peer)
             return "nothing"

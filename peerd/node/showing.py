@@ -15,13 +15,14 @@ from peerd.node import results
 from peerd.node.asking import Asking
 from peerd.node.auditing import kept_by
 from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.found import need
 from peerd.node.get import open_target
 from peerd.node.holding import own_record, record_cid_bytes, record_of
 from peerd.node.names import Name, target_of
 from peerd.node.nearest import copy_holders_of, holders_of
 from peerd.node.providing import CACHE, REPLICA, find_providers
 from peerd.node.put import kind_of
-from peerd.node.reading import need, read
+from peerd.node.reading import read
 from peerd.node.results import GetOptions
 from peerd.records.record import INLINE
 from peerd.records.version import version_text

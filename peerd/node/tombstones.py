@@ -23,8 +23,9 @@ from peerd.node.asking import Asking
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.records.floor import ABOVE, BELOW, LEFT_MAX_S, NOTHING, OVER, PackedFloor, pack_floors
 from peerd.records.record import Record, read_record
-from peerd.trust.quorum import majority
+from peerd.trust.quorum import FLOORS_COUNTED_FROM, majority
 from peerd.wire import limits
+from peerd.wire.limits import SEQUENCE_MAX
 from peerd.wire.messages import FindFloors, Floors, KeepFloors, Reply, Store
 
 # Tombstones and floors looked at in one round; the next goes on where it ended.
@@ -33,8 +34,10 @@ SWEEP_MAX = 512
 AWAITED_NEAREST = 4 * RECORD_HOLDERS
 # Keys whose floors are being looked into at one time, so that nobody has us ask without end.
 DOUBTED_MAX = 1_024
-# The peers that must have a version far above what is here before it is believed (all, where fewer are there).
-VOUCHERS_MIN = 2
+# Of so few other holders all must have a version far above what is here before it is believed, of more most.
+VOUCHERS_ALL = 2
+# Versions above this are believed of nobody: half of all numbers are left for those that follow.
+SEQUENCE_VOUCHED_MAX = SEQUENCE_MAX // 2
 
 Answers = dict[tuple[PeerId, PackedFloor], int]
 
@@ -105,14 +108,17 @@ class Tombstones:
     async def vouched(self, record: Record) -> bool:
         """Return whether the other holders have a version that is out of reach from what is here (DESIGN.md 6).
 
-        Two at least, or all where fewer are there, and more than have an older one: a single liar cannot use up a key's
-        sequences, and a holder that lost everything gets back what the others have.
+        Most of those that are there, silent or not, all of few: liars among them cannot use up a key's sequences, and a
+        holder that lost everything gets back what the others have.
         """
+        if record.body.sequence > SEQUENCE_VOUCHED_MAX:
+            return False
         question = PackedFloor(record.key, record.version[:3])
         said = list((await self._ask_holders([question])).values())
         have = said.count(ABOVE) + said.count(OVER)
         others = len(self._holders(record.key))
-        return have >= max(1, min(VOUCHERS_MIN, others)) and have > said.count(BELOW)
+        needed = max(1, others) if others <= VOUCHERS_ALL else majority(others)
+        return have >= needed and have > said.count(BELOW)
 
     async def is_with_most(self, record: Record) -> bool:
         """Return whether most of the other holders have a version, or one above it."""
@@ -139,7 +145,10 @@ class Tombstones:
         votes = list(said.values())
         if crowded and (len(votes) < len(peers) or BELOW in votes or ABOVE in votes):
             return False
-        return len(votes) >= majority(len(peers)) and votes.count(OVER) > votes.count(BELOW) + votes.count(ABOVE)
+        over = votes.count(OVER)
+        if len(peers) >= FLOORS_COUNTED_FROM and over < majority(len(peers)):
+            return False  # a minority that lies is not most, however many are silent
+        return len(votes) >= majority(len(peers)) and over > votes.count(BELOW) + votes.count(ABOVE)
 
     def _holders(self, key: Key) -> list[Contact]:
         return self._core.members.responsible(key).contacts

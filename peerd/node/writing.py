@@ -8,15 +8,15 @@ from peerd.errors import ConflictError, NoRoomError, RefusedError, StoreError, T
 from peerd.ids import Key, PeerId, distance, node_id
 from peerd.kad.contact import Contact
 from peerd.node import holding
-from peerd.node.agreeing import Draft, read_strong, reserve_sequence, write_strong
+from peerd.node.agreeing import Draft, following, read_strong, reserve_sequence, write_strong
 from peerd.node.asking import Answer, Asking
 from peerd.node.core import RECORD_HOLDERS, Core
+from peerd.node.found import need
 from peerd.node.holding import Outdone, Over
 from peerd.node.nearest import Holders, holders_of
-from peerd.node.reading import need, read
+from peerd.node.reading import read
 from peerd.records.record import Record
 from peerd.trust.quorum import WriteQuorum, majority
-from peerd.wire.limits import SEQUENCE_MAX
 from peerd.wire.messages import Newer, Store, Stored
 
 # How often a write that met a newer version takes the next sequence and tries again.
@@ -101,7 +101,7 @@ async def _write_plainly(
     for _ in range(ATTEMPTS_MAX):
         if newest is not None and newest.body.strong:
             raise StrongKeyError("strong")
-        sequence = await reserve_sequence(core, key, min(known + 1, SEQUENCE_MAX))
+        sequence = await reserve_sequence(core, key, following(known))
         record = draft.version(core, sequence, strong=False)
         outcome = await store_record(
             core,
@@ -132,7 +132,7 @@ async def draft_sequence(core: Core, key: Key, *, consistency: str, timeout_s: f
         known = newest.body.sequence if newest is not None else 0
     else:
         _, known = await _newest(core, key, "", consistency=consistency, timeout_s=timeout_s, existing=False)
-    return await reserve_sequence(core, key, min(known + 1, SEQUENCE_MAX))
+    return await reserve_sequence(core, key, following(known))
 
 
 async def _newest(
@@ -318,7 +318,8 @@ class _Write:
         if isinstance(answer.error, RefusedError):
             if answer.error.reason == "no_room":
                 self.full.add(peer)
-            self.refused_floor += answer.error.reason == "floor"
+            # What is too far above what most have is over for them as well.
+            self.refused_floor += answer.error.reason in ("floor", "sequence_jump")
             self.refused_strong = self.refused_strong or answer.error.reason == "strong"
         self.quorum.on_left_out(peer)
         self._replace(asking, peer)

@@ -3,6 +3,9 @@
 Plain reads and writes count the holders that answer this operation: one that is silent past its own measured time is
 left out (DESIGN.md 6; Attiya, Bar-Noy, Dolev 1995 for the write-back). "Not found" is stricter: it counts the
 silent too.
+
+Of what liars among the holders say: a floor is unsigned, and hides a version only where most of all that were asked
+show one; a version far above all others is passed over unless most have it, or one liar would use up the numbers.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,6 +13,11 @@ from collections.abc import Callable, Iterable
 from peerd.ids import PeerId
 from peerd.records.floor import FloorVersion
 from peerd.records.record import Record
+from peerd.records.version import Version
+from peerd.wire.limits import SEQUENCE_JUMP_MAX
+
+# Of fewer holders no majority is left when one of them lies: there a floor counts as much as a value.
+FLOORS_COUNTED_FROM = 4
 
 
 def majority(count: int) -> int:
@@ -36,15 +44,18 @@ class ReadQuorum:
         self._doubts = False
         self._crowded = crowded
         self._own = own
-        self._waiting = set(asked)
+        self._asked = set(asked)
+        self._waiting = set(self._asked)
         self._answers: dict[PeerId, Record | None] = {}
         self._floors: dict[PeerId, FloorVersion] = {}
         self._failed: set[PeerId] = set()
+        self._records: dict[Version, Record] = {}
         self._shown: Record | None = None
         self._newest: Record | None = None
 
     def on_asked(self, peer: PeerId) -> None:
         """Another holder is asked, in place of a silent one."""
+        self._asked.add(peer)
         if peer not in self._answers:
             self._waiting.add(peer)
 
@@ -57,8 +68,8 @@ class ReadQuorum:
         if floor is not None:
             self._floors[peer] = floor
         self._doubts = self._doubts or (record is not None and self._is_doubted(record))
-        if record is not None and (self._shown is None or record.version > self._shown.version):
-            self._shown = record
+        if record is not None:
+            self._records[record.version] = record
         self._judge()
 
     def on_left_out(self, peer: PeerId) -> None:
@@ -77,9 +88,13 @@ class ReadQuorum:
         self._judge()
 
     def _judge(self) -> None:
-        if self._doubts:
-            believed = [each for each in self._answers.values() if each is not None and self._is_believed(each)]
-            self._shown = max(believed, key=lambda record: record.version, default=None)
+        shown, reached = None, self._base(self._own_floor())
+        for version, record in sorted(self._records.items(), key=lambda item: item[0]):
+            if self._doubts and not self._is_believed(record):
+                continue
+            if version.sequence <= reached + SEQUENCE_JUMP_MAX or self._have(version) >= majority(len(self._asked)):
+                shown, reached = record, max(reached, version.sequence)
+        self._shown = shown
         self._newest = None if self._shown is None or self.is_over(self._shown) else self._shown
 
     def _is_believed(self, record: Record) -> bool:
@@ -101,17 +116,36 @@ class ReadQuorum:
 
     @property
     def floor(self) -> FloorVersion | None:
-        """The highest floor that anybody showed: what is written next must be above it."""
-        return max(self._floors.values(), default=None)
+        """The highest floor that anybody showed and writers reach: what is written next must be above it."""
+        base = self._base(self.agreed_floor)
+        shown = self._shown.body.sequence if self._shown is not None else 0
+        reach = max(base, shown) + SEQUENCE_JUMP_MAX
+        agreed = self.agreed_floor
+        within = (each for each in self._floors.values() if each[0] < reach or each == agreed)
+        return max(within, default=None)
 
     @property
     def agreed_floor(self) -> FloorVersion | None:
-        """The highest version that a majority of those that answered says is over."""
+        """The highest version that a majority says is over: of all that were asked, of few of those that answered."""
         floors = sorted(self._floors.values(), reverse=True)
         if self._crowded:
-            return self._floors.get(self._own) if self._own is not None else None
-        most = majority(len(self._answers))
+            return self._own_floor()
+        most = majority(len(self._asked) if self._counts_floors else len(self._answers))
         return floors[most - 1] if len(floors) >= most else None
+
+    def _own_floor(self) -> FloorVersion | None:
+        return self._floors.get(self._own) if self._own is not None else None
+
+    @staticmethod
+    def _base(floor: FloorVersion | None) -> int:
+        return floor[0] if floor is not None else 0
+
+    def _have(self, version: Version) -> int:
+        return sum(1 for each in self._answers.values() if each is not None and each.version >= version)
+
+    @property
+    def _counts_floors(self) -> bool:
+        return len(self._asked) >= FLOORS_COUNTED_FROM
 
     @property
     def over(self) -> Record | None:
@@ -119,7 +153,7 @@ class ReadQuorum:
         return self._shown if self._shown is not None and self.is_over(self._shown) else None
 
     def is_over(self, record: Record) -> bool:
-        """Return whether as many holders have a floor at or above a version as have it or a newer one.
+        """Return whether more holders have a floor at or above a version than have it or a newer one, and most of all.
 
         Honest floors are never wrong, only liars' are; a holder that shows an old version may have been away. A strong
         record is never over: its key keeps its tombstone, and only plain versions leave floors.
@@ -127,11 +161,37 @@ class ReadQuorum:
         if not self._floors or record.body.strong:
             return False
         if self._crowded:  # what is unsigned counts for nothing where most may lie; what is here is our own
-            own = self._floors.get(self._own) if self._own is not None else None
+            own = self._own_floor()
             return own is not None and own >= record.version[:3]
-        floors = sum(1 for floor in self._floors.values() if floor >= record.version[:3])
-        having = sum(1 for each in self._answers.values() if each is not None and each.version >= record.version)
-        return floors > 0 and floors >= having
+        floors, having = self._floors_over(record), self._have(record.version)
+        if not self._counts_floors:
+            return floors > 0 and floors >= having
+        return floors > having and floors >= majority(len(self._asked))
+
+    def _floors_over(self, record: Record) -> int:
+        return sum(1 for floor in self._floors.values() if floor >= record.version[:3])
+
+    def _outweighed(self, more: int) -> bool:
+        record = self._newest
+        if record is None or self._crowded or record.body.strong:
+            return False
+        floors = self._floors_over(record)
+        return floors > 0 and floors >= self._have(record.version) + more
+
+    @property
+    def unsure(self) -> bool:
+        """Whether as many say that the newest is over as have it: those that are slow are heard first."""
+        return self._outweighed(0)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether more say that the newest is over than have it, but not most of all: nobody can tell."""
+        return self._outweighed(1)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether most of all that were asked have the newest."""
+        return self._newest is not None and len(self.agreeing) >= majority(len(self._asked))
 
     @property
     def waiting(self) -> frozenset[PeerId]:

@@ -163,7 +163,6 @@ OUTCOMES: dict[type[Liar], tuple[type[PeerdError], ...]] = {
     records.Denies: (NotFoundError, TimedOutError),
     records.Floors: (NotFoundError, TimedOutError),
     records.Forgets: (NotFoundError, TimedOutError),
-    records.Babbles: (TimedOutError,),
 }
 RIGHT: set[type[Liar]] = {content.Drips, content.Sometimes, records.Forgets}
 OLD: set[type[Liar]] = {records.RollsBack}

@@ -46,6 +46,9 @@ RECEIPTS_MAX = 50_000
 EVIDENCE_MAX = 4_096
 """Evidence, one piece for each accused: key pairs are cheap, and so are liars that convict themselves."""
 
+SEEN_MAX = 100_000
+"""Versions that were read here and may not be older the next time; those noted first go first."""
+
 CLAIM_MAX_BYTES = 640
 """A claim is a signed statement of at most 512 bytes, after what it is found by; anything longer is not one."""
 
@@ -58,6 +61,7 @@ HOLDERS_PER_KEY_MAX = 32
 RECORD_ROW_BYTES = 200
 FLOOR_ROW_BYTES = 160
 HOLDER_ROW_BYTES = 96
+SEEN_ROW_BYTES = 160
 HISTORY_ROW_BYTES = 300
 SEQUENCE_ROW_BYTES = 64
 REGISTER_ROW_BYTES = 120

@@ -15,10 +15,11 @@ from peerd.io.store.interface import Usage
 from peerd.io.store.memory_content import MemoryContent
 from peerd.io.store.memory_evidence import MemoryEvidence
 from peerd.io.store.memory_floors import MemoryFloors
+from peerd.io.store.memory_seen import MemorySeen
 from peerd.io.store.remembered import RememberedPeer
 
 
-class MemoryStore(MemoryFloors, MemoryContent, MemoryEvidence):
+class MemoryStore(MemoryFloors, MemorySeen, MemoryContent, MemoryEvidence):
     """See `Store`; `sync_delay` gives the seconds of each sync, `fault` is called with each operation and may raise."""
 
     def __init__(

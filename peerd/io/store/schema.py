@@ -186,6 +186,14 @@ _REVOKED = """
 CREATE TABLE revoked (peer BLOB PRIMARY KEY, statement BLOB NOT NULL, known INTEGER NOT NULL) WITHOUT ROWID;
 """
 
+# What this peer has read: in the order of noting, so that the first go first.
+_SEEN = """
+CREATE TABLE seen (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE,
+    sequence INTEGER NOT NULL, writer BLOB NOT NULL, nonce BLOB NOT NULL, strong INTEGER NOT NULL, ends REAL
+);
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _TABLES + _TRIGGERS + _COUNTER_ROWS,
     _FLOORS
@@ -199,6 +207,7 @@ MIGRATIONS: tuple[str, ...] = (
     + _cost_triggers("evidence", f"length(ROW.evidence) + {bounds.EVIDENCE_ROW_BYTES}"),
     "ALTER TABLE peers ADD COLUMN lived_s REAL NOT NULL DEFAULT 0; CREATE INDEX peers_by_life ON peers (lived_s);",
     _REVOKED + _cost_triggers("revoked", str(bounds.REVOKED_ROW_BYTES)),
+    _SEEN + _cost_triggers("seen", str(bounds.SEEN_ROW_BYTES)),
 )
 """Script n brings a store from version n to n + 1; a released one is never changed."""
 

@@ -26,9 +26,10 @@ from peerd.io.store.sqlite_floors import SqliteFloors
 from peerd.io.store.sqlite_records import SqliteRecords
 from peerd.io.store.sqlite_registers import SqliteRegisters
 from peerd.io.store.sqlite_roots import SqliteRoots
+from peerd.io.store.sqlite_seen import SqliteSeen
 
 
-class SqliteStore(SqliteRecords, SqliteFloors, SqliteRegisters, SqliteBlocks, SqliteRoots, SqliteEvidence):
+class SqliteStore(SqliteRecords, SqliteFloors, SqliteRegisters, SqliteSeen, SqliteBlocks, SqliteRoots, SqliteEvidence):
     """See `Store`."""
 
     @classmethod

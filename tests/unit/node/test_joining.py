@@ -2,13 +2,15 @@
 
 import asyncio
 import itertools
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from peerd.ids import PeerId
-from peerd.kad.contact import Contact, pack_contacts
+from peerd.kad.contact import Address, Contact, pack_contacts
 from peerd.node.gossip import JOINED
+from peerd.node.handshakes import TRIES_MAX
 from peerd.sim.host import Host
 from peerd.sim.world import World
 from peerd.wire.messages import FindNode, Members, Nodes, Request, Tell
@@ -75,7 +77,33 @@ async def test_invented_contacts_do_not_keep_the_true_ones_waiting(world: World)
         assert await until(lambda host=host: is_there(alice, host), within_s=60) < 2  # type: ignore[misc]
 
 
-async def test_who_invents_contacts_is_noted_and_its_contacts_are_tried_once_a_minute(world: World) -> None:
+async def test_where_nobody_was_found_nobody_is_tried_for_a_minute(world: World) -> None:
+    alice, mallory = (await joined(world, 4))[:2]
+    named = invented(mallory, 5)
+    hellos = 0
+    send = world.network.send
+
+    def count(source: Any, data: bytes, address: Address) -> None:
+        nonlocal hellos
+        hellos += address in [contact.address for contact in named]
+        send(source, data, address)
+
+    world.network.send = count  # type: ignore[method-assign]
+    assert alice.peer is not None
+    for _ in range(11):
+        for contact in named:
+            alice.peer._joining.offer_named(contact, mallory.identity.peer)
+        await asyncio.sleep(5)
+    assert 5 <= hellos <= 5 * TRIES_MAX
+    hellos = 0
+    await asyncio.sleep(15)
+    for contact in named:
+        alice.peer._joining.offer_named(contact, mallory.identity.peer)
+    await asyncio.sleep(1)
+    assert hellos > 0
+
+
+async def test_who_invents_contacts_is_noted(world: World) -> None:
     hosts = await joined(world, 4)
     alice, mallory = hosts[:2]
     inventing(mallory)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
-from peerd.errors import DamagedError, NotFoundError
+from peerd.errors import DamagedError, NotFoundError, TimedOutError
 from peerd.ids import Key
 from peerd.io.store.interface import Floor
 from peerd.node import holding
@@ -346,7 +346,7 @@ async def test_a_jump_is_kept_where_the_others_have_it_and_refused_where_one_alo
 async def test_an_old_value_of_one_holder_is_never_read_or_spread_against_the_floors_of_others(world: World) -> None:
     hosts = await joined(world, 6)
     old = version(hosts[0], "a", 3, b"old")
-    for host in hosts[1:3]:
+    for host in hosts[1:5]:
         await holding.lay_floor(core(host), old.key, Floor(4, bytes(32), bytes(8)))
         late(host, 0.004, FindValue)  # within what is waited for
     await hosts[0].store.put_record(old.key, old.raw, row=holding.row_of(core(hosts[0]), old, None))
@@ -355,6 +355,18 @@ async def test_an_old_value_of_one_holder_is_never_read_or_spread_against_the_fl
 
     await asyncio.sleep(20)
     assert not any([await kept(host, "a") for host in hosts])
+
+
+async def test_where_more_say_that_it_is_over_than_have_it_and_not_most_nobody_reads_it(world: World) -> None:
+    hosts = await joined(world, 6)
+    old = version(hosts[0], "a", 3, b"old")
+    for host in hosts[1:3]:
+        await holding.lay_floor(core(host), old.key, Floor(4, bytes(32), bytes(8)))
+    await hosts[0].store.put_record(old.key, old.raw, row=holding.row_of(core(hosts[0]), old, None))
+
+    for host in hosts:
+        with pytest.raises((NotFoundError, TimedOutError)):
+            await get(host, "a")
 
 
 async def test_a_writer_refused_for_a_floor_that_it_was_not_shown_goes_above_it(world: World) -> None:

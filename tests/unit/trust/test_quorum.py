@@ -14,6 +14,7 @@ from peerd.ids import PeerId
 from peerd.records.record import Record
 from peerd.records.version import Version
 from peerd.trust.quorum import ReadQuorum, WriteQuorum, majority
+from peerd.wire.limits import SEQUENCE_JUMP_MAX
 from tests.vectors.cast import identity
 from tests.vectors.make import record_body
 
@@ -203,21 +204,73 @@ def test_copies_that_were_asked_for_are_waited_for(required: int) -> None:
         assert quorum.acknowledged == (count >= max(required, 3))
 
 
-def test_a_version_is_over_where_as_many_show_a_floor_above_it_as_show_it() -> None:
-    read = ReadQuorum(PEERS[:5])
+def test_among_few_a_version_is_over_where_as_many_show_a_floor_above_it_as_show_it() -> None:
+    read = ReadQuorum(PEERS[:3])
     read.on_answer(PEERS[0], OLD)
     assert read.newest == OLD
     read.on_answer(PEERS[1], None, OLD.version[:3])
-    assert (read.newest, read.over, read.denied, read.settled) == (None, OLD, True, False)
-    read.on_answer(PEERS[2], None)
-    assert read.absent(PEERS[:5])
-    assert read.settled
-
-    read.on_answer(PEERS[3], OLD)
+    assert (read.newest, read.over, read.denied, read.settled) == (None, OLD, True, True)
+    read.on_answer(PEERS[2], OLD)
     assert (read.newest, read.over) == (OLD, None)
-    read.on_answer(PEERS[4], None, NEW.version[:3])
+    read.on_answer(PEERS[0], None, NEW.version[:3])
     assert (read.newest, read.floor) == (None, NEW.version[:3])
-    assert sorted(read.showing) == [PEERS[0], PEERS[3]]
+    assert read.showing == [PEERS[2]]
+
+
+@pytest.mark.parametrize("count", [4, 5, 8])
+def test_a_version_is_over_where_most_of_all_that_were_asked_show_a_floor_above_it(count: int) -> None:
+    for floors, having in product(range(count + 1), repeat=2):
+        if floors + having > count or not having:
+            continue
+        read = ReadQuorum(PEERS[:count])
+        for peer in PEERS[:having]:
+            read.on_answer(peer, OLD)
+        for peer in PEERS[having : having + floors]:
+            read.on_answer(peer, None, OLD.version[:3])
+        assert (read.newest is None) == (floors > having and floors >= majority(count))
+        assert read.unsure == (read.newest is not None and floors > 0 and floors >= having)
+        assert read.unknown == (read.newest is not None and floors > having)
+        assert read.is_held == (having >= majority(count))
+
+
+def test_three_liars_of_eight_hide_nothing_behind_floors_while_two_are_slow() -> None:
+    read = ReadQuorum(PEERS[:8])
+    for peer in PEERS[:3]:
+        read.on_answer(peer, None, (2**61, b"", b""))
+        read.on_answer(PEERS[3 + PEERS.index(peer)], OLD)
+    assert read.newest == OLD
+    assert read.unsure, "the slow ones are heard first"
+    for peer in PEERS[6:8]:
+        read.on_answer(peer, OLD)
+    assert read.newest == OLD
+    assert not read.unsure
+
+
+FAR = version(SEQUENCE_JUMP_MAX + 2)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_a_version_out_of_reach_is_passed_over_unless_most_have_it(order: tuple[int, ...]) -> None:
+    said = [FAR, OLD, OLD]
+    read = ReadQuorum(PEERS[:5])
+    for index in order:
+        read.on_answer(PEERS[index], said[index])
+    assert read.newest == OLD
+    for peer in PEERS[3:5]:
+        read.on_answer(peer, FAR)
+    assert read.newest == FAR
+
+
+def test_a_floor_out_of_reach_of_one_is_nothing_to_write_above() -> None:
+    read = ReadQuorum(PEERS[:5])
+    read.on_answer(PEERS[0], OLD)
+    read.on_answer(PEERS[1], None, (2**61, b"", b""))
+    assert read.floor is None
+    read.on_answer(PEERS[2], None, (7, b"", b""))
+    assert read.floor == (7, b"", b"")
+    for peer in PEERS[3:5]:
+        read.on_answer(peer, None, (2**61, b"", b""))
+    assert read.floor == (2**61, b"", b"")
 
 
 def test_a_version_above_all_floors_lives_however_many_they_are() -> None:
