@@ -53,7 +53,8 @@ class _Claim:
 class DisjointLookup:
     """A search for the `k` contacts closest to `target` over up to `paths` disjoint paths; used as `Lookup` is.
 
-    `seeds` are the closest known, 2 k or more where there are so many. `alpha` and `requests_max` are for all paths
+    `seeds` are the closest known, 2 k or more where there are so many; of few there is one path, unless `apart`.
+    `alpha` and `requests_max` are for all paths
     together, `alpha` at least one for each.
     """
 
@@ -65,6 +66,7 @@ class DisjointLookup:
         deadline: float,
         own: PeerId | None = None,
         paths: int = PATHS,
+        apart: bool = False,
         alpha: int = ALPHA,
         k: int = RESULT_COUNT,
         requests_max: int = REQUESTS_MAX,
@@ -73,7 +75,8 @@ class DisjointLookup:
         point = int.from_bytes(target, "big")
         dealt = {seed.peer: seed for seed in seeds if seed.peer != own}
         nearest = sorted(dealt.values(), key=lambda seed: int.from_bytes(seed.place, "big") ^ point)
-        count = min(paths_for(len(nearest), k, paths), requests_max)
+        wanted = max(1, min(paths, len(nearest))) if apart else paths_for(len(nearest), k, paths)
+        count = min(wanted, requests_max)
         self.target = target
         self.deadline = deadline
         self.k = k

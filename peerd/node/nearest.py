@@ -12,7 +12,7 @@ from peerd.errors import UnreachableError, WireError
 from peerd.ids import distance
 from peerd.kad.contact import Contact, unpack_contacts
 from peerd.kad.crowd import REGION_MAX, Responsible, Rule, divide, responsible
-from peerd.kad.disjoint import DisjointLookup
+from peerd.kad.disjoint import PATHS, DisjointLookup
 from peerd.kad.lookup import RESULT_COUNT, Hop, Outcome
 from peerd.node.asking import Answer, Asking
 from peerd.node.core import RECORD_HOLDERS, Core
@@ -21,6 +21,9 @@ from peerd.wire import limits
 from peerd.wire.messages import FindNode, Nodes, Providers, Reply, Request, Value
 
 SEEDS = 3 * RESULT_COUNT
+# A search that liars may have led astray is done again, on suspicion only, over so many paths that each begin with one
+# other peer chosen by chance: of a third that lie not all six are, and one honest beginning finds the honest.
+PATHS_AGAIN = 6
 
 OnReply = Callable[[Contact, Reply], str | None]
 """Told each reply of a search; returns what the trace should say of it, or None where the search may end."""
@@ -88,13 +91,19 @@ async def search(
     *,
     count: int = RECORD_HOLDERS,
     on_reply: OnReply | None = None,
+    after: Holders | None = None,
 ) -> Holders:
-    """Look up the peers nearest to `key` with requests of `kind`, telling `on_reply` each reply."""
+    """Look up the peers nearest to `key` with requests of `kind`, telling `on_reply` each reply.
+
+    `after` a search that found nothing it begins with other peers, over more paths; what both found is returned.
+    """
     lookup = DisjointLookup(
         key,
-        core.members.closest(key, SEEDS),
+        core.members.closest(key, SEEDS) if after is None else _others(core, after),
         deadline=core.now() + core.settings.lookup_timeout_s,
         own=core.peer,
+        paths=PATHS if after is None else PATHS_AGAIN,
+        apart=after is not None,
         k=count,
     )
     core.members.table.touch(key, core.now())
@@ -111,9 +120,20 @@ async def search(
                 break
             if _take(core, lookup, answer, on_reply):
                 lookup.finish()
-    found = divide(lookup.closest(), core.members.own_place, key, count)
+    nearest = {contact.peer: contact for contact in (*lookup.closest(), *(after.contacts if after else ()))}
+    ranked = sorted(nearest.values(), key=lambda contact: distance(contact.place, key))
+    found = divide(ranked[:count], core.members.own_place, key, count)
     hops = max((lookup.hop(contact.peer) or 1 for contact in found.contacts), default=1)
     return Holders(found.contacts, found.ours, hops, lookup.trace, waves=found.waves())
+
+
+def _others(core: Core, before: Holders) -> list[Contact]:
+    """Return some members that were not asked before, by chance; any where all were."""
+    asked = {hop.contact.peer for hop in before.trace}
+    members = [contact for contact in core.members.alive() if contact.peer not in core.members.doubted]
+    others = [contact for contact in members if contact.peer not in asked] or members
+    core.environment.rng.shuffle(others)  # type: ignore[arg-type]
+    return others[:PATHS_AGAIN]
 
 
 def _take(core: Core, lookup: DisjointLookup, answer: Answer, on_reply: OnReply | None) -> bool:

@@ -176,7 +176,6 @@ class Peer:
             async with asyncio.timeout(self._core.settings.leave_timeout_s):
                 with suppress(PeerdError):  # a disk that fails is no reason to go without a word
                     await self._probing.remember()
-                await self._core.seen.flush()
                 await self._say_goodbye()
                 await self._reholding.leave()
                 await hand_over(self._core)

@@ -370,8 +370,9 @@ class Probing:
                 self._joining.offer_named(contact, None)
 
     async def remember(self) -> None:
-        """Write the members to disk, to be tried again after a restart."""
+        """Write the members to disk, to be tried again after a restart, and what was read."""
         core = self._core
+        await core.seen.flush()
         lived, now = core.store.now_s(), core.now()
         recent = core.members.to_remember(core.settings.remembered_max)
         entries = [

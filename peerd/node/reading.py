@@ -20,12 +20,12 @@ from peerd.node.core import Core
 from peerd.node.found import Reading
 from peerd.node.further import ask_further
 from peerd.node.holding import Over, Standing
-from peerd.node.nearest import Holders, holders_of, read_quorum
+from peerd.node.nearest import Holders, holders_of, read_quorum, search
 from peerd.node.searching import search_for
 from peerd.node.seen import is_older
 from peerd.records.floor import unpack_version
 from peerd.records.record import Record
-from peerd.wire.messages import FindValue, Reply, Store, Stored, Value
+from peerd.wire.messages import FindNode, FindValue, Reply, Store, Stored, Value
 
 # Where the peers asked are silent, a read is over after this at the latest: "not known in time".
 READ_TIMEOUT_S = 4.0
@@ -70,9 +70,21 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
         if not holders.contacts and not holders.doubtful:
             raise StoreError("this peer cannot read its disk, and there is nobody else to ask")
         holders = replace(holders, ours=False)  # as one that is silent: what others say counts
-    return await _Read(
-        core, key, here, holders, one=consistency == "one", timeout_s=timeout_s, for_write=for_write, least=least
-    ).run()
+
+    def reading(of: Holders) -> _Read:
+        return _Read(
+            core, key, here, of, one=consistency == "one", timeout_s=timeout_s, for_write=for_write, least=least
+        )
+
+    first = await reading(holders).run()
+    if first.record is not None or for_write or core.members.complete or holders.crowded:
+        return first
+    # Whoever was met on the way may have led to liars that deny it.
+    others = await search(core, key, FindNode, after=holders)
+    asked = {contact.peer for contact in holders.contacts}
+    if all(contact.peer in asked for contact in others.contacts):
+        return first
+    return await reading(others).run()
 
 
 class _Read:

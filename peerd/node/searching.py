@@ -54,6 +54,8 @@ async def search_for(core: Core, key: Key, least: Seen | None) -> Searched:
         return None
 
     holders = await search(core, key, FindValue, on_reply=on_reply)
+    if not found:  # those on the way may have led it astray
+        holders = await search(core, key, FindValue, on_reply=on_reply, after=holders)
     if found:
         return Searched(*found[0], holders.hops, holders.trace)
     rule = core.members.rule()

@@ -315,6 +315,20 @@ TABLE: list[Mutation] = [
         ),
     ),
     Mutation(
+        "4.6",
+        "peerd/node/searching.py",
+        "    if not found:  # those on the way may have led it astray\n",
+        "    if False:\n",
+        ("tests/unit/node/test_searching.py::test_what_liars_on_the_way_deny_is_looked_for_from_others",),
+    ),
+    Mutation(
+        "4.6",
+        "peerd/node/reading.py",
+        "    if first.record is not None or for_write or core.members.complete or holders.crowded:\n",
+        "    if True:\n",
+        ("tests/unit/node/test_searching.py::test_what_liars_on_the_way_deny_is_looked_for_from_others",),
+    ),
+    Mutation(
         "4.3",
         "peerd/trust/hearsay.py",
         "        return yes > 0 and 2 * yes >= len(self._words)\n",

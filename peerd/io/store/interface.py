@@ -18,7 +18,7 @@ from peerd.ids import Key, PeerId
 from peerd.io.store.bounds import RootClass
 from peerd.io.store.health import StoreHealth
 from peerd.io.store.remembered import RememberedPeer
-from peerd.io.store.seen import Seen
+from peerd.io.store.seen import KeepsSeen
 
 RootKind = Literal["file", "directory", "raw"]
 
@@ -148,7 +148,7 @@ def unknown_root(cid: bytes, now: float) -> Root:
     return Root(cid, "raw", 0, 0, "cache", "", 0, False, now, now)
 
 
-class Store(Protocol):
+class Store(KeepsSeen, Protocol):
     """Everything a peer keeps."""
 
     @property
@@ -225,12 +225,6 @@ class Store(Protocol):
 
     async def drop_floor(self, key: Key) -> None:
         """Forget a floor."""
-
-    async def seen(self, key: Key) -> Seen | None:
-        """Return which version of a key this peer has read, as far as it was noted."""
-
-    async def note_seen(self, entries: Sequence[tuple[Key, Seen]]) -> None:
-        """Note versions that were read, in place of those noted before; at most SEEN_MAX, the first noted go."""
 
     async def tombstones(self, after: Key | None, limit: int) -> list[tuple[Key, float]]:
         """Return a page of the keys of tombstones in key order, with when each came here (the store's seconds)."""
