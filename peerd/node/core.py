@@ -21,6 +21,7 @@ from peerd.node.bulk_pool import BulkPool
 from peerd.node.copies import Copies
 from peerd.node.endpoint import Endpoint
 from peerd.node.events import Events
+from peerd.node.given import Given
 from peerd.node.keylocks import KeyLocks
 from peerd.node.known import Known
 from peerd.node.members import Members
@@ -84,6 +85,7 @@ class Core:
     counts: Counts = field(default_factory=Counts)
     absent: Absent = field(default_factory=Absent)
     copies: Copies = field(default_factory=Copies)
+    given: Given = field(default_factory=Given)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the first attempts to meet others have ended: before that nobody can say what there is not."""
     own_address: str = ""

@@ -38,9 +38,10 @@ async def spread_floor(
 
 
 async def give(core: Core, record: Record, left_s: int | None, stale: Iterable[Contact]) -> None:
-    """Give holders that showed less the newest version."""
+    """Give holders that showed less the newest version; not again at once to who was given it and denies it still."""
+    now, each_s = core.now(), core.settings.repair_interval_s
     with Asking(core.endpoint) as asking:
-        for contact in stale:
+        for contact in (each for each in stale if core.given.may(each.peer, record.version.digest, now, each_s)):
             asking.ask(contact, Store, record.raw, left_s, silent_after_s=0)
         while await asking.next() is not None:
             pass

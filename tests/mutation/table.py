@@ -356,6 +356,13 @@ TABLE: list[Mutation] = [
         "        if False:\n",
         ("tests/unit/node/test_joining.py::test_where_nobody_was_found_nobody_is_tried_for_a_minute",),
     ),
+    Mutation(
+        "4.11",
+        "peerd/node/given.py",
+        "        if at is not None and at > now - each_s:\n            return False\n",
+        "",
+        ("tests/unit/node/test_given.py::test_who_denies_what_it_was_given_costs_one_store_and_not_one_for_each_read",),
+    ),
     # 5. Receipts, audits, evidence
     # 5. Receipts, audits, evidence
     Mutation(
