@@ -115,6 +115,8 @@ class ContentAudit:
         root = Cid.from_bytes(cid)
         raw = await self._question(contact, OF_CONTENT, root.digest, root.digest)
         said = attestations.read(raw)
+        if said.said == HAS and said.proof == await content_proof(core.store.block, root, said.nonce):
+            return  # it could not be asked over a connection, and has it
         promise = await core.proofs.raw(Key(root.digest), peer)
         receipt = receipts.read(promise) if promise is not None else None
         if promise is not None and receipt is not None and breaks(receipt, said):

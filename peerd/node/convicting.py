@@ -61,6 +61,7 @@ class Convicting:
                 self._take(raw, convicts(raw, self._core.identity.network, self._core.verifier))
             except WireError as error:  # kept by an earlier form of the protocol, or damaged
                 self._core.counts.rejected[error.reason] += 1
+        self._strangers = len(self._by_accused)  # who of them was a member is not known any more
 
     def shown(self, digests: Sequence[bytes]) -> list[bytes]:
         """Return the evidence of these digests, as far as it is here."""
@@ -79,10 +80,11 @@ class Convicting:
     async def convict(self, raw: bytes) -> PeerId | None:
         """Take evidence that was found here: put the accused out and tell everybody.
 
-        Returns whom, None where it is known. Raises WireError where it convicts nobody.
+        Returns whom, None where it is known or there is no room for it. Raises WireError where it convicts nobody.
         """
-        accused = await self._believe(raw)
-        if accused is not None:
+        is_member = (claimed := PeerId(read_evidence(raw).accused)) in self._core.members.all
+        accused = await self._believe(raw) if self._has_room(claimed) else None
+        if accused is not None and is_member:  # of others, who are made by the thousand, news is enough
             contacts = list(self._core.members.alive())[:PUSHED_MAX]
             self._core.tasks.spawn(self._push(contacts, [accused]), "tell of evidence")
         return accused
@@ -120,11 +122,14 @@ class Convicting:
             self.tell_newcomer(alive[self._core.environment.rng.randrange(len(alive))])
 
     def _is_full(self, teller: PeerId, accused: PeerId) -> bool:
-        if len(self._by_accused) >= EVIDENCE_MAX:
+        if accused not in self._core.members.all and self._strangers_of[teller] >= STRANGERS_TOLD_MAX:
             return True
-        if accused in self._core.members.all:
+        return not self._has_room(accused)
+
+    def _has_room(self, accused: PeerId) -> bool:
+        if len(self._by_accused) >= EVIDENCE_MAX:
             return False
-        return self._strangers >= STRANGERS_MAX or self._strangers_of[teller] >= STRANGERS_TOLD_MAX
+        return accused in self._core.members.all or self._strangers < STRANGERS_MAX
 
     async def _fetch(self, teller: PeerId, digest: bytes, accused: PeerId) -> None:
         core = self._core
@@ -136,6 +141,9 @@ class Convicting:
             told = frames.shown_codec.decode_canonical(await connection.ask(frames.EVIDENCE, digest))
             if len(told) != 1 or digest_of(told[0]) != digest:
                 raise WireError("evidence")
+            accused = PeerId(read_evidence(told[0]).accused)  # the teller may have named somebody else
+            if self._is_full(teller, accused):
+                return
             is_stranger = accused not in core.members.all
             if await self._believe(told[0]) is not None and is_stranger:
                 self._strangers_of[teller] += 1

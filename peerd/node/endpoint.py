@@ -109,6 +109,8 @@ def admission_of(settings: Settings) -> Admission:
 def cost_of(request: Request) -> float:
     """Return how many look-ups' worth of work a request is."""
     kind = type(request)
+    if isinstance(request, messages.Ping | messages.Tell):
+        return max(1.0, len(request.news))  # each item may be a signature
     return _COST_CHANGE if kind in _DURABLE else _COST_READ if kind in _READS else 1.0
 
 

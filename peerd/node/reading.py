@@ -145,7 +145,7 @@ class _Read:
                         continue
                     break
                 self._take(answer)
-                if rest and self.quorum.newest is None:
+                if rest and (self.quorum.newest is None or self._is_older(self.quorum.newest)):
                     # Silent, or one of a crowd: the next two at once. Else who has it is known only by asking all.
                     for contact in rest[: HEDGE_COUNT if answer.reply is None or self.holders.crowded else len(rest)]:
                         self._ask(asking, contact)
@@ -200,7 +200,7 @@ class _Read:
             return False  # one that is slow may tell which of the two it is
         if self.for_write and self.quorum.decided and not self.quorum.waiting:
             return True  # a writer need not prove that there is nothing
-        if self.one and self.quorum.newest is not None:
+        if self.one and self.quorum.newest is not None and not self._is_older(self.quorum.newest):
             return True
         if self.quorum.newest is None:
             return self._absent() and self.core.now() >= self.patient_until

@@ -51,6 +51,8 @@ class Revoking:
         self._core = core
         self._authority = authority
         self._kept: dict[PeerId, bytes] = {}
+        self._kept_digest: tuple[int, bytes] | None = None
+        """How many were kept when their digest was made, and it: nothing is ever let go of."""
         self._strangers = 0
         self._strangers_of: Counter[PeerId] = Counter()
         self._to_ask: OrderedDict[PeerId, None] = OrderedDict()
@@ -229,7 +231,10 @@ class Revoking:
             logger.debug("revocations could not be had", peer=short(contact.peer), reason=str(error))
 
     def _digest(self) -> bytes:
-        return hashlib.sha256(b"".join(sorted(self._kept))).digest()[: limits.REVOKED_DIGEST_BYTES]
+        if self._kept_digest is None or self._kept_digest[0] != len(self._kept):
+            digest = hashlib.sha256(b"".join(sorted(self._kept))).digest()
+            self._kept_digest = len(self._kept), digest[: limits.REVOKED_DIGEST_BYTES]
+        return self._kept_digest[1]
 
 
 def is_revoked(peer: PeerId) -> RevokedError:

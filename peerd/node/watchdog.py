@@ -19,6 +19,7 @@ from peerd.logs import short
 from peerd.node.challenge import NONCE_BYTES, PROVEN, Challenge
 from peerd.node.content_audit import ContentAudit
 from peerd.node.core import Core
+from peerd.node.endpoint import REFUSED_BUSY
 from peerd.node.holding import check_record_receipt, keep_record, record_of
 from peerd.node.restoring import Restoring
 from peerd.records.attestation import HAS, HAS_NOT, UNKNOWN, Attestation, attestations
@@ -93,14 +94,16 @@ class Watchdog:
                 await self._ask_for_word(contact, record)
             bound = [record for record in records if record not in silent]
             for at in range(0, len(bound), limits.PROVEN_MAX):
-                await self._challenge(contact, bound[at : at + limits.PROVEN_MAX])
+                if not await self._challenge(contact, bound[at : at + limits.PROVEN_MAX]):
+                    return  # one disk that stalls is one fault
         except WireError as error:
             self._core.counts.rejected[error.reason] += 1
             self._core.trust.note(contact.peer, "malformed")
         except (PeerdError, TimeoutError) as error:
             logger.debug("a peer could not be audited", peer=short(contact.peer), reason=str(error))
 
-    async def _challenge(self, contact: Contact, records: list[Record]) -> None:
+    async def _challenge(self, contact: Contact, records: list[Record]) -> bool:
+        """Have a peer prove some records; return whether it answered."""
         core = self._core
         challenge = Challenge(core.environment.entropy, records)
         asked_at = core.now()
@@ -112,19 +115,22 @@ class Watchdog:
             answered_at = core.endpoint.sessions.answered_at(contact.peer)
             if answered_at is not None and answered_at > asked_at:  # it hears us, and is silent to this alone
                 core.trust.note(contact.peer, "unproven")
-            return
+            return False
         for record, shown in zip(records, challenge.judge(reply), strict=True):
             if shown == PROVEN:
                 core.copies.note(record.key, record.version.digest, (contact.peer,))
             else:
                 await self._ask_for_word(contact, record)
+        return True
 
     async def _ask_for_word(self, contact: Contact, record: Record) -> None:
         """Ask what became of a record, and act on the answer. Raises WireError for one that is none."""
         core, peer = self._core, contact.peer
         try:
             raw = await self.question(contact, OF_RECORD, record.key, record.version.digest)
-        except RefusedError:  # its disk fails, it says; then it has none to count on
+        except RefusedError as error:  # its disk fails, it says; then it has none to count on
+            if error.reason == REFUSED_BUSY:
+                return  # we have asked it for much: that says nothing of what it has
             if self._showed(peer, record):
                 core.trust.note(peer, "unproven")
             await self._lost(contact, record)

@@ -17,7 +17,7 @@ from peerd.sim.host import Host
 from peerd.trust.evidence import convicts
 from peerd.wire import frames
 from peerd.wire.codec import encode
-from peerd.wire.messages import FindValue, Tell
+from peerd.wire.messages import FindValue, Store, Tell
 from tests.hostile.base import HonestBytes, Liar
 from tests.hostile.clan import Clan
 from tests.unit.node.hosts import World, contact_of, core, get, joined, key_of, put, until, version
@@ -184,3 +184,41 @@ async def test_evidence_that_is_none_is_refused_where_it_is_found(world: World) 
     one = version(bob, "a", 7, b"one")
     with pytest.raises(WireError):
         await core(alice).convicting.convict(pack_evidence(EQUIVOCATION, bob.identity.peer, one.raw, one.raw))
+
+
+async def test_key_pairs_told_under_the_name_of_a_member_are_counted_as_what_they_are(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convicting, "STRANGERS_TOLD_MAX", 2)
+    alice, bob, mallory = await joined(world, 3)
+    liar = Accuses()
+    liar.install(core(mallory), Clan())
+    liar.accused = bob.identity.peer
+    for stranger in [world.add() for _ in range(5)]:
+        liar.shows = evidence_against(stranger)
+        await liar.accuse(alice, digest_of(liar.shows))
+        await asyncio.sleep(1)
+    assert len(core(alice).convicting.listed()) == 2
+
+
+async def test_writers_made_up_to_be_convicted_fill_nothing_and_are_pushed_to_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convicting, "STRANGERS_MAX", 4)
+    alice, bob, mallory = await joined(world, 3)
+    told = core(alice).endpoint.counts.sent_messages
+    before = told["Tell"]
+    for at, stranger in enumerate(world.add() for _ in range(12)):
+        for record in two_of(stranger, f"name-{at}"):
+            await core(mallory).endpoint.ask(contact_of(alice), Store, record.raw, None)
+    await asyncio.sleep(1)
+    assert len(core(alice).convicting.listed()) == 4
+    assert told["Tell"] == before
+    # The bound outlives a restart, and members are convicted all the same.
+    await alice.crash(power=True)
+    await alice.start()
+    await until(lambda: core(alice).members.contact(mallory.identity.peer) is not None)
+    await core(alice).convicting.equivocated(*two_of(world.add()))
+    assert len(core(alice).convicting.listed()) == 4
+    await core(alice).convicting.convict(evidence_against(mallory))
+    await until(lambda: all(out_at([alice, bob], mallory.identity.peer)))

@@ -112,6 +112,21 @@ async def test_one_that_is_not_gone_back_is_asked_beyond_the_holders(world: Worl
     assert await get(reader, "a") == b"new"
 
 
+async def test_one_holder_that_shows_what_is_older_than_was_read_hides_nothing_from_who_is_in_haste(
+    world: World,
+) -> None:
+    hosts = await joined(world, 9)
+    holders = by_distance(hosts, key_of(hosts[0], "a"))
+    reader = holders.pop()
+    await put(holders[0], "a", b"old")
+    old = await kept(holders[0], "a")
+    await put(holders[0], "a", b"new")
+    assert await get(reader, "a") == b"new"
+    showing(holders[:1], old)
+
+    assert await get(reader, "a", consistency="one") == b"new"
+
+
 async def test_what_was_lost_may_be_written_anew(world: World) -> None:
     holders, others = await readers(world)
     reader = others[-1]

@@ -7,18 +7,34 @@ import pytest
 from msgspec.structs import replace
 
 from peerd.content.cid import Cid
+from peerd.errors import UnreachableError
 from peerd.kad.contact import Contact
 from peerd.node.auditing import kept_by
+from peerd.node.endpoint import REFUSED_BUSY
 from peerd.node.watchdog import Watchdog
 from peerd.records.evidence import KIND_NAMES, read_evidence
 from peerd.sim.host import Host
 from peerd.trust.evidence import convicts
 from peerd.wire import frames
-from peerd.wire.messages import Prove
+from peerd.wire.limits import PROVEN_MAX
+from peerd.wire.messages import Attest, Prove, Refused
 from tests.hostile.audits import EVADES, SIGNS, CannotTell, MakesUpProofs
 from tests.hostile.base import Liar
 from tests.hostile.clan import Clan
-from tests.unit.node.hosts import World, add, by_distance, contact_of, core, joined, key_of, mute, put, until
+from tests.unit.node.hosts import (
+    World,
+    add,
+    answering,
+    by_distance,
+    contact_of,
+    core,
+    joined,
+    key_of,
+    late,
+    mute,
+    put,
+    until,
+)
 
 NAMES = 12
 
@@ -105,6 +121,47 @@ async def test_who_is_silent_to_audits_alone_is_noted(world: World) -> None:
     mute(mallory, Prove)
     await watchdog_of(alice).round()
     assert core(alice).trust.faults_of(mallory.identity.peer) == {"unproven": 1}
+
+
+async def test_who_is_busy_or_stalls_for_a_moment_is_not_given_up(world: World) -> None:
+    (alice, _), carol = await world_with(world, 2, None, audit_share=1.0)
+    for at in range(5 * PROVEN_MAX):
+        await put(alice, f"name-{at}", b"v")
+    late(carol, 3.0, Prove)
+    await watchdog_of(alice).round()
+    assert core(alice).trust.faults_of(carol.identity.peer) == {"unproven": 1}, "one stall, one fault"
+
+
+async def test_who_refuses_an_audit_for_being_busy_is_not_blamed(world: World) -> None:
+    (alice, _), carol = await world_with(world, 2, None, audit_share=1.0)
+    for at in range(NAMES):
+        await put(alice, f"name-{at}", b"v")
+    core(alice).proofs._waiting.clear()  # so that its word is asked for
+    answering(
+        carol,
+        lambda peer, request, honest: Refused(request.rid, REFUSED_BUSY) if isinstance(request, Attest) else honest(),
+    )
+    await watchdog_of(alice).round()
+    assert core(alice).trust.faults_of(carol.identity.peer) == {}
+    assert not core(alice).missing_since
+
+
+async def test_who_cannot_be_asked_over_a_connection_and_shows_its_content_is_not_blamed(world: World) -> None:
+    (alice, _), carol = await world_with(world, 2, None, audit_share=1.0, copies=3)
+    for at in range(4):
+        await add(alice, bytes([at]) * 50_000)
+    assert alice.peer is not None
+    await alice.peer._maintaining.restoring.round(set())
+    reach = core(alice).bulk.get
+
+    async def cut(contact: Contact) -> object:
+        if contact.peer == carol.identity.peer:
+            raise UnreachableError("no connection")
+        return await reach(contact)
+
+    core(alice).bulk.get = cut  # type: ignore[method-assign,assignment]
+    assert await watchdog_of(alice)._content.round(), "its copies are counted anew"
+    assert core(alice).trust.faults_of(carol.identity.peer) == {}
 
 
 async def test_content_that_was_dropped_is_found_and_restored(world: World) -> None:
