@@ -5,6 +5,7 @@ key, a nonce of this connection and the network id (DESIGN.md 5). Not here: whic
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,6 +38,11 @@ PROGRESS_INTERVAL_S = 1.0
 PIECE_BYTES = 256 * 1024
 # So many times as long as an answer may stand still, one block may take to be written: slow links are slow to drain.
 WRITE_STALLS_MAX = 4
+# So many times as long a short answer may take, whatever else comes meanwhile; and who holds content may say that it
+# goes on without taking any of it, where it has to look at so much of it. Else one that says so for ever is waited for.
+ANSWER_STALLS_MAX = 4
+HOLD_STALLS_MAX = 6
+LOOKED_AT_PER_S = 4 * 1024 * 1024
 
 Deliver = Callable[[bytes, bytes | None], None]
 
@@ -63,6 +69,8 @@ class BulkConnection:
         self.closed = False
         self._heard_at = 0.0
         """When any part of any answer came: the other end answers one request after the other."""
+        self._given_at = 0.0
+        """When it last asked for blocks, or took one."""
         self._stream = stream
         self._handler = handler
         self._tasks = tasks
@@ -102,30 +110,44 @@ class BulkConnection:
 
         Raises NoRoomError, RefusedError, UnreachableError.
         """
-        return await self.ask(frames.HOLD, encode(body))
+        idle_max_s = HOLD_STALLS_MAX * self._stall_s + body.size / LOOKED_AT_PER_S
+        return await self.ask(frames.HOLD, encode(body), idle_max_s=idle_max_s)
 
     async def ask(
-        self, kind: int, payload: bytes, *, deliver: Deliver | None = None, left: set[bytes] | None = None
+        self,
+        kind: int,
+        payload: bytes,
+        *,
+        deliver: Deliver | None = None,
+        left: set[bytes] | None = None,
+        idle_max_s: float | None = None,
     ) -> bytes:
         """Ask and return the answer's payload, not checked; raises UnreachableError, RefusedError, NoRoomError."""
+        if idle_max_s is None:
+            idle_max_s = math.inf if kind == frames.WANT else ANSWER_STALLS_MAX * self._stall_s
         async with self._room[kind]:
-            return await self._ask_now(kind, payload, deliver=deliver, left=left)
+            return await self._ask_now(kind, payload, deliver, left or set(), idle_max_s)
 
-    async def _ask_now(self, kind: int, payload: bytes, *, deliver: Deliver | None, left: set[bytes] | None) -> bytes:
+    async def _ask_now(
+        self, kind: int, payload: bytes, deliver: Deliver | None, left: set[bytes], idle_max_s: float
+    ) -> bytes:
         if self.closed:
             raise UnreachableError("the connection is closed")
         loop = asyncio.get_running_loop()
         self._next_rid = rid = (self._next_rid + 1) & 0xFFFFFFFF
-        ask = _Ask(loop.create_future(), kind, deliver, left or set(), loop.time())
+        ask = _Ask(loop.create_future(), kind, deliver, left, loop.time())
+        asked_at = loop.time()
         self._asks[rid] = ask
         self.used_at = loop.time()
         try:
             await self._send_in_time(kind, rid, payload)
             while True:
-                quiet_s = loop.time() - max(ask.heard_at, self._heard_at)
-                if quiet_s >= self._stall_s:
+                given_at = self._given_at if kind == frames.HOLD else 0.0
+                left_s = max(ask.heard_at, self._heard_at) + self._stall_s - loop.time()
+                left_s = min(left_s, max(asked_at, given_at) + idle_max_s - loop.time())
+                if left_s <= 0:
                     raise UnreachableError("the peer stands still")
-                done, _ = await asyncio.wait({ask.future}, timeout=self._stall_s - quiet_s)
+                done, _ = await asyncio.wait({ask.future}, timeout=left_s)
                 if done:
                     return ask.future.result()
         finally:
@@ -293,6 +315,7 @@ class BulkConnection:
 
     async def _serve_want(self, rid: int, payload: bytes) -> None:
         for cid in frames.split_cids(payload):
+            self._given_at = asyncio.get_running_loop().time()
             data = await self._handler.block(cid)
             if data is None:
                 await self._send(frames.MISSING, rid, cid)

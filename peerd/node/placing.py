@@ -5,7 +5,7 @@ a receipt. The asker counts receipts; where a peer fails or is full the next nea
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -41,6 +41,8 @@ SPARES_MAX = 8
 # How long a peer may take to say that it is there, before the next nearest takes its share.
 PATIENCE_MIN_S = 0.5
 PATIENCE_RTOS = 4
+# Who takes so many times as long as the first that took its share is overtaken by the next nearest.
+SLOW_TIMES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +103,14 @@ async def place(core: Core, content: Content) -> Placed:
     candidates += [contact for contact in spares if contact.peer not in known]
     queue = iter(candidates)
 
-    async def fill_share() -> None:
+    async def fill_share() -> bool:
         for contact in queue:
             if await _ask_to_hold(core, content, contact, placed):
                 placed.holders.append(contact.peer)
-                return
+                return True
+        return False
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(shares - len(placed.holders)):
-            group.create_task(fill_share())
+    await _fill(fill_share, shares - len(placed.holders), core.settings.transfer_timeout_s)
     if len(placed.holders) < wanted and not ours and await _has_share(core, content):
         # The others are full or gone: it is here, and counts once we promise it.
         ours = True
@@ -120,6 +121,30 @@ async def place(core: Core, content: Content) -> Placed:
     if not ours and len(placed.holders) >= wanted and not holders.crowded:
         await _let_go(core, content)
     return placed
+
+
+async def _fill(fill_share: Callable[[], Coroutine[None, None, bool]], count: int, patience_s: float) -> None:
+    """Fill so many shares; the next nearest get those of peers that take far longer than the first took.
+
+    Who says for ever that it goes on would else be waited for as long.
+    """
+    loop = asyncio.get_running_loop()
+    began_at = loop.time()
+    until: float | None = None
+    filled, overtaken = 0, False
+    async with asyncio.TaskGroup() as group:
+        pending = {group.create_task(fill_share()) for _ in range(count)}
+        while pending and filled < count:
+            wait_s = None if until is None or overtaken else max(0.0, until - loop.time())
+            done, pending = await asyncio.wait(pending, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            filled += sum(not task.cancelled() and task.exception() is None and task.result() for task in done)
+            if not done:
+                overtaken = True
+                pending |= {group.create_task(fill_share()) for _ in range(count - filled)}
+            elif filled and until is None:
+                until = loop.time() + SLOW_TIMES * (loop.time() - began_at) + patience_s
+        for task in pending:
+            task.cancel()
 
 
 async def _has_share(core: Core, content: Content) -> bool:

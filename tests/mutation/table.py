@@ -452,6 +452,40 @@ TABLE: list[Mutation] = [
         ("tests/unit/node/test_convicting.py::test_forged_evidence_convinces_nobody_and_its_teller_is_noted",),
     ),
     Mutation(
+        "5.8",
+        "peerd/node/convicting.py",
+        "            if self._is_full(teller, accused):\n                return\n",
+        "",
+        (
+            "tests/unit/node/test_convicting.py::test_key_pairs_told_under_the_name_of_a_member_are_counted_as_what_they_are",
+        ),
+    ),
+    Mutation(
+        "5.8",
+        "peerd/node/convicting.py",
+        " if self._has_room(claimed) else None",
+        "",
+        (
+            "tests/unit/node/test_convicting.py::test_writers_made_up_to_be_convicted_fill_nothing_and_are_pushed_to_nobody",
+        ),
+    ),
+    Mutation(
+        "5.11",
+        "peerd/node/content_audit.py",
+        "if said.said == HAS and said.proof == await content_proof(core.store.block, root, said.nonce):",
+        "if False:",
+        (
+            "tests/unit/node/test_watchdog.py::test_who_cannot_be_asked_over_a_connection_and_shows_its_content_is_not_blamed",
+        ),
+    ),
+    Mutation(
+        "5.11",
+        "peerd/node/watchdog.py",
+        "if error.reason == REFUSED_BUSY:",
+        "if False:",
+        ("tests/unit/node/test_watchdog.py::test_who_refuses_an_audit_for_being_busy_is_not_blamed",),
+    ),
+    Mutation(
         "5.9",
         "peerd/node/handshakes.py",
         '        if self.refused(peer):\n            raise WireError("out")\n',
@@ -589,6 +623,23 @@ TABLE: list[Mutation] = [
         "async with asyncio.timeout(WRITE_STALLS_MAX * self._stall_s):",
         "async with asyncio.timeout(None):",
         ("tests/unit/node/test_bulk.py::test_who_asks_and_does_not_read_is_cut_off",),
+    ),
+    Mutation(
+        "6.19",
+        "peerd/node/bulk.py",
+        "                left_s = min(left_s, max(asked_at, given_at) + idle_max_s - loop.time())\n",
+        "",
+        (
+            "tests/unit/node/test_bulk.py::test_a_hold_that_takes_nothing_is_given_up_whatever_it_says",
+            "tests/unit/node/test_placing.py::test_an_answer_that_is_always_still_to_come_is_not_waited_for",
+        ),
+    ),
+    Mutation(
+        "6.19",
+        "peerd/node/placing.py",
+        "                pending |= {group.create_task(fill_share()) for _ in range(count - filled)}\n",
+        "                break\n",
+        ("tests/unit/node/test_placing.py::test_a_holder_that_goes_on_for_ever_does_not_keep_a_put_from_ending",),
     ),
     Mutation(
         "6.14",

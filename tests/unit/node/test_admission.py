@@ -6,8 +6,9 @@ import pytest
 
 from peerd.errors import RefusedError, UnreachableError
 from peerd.node import handshakes
+from peerd.node.endpoint import cost_of
 from peerd.wire import envelope
-from peerd.wire.messages import Ping, Pong
+from peerd.wire.messages import Ping, Pong, Tell
 
 from .test_endpoint import End, Wire, acquainted, few, now
 
@@ -182,3 +183,8 @@ async def test_what_each_member_has_in_any_case_is_not_used_up_by_all_others_tog
     assert isinstance(await others[0].ask(alice), Pong)
     assert now() - began < 0.2
     await asyncio.gather(*greedy, return_exceptions=True)
+
+
+def test_news_costs_what_checking_each_item_does() -> None:
+    assert cost_of(Tell(1, (b"x",) * 5)) == 5
+    assert cost_of(Ping(1)) == 1

@@ -10,7 +10,7 @@ import pytest
 from peerd.content.block import raw_block
 from peerd.errors import NoRoomError, RefusedError, UnreachableError, WireError
 from peerd.node import inflow
-from peerd.node.bulk import HOLDS_MAX, IDLE_CLOSE_S, QUEUED_MAX, BulkConnection
+from peerd.node.bulk import HOLD_STALLS_MAX, HOLDS_MAX, IDLE_CLOSE_S, QUEUED_MAX, BulkConnection
 from peerd.node.bulk_pool import ACCEPTED_PER_PEER_MAX
 from peerd.node.callers import OPENING_TIMEOUT_S, TAG_PROOF, UNPROVEN_MAX
 from peerd.sim.faults import Faults
@@ -499,11 +499,28 @@ async def test_a_long_hold_tells_that_it_goes_on(world: World) -> None:
     handler = core(bob).bulk._handler
 
     async def slowly(connection: BulkConnection, body: HoldBody) -> bytes:
-        await asyncio.sleep(100)
+        for _ in range(3):
+            await asyncio.sleep(50)
+            await want(connection, WANTED)  # it takes some of it now and then
         return b"receipt"
 
     handler.hold = slowly  # type: ignore[method-assign]
     assert await (await connection(alice, bob)).hold(hold_body()) == b"receipt"
+
+
+async def test_a_hold_that_takes_nothing_is_given_up_whatever_it_says(world: World) -> None:
+    alice, bob = await joined(world, 2)
+    handler = core(bob).bulk._handler
+
+    async def never(connection: BulkConnection, body: HoldBody) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    handler.hold = never  # type: ignore[method-assign]
+    there = await connection(alice, bob)
+    with pytest.raises(UnreachableError):
+        async with asyncio.timeout(HOLD_STALLS_MAX * core(alice).settings.transfer_timeout_s + 1):
+            await there.hold(hold_body())
 
 
 def hold_body() -> HoldBody:

@@ -15,7 +15,19 @@ BIG = bytes(range(256)) * 8_192
 
 def sick(host: Host, *, reads: bool, error: Callable[[str], Exception] = StoreError) -> None:
     """From now on every change of a host's store fails, with `reads` every question too."""
-    reading = ("record", "block", "has_blocks", "root", "roots", "records", "providers", "history", "usage", "claims")
+    reading = (
+        "record",
+        "block",
+        "has_blocks",
+        "root",
+        "roots",
+        "records",
+        "providers",
+        "history",
+        "usage",
+        "claims",
+        "seen",
+    )
 
     def fail(operation: str) -> None:
         if reads or not operation.startswith(reading):
