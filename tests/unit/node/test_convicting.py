@@ -102,9 +102,11 @@ class Accuses(Liar):
 
     accused: PeerId
     shows = b""
+    asked = 0
 
     async def tell(self, peer: PeerId, kind: int, payload: bytes, honest: HonestBytes) -> bytes:
         if kind == frames.EVIDENCE:
+            self.asked += 1
             return encode([self.shows] if self.shows else [])
         return await honest()
 
@@ -177,6 +179,7 @@ async def test_key_pairs_that_convict_themselves_crowd_out_nobody(
     kept = {convicts(raw, alice.identity.network, core(alice).verifier) for raw in await alice.store.evidence()}
     assert bob.identity.peer in kept
     assert len(kept) == 1 + 4
+    assert liar.asked == 4, "what is too much is not even fetched"
 
 
 async def test_evidence_that_is_none_is_refused_where_it_is_found(world: World) -> None:
