@@ -176,8 +176,10 @@ class _Read:
     def _is_older(self, record: Record) -> bool:
         if self.least is not None and is_older(record, self.least):
             return True
-        floor = self.here.floor  # what we know to be over is over for us, however many show it
-        return floor is not None and not record.body.strong and record.version[:3] <= floor.version
+        floor = self.here.floor  # what we know to be over is over for us; when a life ends, most clocks say
+        if floor is None or record.body.strong:
+            return False
+        return record.version[:3] < floor.version or (record.version[:3] == floor.version and floor.ends is None)
 
     async def _further(self) -> Reading:
         """Ask the next nearest; raises IntegrityError where nobody shows anything but lies, TimedOutError."""
