@@ -64,7 +64,7 @@ lint: $(INSTALLED)  ## format, style, types and layers
 	@$(BIN)/lint-imports --no-logo
 
 check: lint  ## what to run before every commit, under a minute
-	@$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup tests/unit
+	@$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not slow" tests/unit
 
 test: lint  ## check, and the tests with real sockets, processes and network namespaces
 	@$(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup $(TESTS)

@@ -148,10 +148,10 @@ def duplicate_links() -> Dag:
 
 
 def repeats() -> Dag:
-    """A directory that is linked a thousand times from one that is linked a thousand times: 1000^20 entries."""
+    """A directory that is linked 200 times from one that is linked 200 times: 200^20 entries."""
     chain = [_directory((b"f", LEAF))]
     for _ in range(20):
-        chain.append(_directory(*((b"%03d" % number, chain[-1]) for number in range(1000)), tsize=2**30))
+        chain.append(_directory(*((b"%03d" % number, chain[-1]) for number in range(200)), tsize=2**30))
     return _dag(*reversed(chain), LEAF)
 
 

@@ -1,6 +1,7 @@
 import random
 import tracemalloc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ def test_it_is_a_set(added: list[bytes], others: list[bytes]) -> None:
         assert (cid in found) == (cid in known)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_take_little_memory_and_none_takes_long() -> None:
     rng = random.Random(1)
     some = [rng.randbytes(36) for _ in range(100_000)]

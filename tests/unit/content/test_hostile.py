@@ -69,7 +69,7 @@ def bounded() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("name", DAGS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "wide")) for name in DAGS])
 def test_hostile_content_is_refused_in_bounded_time_and_memory(reader: Callable[[Dag], object], name: str) -> None:
     dag = DAGS[name]()
     with bounded():
@@ -80,6 +80,7 @@ def test_hostile_content_is_refused_in_bounded_time_and_memory(reader: Callable[
                 reader(dag)
 
 
+@pytest.mark.slow
 def test_a_directory_of_too_many_entries_to_be_held_is_refused_in_bounded_time() -> None:
     dag = HUGE["million_entries_hamt"]()
     started = time.process_time()

@@ -1,7 +1,6 @@
 """The node's tests run in a simulated world, on its virtual clock: nothing is waited for, no socket is opened."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -24,9 +23,9 @@ def pytest_asyncio_loop_factories(
     return {"virtual": VirtualLoop}
 
 
-@pytest.fixture(autouse=True)
-def faults_logged() -> Iterator[list[str]]:
-    """Fail a test in which a peer logged a fault of its own; a test that means one clears the list."""
+@pytest.fixture(scope="module")
+def faults() -> Iterator[list[str]]:
+    """What is logged as an error while the tests of a module run; for all of them, as a sink takes long to make."""
     faults: list[str] = []
 
     def take(message: "Message") -> None:
@@ -37,7 +36,13 @@ def faults_logged() -> Iterator[list[str]]:
     sink = logger.add(take, level="ERROR", format="{message}", backtrace=False, diagnose=False)
     yield faults
     logger.remove(sink)
-    logger.add(sys.stderr)
+
+
+@pytest.fixture(autouse=True)
+def faults_logged(faults: list[str]) -> Iterator[list[str]]:
+    """Fail a test in which a peer logged a fault of its own; a test that means one clears the list."""
+    faults.clear()
+    yield faults
     if faults:
         pytest.fail(f"logged as an error: {faults[:5]}")
 

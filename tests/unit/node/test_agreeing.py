@@ -99,6 +99,7 @@ async def incremented(host: Host, name: str, times: int) -> int:
     return unknown
 
 
+@pytest.mark.slow
 async def test_many_writers_of_one_counter_lose_and_double_nothing(world: World) -> None:
     hosts = await joined(world, 10)
     await put(hosts[0], "counter", b"0", if_version="none")
@@ -109,6 +110,7 @@ async def test_many_writers_of_one_counter_lose_and_double_nothing(world: World)
     assert 100 - unknown <= int(await get(hosts[3], "counter", **STRONG)) <= 100
 
 
+@pytest.mark.slow
 async def test_a_counter_loses_and_doubles_nothing_while_holders_die_and_join(world: World) -> None:
     hosts = await joined(brisk(world), 10)
     await put(hosts[0], "counter", b"0", if_version="none")

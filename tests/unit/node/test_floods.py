@@ -99,6 +99,7 @@ async def small(world: World, count: int) -> list[Host]:
     return hosts
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.parametrize("kind", KINDS)
 async def test_whoever_has_filled_the_disks_honest_puts_go_on_and_promises_stay(world: World, kind: str) -> None:
@@ -173,6 +174,7 @@ async def test_within_a_group_nobody_has_more_than_the_others() -> None:
     assert not shares.refuses(bob, 100, most=10_000, kept=1_000, free=5_000)
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 async def test_a_record_that_others_should_keep_is_taken_only_of_who_has_few_here(world: World) -> None:
     hosts = await joined(world, NEAR_HOLDERS + 6)

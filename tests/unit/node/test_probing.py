@@ -242,6 +242,7 @@ async def test_who_leaves_is_not_taken_for_one_that_is_back_as_somebody_still_na
     assert states(hosts[2], hosts[0]) == ["left"]
 
 
+@pytest.mark.slow
 async def test_membership_at_rest_is_a_ping_and_a_pong_a_second(world: World) -> None:
     hosts = await joined(world, 20)
     before = sum(core(host).endpoint.counts.sent_bytes for host in hosts)

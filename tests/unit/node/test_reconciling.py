@@ -113,6 +113,7 @@ async def test_a_tie_is_decided_alike_and_each_side_keeps_the_loser_as_a_conflic
         assert [entry.conflict for entry in history] == [False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expected", [SIGNED_MAX + 1])
 async def test_a_healed_partition_has_the_same_everywhere(world: World) -> None:
     hosts = await joined(world, 10)
@@ -141,6 +142,7 @@ async def test_a_healed_partition_has_the_same_everywhere(world: World) -> None:
     await until(same, within_s=30)
 
 
+@pytest.mark.slow
 async def test_a_joining_peer_is_sent_at_most_twice_what_it_should_hold(world: World) -> None:
     hosts = await joined(world, 6)
     await keep_all(hosts, [version(hosts[0], f"k{number}", 1, b"v" * 200) for number in range(1000)])

@@ -80,6 +80,7 @@ async def until_placed(hosts: list[Host], within_s: float) -> None:
     raise AssertionError(f"records are not where they should be after {within_s} s")
 
 
+@pytest.mark.slow
 async def test_records_of_the_dead_are_restored_by_one_holder_each(world: World) -> None:
     hosts = await joined(world, 12)
     for name in map(str, range(NAMES)):
@@ -174,6 +175,7 @@ async def test_a_copy_too_many_is_a_cached_one_after_a_while_and_never_gone(worl
     await eventually(restored, within_s=2 * interval_s)
 
 
+@pytest.mark.slow
 async def test_copies_too_many_that_are_no_more_take_no_place_of_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ async def watch_first_answers(hosts: list[Host], returned: Host, seconds: float)
     return answers
 
 
+@pytest.mark.slow
 @pytest.mark.may_block
 @pytest.mark.parametrize("restored", [False, True])
 async def test_who_was_away_never_answers_with_what_it_missed(world: World, restored: bool) -> None:

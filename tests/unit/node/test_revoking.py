@@ -76,6 +76,7 @@ def expected() -> int:
     return 20
 
 
+@pytest.mark.slow
 async def test_all_of_twenty_refuse_a_revoked_peer_within_two_seconds(world: World) -> None:
     alice, *others, mallory = await joined(world, 20)
     honest = [alice, *others]

@@ -54,6 +54,7 @@ async def test_puts_at_once_never_use_more_than_the_quota_and_those_that_are_tol
             assert await get(alone, str(number)) == data_of(number)
 
 
+@pytest.mark.slow
 async def test_a_full_holder_refuses_and_others_take_its_share(world: World) -> None:
     hosts = await small(world, 6)
     for number in range(40):
@@ -79,6 +80,7 @@ async def test_who_puts_takes_the_share_of_a_full_holder_where_nobody_else_is(wo
         assert [root.class_ for root in promised if root is not None] == ["replica"] * 3
 
 
+@pytest.mark.slow
 async def test_cached_copies_give_way_to_promises_and_promises_to_nothing(world: World) -> None:
     hosts = await small(world, 5)
     for number in range(12):
@@ -177,6 +179,7 @@ async def test_all_that_a_writer_of_tiny_values_filled_a_store_with_can_be_delet
     assert (await modest.store.usage()).used_bytes <= modest.store.quota_bytes
 
 
+@pytest.mark.slow
 async def test_cached_copies_give_way_to_records(world: World) -> None:
     world._settings = with_settings(world._settings, copies=1)
     hosts = await small(world, 5)
@@ -194,6 +197,7 @@ async def test_cached_copies_give_way_to_records(world: World) -> None:
     assert (await full.store.usage()).records >= 1_000
 
 
+@pytest.mark.slow
 async def test_overwriting_a_name_over_and_over_does_not_fill_the_disk(world: World) -> None:
     hosts = await small(world, 2)
     for number in range(100):

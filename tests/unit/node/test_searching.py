@@ -42,12 +42,14 @@ async def astray(world: World) -> tuple[Host, list[Host]]:
     return reader, holders
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("consistency", ["quorum", "one"])
 async def test_what_liars_on_the_way_deny_is_looked_for_from_others(world: World, consistency: str) -> None:
     reader, _ = await astray(world)
     assert await get(reader, "a", consistency=consistency) == b"value"
 
 
+@pytest.mark.slow
 async def test_only_what_is_denied_is_looked_for_twice(world: World) -> None:
     hosts = await joined(world, 44)
     reader = hosts[0]

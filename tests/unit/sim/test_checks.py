@@ -118,6 +118,7 @@ def test_a_copy_that_outlives_its_record_is_seen(simulate, monkeypatch):
     assert "keeps content for key-0, which was deleted" in _told(report)
 
 
+@pytest.mark.slow
 def test_a_request_that_hangs_is_seen(simulate, monkeypatch):
     async def hang(*_):
         await asyncio.get_running_loop().create_future()

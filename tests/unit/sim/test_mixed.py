@@ -22,6 +22,7 @@ def test_every_kind_of_fault_comes_up_and_all_of_it_ends():
     assert len({scenario.faults.loss for scenario in scenarios}) > 1
 
 
+@pytest.mark.slow
 def test_seeds_in_a_row_until_one_fails(capsys):
     assert main(["--peers", "2", "--seeds", "2", "--json"]) == 0
     reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

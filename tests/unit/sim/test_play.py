@@ -16,6 +16,7 @@ def _put(at_s, **fields):
     return {"do": "put", "at_s": at_s, "over_s": 1, **fields}
 
 
+@pytest.mark.slow
 def test_fifty_peers_serve_each_other_over_a_network_that_loses_and_repeats(simulate):
     report = simulate(
         peers=50,
@@ -34,6 +35,7 @@ def test_fifty_peers_serve_each_other_over_a_network_that_loses_and_repeats(simu
     assert report.contacts["least"] == 49
 
 
+@pytest.mark.slow
 def test_writes_on_both_sides_of_a_partition_are_there_once_it_heals(simulate):
     report = simulate(
         peers=10,
@@ -93,6 +95,7 @@ def reports_of_one_seed(*played):
     return reports
 
 
+@pytest.mark.slow
 def test_one_seed_is_one_run_whatever_the_hash_seed():
     first, second = reports_of_one_seed("--mixed")
     assert first == second
