@@ -12,6 +12,7 @@ from peerd.kad.contact import Address
 
 GROUP_4_BYTES = 3
 GROUP_6_BYTES = 8
+PORTS = 65_536
 
 GROUP_CACHE_MAX = 16_384
 """Hosts whose group is remembered. The least recently used go, so a flood of invented ones costs only time."""
@@ -39,6 +40,15 @@ _TRANSLATED = IPv6Network("64:ff9b::/96")
 def group(address: Address) -> bytes | None:
     """Return the group of an address (4 or 9 bytes, the family first), None where it is of a local range."""
     return _group_of_host(address[0])
+
+
+def is_address(address: Address) -> bool:
+    """Return whether it is one at all: what the disk has damaged may be none."""
+    try:
+        group(address)
+    except ValueError:
+        return False
+    return 0 < address[1] < PORTS
 
 
 def group_or_host(address: Address) -> bytes:

@@ -29,7 +29,7 @@ async def keep(core: Core, asker: PeerId, raw: bytes) -> None:
     if provider != asker and not core.members.met(provider):
         raise RefusedError(REFUSED_UNKNOWN)  # a key without an address can hold nothing
     now = core.store.now_s()
-    known = [(PeerId(providers.read(one).provider), one) for one in await core.store.providers(key, float("-inf"))]
+    known = [(PeerId(providers.read(one).provider), one) for one in await stored(core, key, float("-inf"))]
     if any(peer == provider and providers.read(one).stamp > statement.stamp for peer, one in known):
         return
     if len(known) >= PROVIDERS_PER_KEY_MAX and all(peer != provider for peer, _ in known):
@@ -39,6 +39,11 @@ async def keep(core: Core, asker: PeerId, raw: bytes) -> None:
         await core.store.put_provider(key, out, its, now - 1)  # ended: the first to go
     life_s = 0 if statement.kind == GONE else statement.life_s
     await core.store.put_provider(key, provider, raw, now + life_s)
+
+
+async def stored(core: Core, key: Key, since: float) -> list[bytes]:
+    """Return the statements about a key that end after `since`, without those that the disk has damaged."""
+    return [raw for raw in await core.store.providers(key, since) if providers.is_whole(raw)]
 
 
 def _of_largest_group(core: Core, known: list[tuple[PeerId, bytes]], provider: PeerId) -> tuple[PeerId, bytes]:
@@ -60,7 +65,7 @@ async def named(core: Core, key: Key) -> list[bytes]:
     others; else by chance, so that many who ask are sent to all.
     """
     chance = core.environment.rng.random
-    found = [(_rank(core, raw), chance(), raw) for raw in await core.store.providers(key, core.store.now_s())]
+    found = [(_rank(core, raw), chance(), raw) for raw in await stored(core, key, core.store.now_s())]
     before: Counter[bytes] = Counter()
     ranked = []
     for rank, luck, raw in sorted(found):

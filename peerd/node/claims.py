@@ -52,7 +52,7 @@ class Held:
 
 
 def read_row(row: bytes) -> Held | None:
-    """Return a claim from its row; None of a pin."""
+    """Return a claim from its row; None of a pin, and of one that the disk has damaged: what it is of stays kept."""
     if row.startswith(_ADDED):
         statement, ends = row[len(_ADDED) + 32 :], None
     elif row.startswith(_NAME):
@@ -63,7 +63,7 @@ def read_row(row: bytes) -> Held | None:
         statement = row[start + _END_BYTES :]
     else:
         return None
-    return Held(statement, claims.read(statement), ends)
+    return Held(statement, claims.read(statement), ends) if claims.is_whole(statement) else None
 
 
 def claimant_of(row: bytes) -> PeerId | None:

@@ -20,6 +20,7 @@ from peerd.ids import Key, PeerId, distance
 from peerd.io.store.interface import Root
 from peerd.kad.contact import Contact
 from peerd.logs import short
+from peerd.node.announced import stored
 from peerd.node.auditing import kept_by
 from peerd.node.claims import read_row
 from peerd.node.content_audit import unproven
@@ -183,7 +184,7 @@ class Restoring:
         seen = self._seen.get(root.cid)
         peers = set(seen.living) if seen is not None else set()
         key = Key(Cid.from_bytes(root.cid).digest)
-        for raw in await self._core.store.providers(key, self._core.store.now_s()):
+        for raw in await stored(self._core, key, self._core.store.now_s()):
             statement = providers.read(raw)
             if statement.root == root.cid and statement.kind == REPLICA:
                 peers.add(PeerId(statement.provider))

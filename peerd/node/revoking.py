@@ -65,6 +65,10 @@ class Revoking:
     async def begin(self) -> None:
         """Put out who is revoked, before anybody is met. Raises RevokedError where this peer is; StoreError."""
         for raw, known in await self._core.store.revocations():
+            if not revocations.is_whole(raw):
+                # It is heard again from the first that is met.
+                logger.warning("what the disk has damaged is passed over", what="a revocation")
+                continue
             said = revocations.read(raw)
             self._kept[PeerId(said.peer)] = raw
             self._strangers += not known

@@ -53,6 +53,14 @@ class Statements(Generic[T]):
             raise WireError("statement_size")
         return self._codec.decode_canonical(raw[:-SIGNATURE_BYTES])
 
+    def is_whole(self, raw: bytes) -> bool:
+        """Return whether bytes from our own disk can still be read."""
+        try:
+            self.read(raw)
+        except WireError:
+            return False
+        return True
+
     def glance(self, raw: bytes) -> T:
         """Return the body of bytes that were read before, in this process; nothing is checked again."""
         return self._codec.decode(raw[:-SIGNATURE_BYTES])
