@@ -82,11 +82,12 @@ def restore(file: Path, **flags: str | None) -> None:
     """Put the identity of a backup into a data directory that has none, with an empty store where it lacks one.
 
     What the peer kept it learns from the others before it answers for anything. Never let two peers run with one
-    identity.
+    identity. Where --passphrase-file is given, a protected backup that it does not open is refused.
     """
     settings = _settings(flags)
+    known = None if settings.passphrase_file is None else read_passphrase(settings.passphrase_file)
     with _held(settings) as data:
-        peer = IdentityFile(data.path).restore(file, lambda: _empty_store(settings, data))
+        peer = IdentityFile(data.path).restore(file, known, lambda: _empty_store(settings, data))
     click.echo(f"{peer_id_text(peer)} is restored in {settings.data}", err=True)
 
 
@@ -99,7 +100,11 @@ def protect(new_file: Path | None, **flags: str | None) -> None:
     with _held(settings) as data:
         file = IdentityFile(data.path)
         seed = file.seed(_present(settings, file))
-        new = read_passphrase(new_file) if new_file is not None else passphrase.ask("new passphrase", twice=True)
+        new = (
+            read_passphrase(new_file)
+            if new_file is not None
+            else passphrase.ask("new passphrase", twice=True, flag="--new")
+        )
         file.protect(seed, new, system_entropy)
     click.echo(f"a passphrase protects {file.path}: without it nobody can be this peer", err=True)
 

@@ -30,6 +30,7 @@ STORE_NAME = "store"
 KNOWN_STORE_NAME = "store-seen"
 
 _LOCK_NAME = "lock"
+_UNFINISHED = ".new"
 _ID_BYTES = 16
 OTHERS = 0o077
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -100,7 +101,9 @@ class DataDirectory:
         """
         make_directory(path)
         require_private(path, "the data directory", DIRECTORY_MODE)
-        return cls(path, DirectoryLock.acquire(path))
+        held = cls(path, DirectoryLock.acquire(path))
+        held._remove_unfinished()
+        return held
 
     def token(self, entropy: Entropy) -> str:
         """Return the API's token from the file `token`, made at the first start."""
@@ -130,6 +133,12 @@ class DataDirectory:
     def note_store(self, known: KnownStore) -> None:
         """Note which store is this peer's, and in which run, so that a restored one is known for what it is."""
         write_file(self.path / KNOWN_STORE_NAME, f"{known.store_id.hex()} {known.run}\n".encode())
+
+    def _remove_unfinished(self) -> None:
+        # What a crash in `write_file` left: it may be a key in the plain, beside one that a passphrase protects now.
+        for one in self.path.glob(f".*{_UNFINISHED}"):
+            with contextlib.suppress(OSError):
+                one.unlink()
 
     def close(self) -> None:
         """Let the directory go."""
@@ -216,7 +225,7 @@ def write_file(path: Path, data: bytes, *, replace: bool = True) -> None:
     """
     temporary: Path | None = None
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent)
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, FILE_MODE)

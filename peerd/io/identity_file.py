@@ -86,13 +86,18 @@ class IdentityFile:
         write_new(to, raw)
         return peer_of(raw)
 
-    def restore(self, source: Path, before: Callable[[], None]) -> PeerId:
-        """Put a backup in place where there is none, after calling `before`; raises UsageError where another is."""
+    def restore(self, source: Path, passphrase: bytes | None, before: Callable[[], None]) -> PeerId:
+        """Put a backup in place where there is none, after calling `before`; raises UsageError where another is.
+
+        A protected one is opened where a passphrase is given: what was damaged meanwhile shows in nothing else.
+        """
         try:
             raw = load_secret(source)
         except FileNotFoundError:
             raise UsageError(f"no backup at {source}") from None
         peer = _named(source, raw)
+        if passphrase is not None:
+            IdentityFile.at(source)._open(raw, passphrase)
         if self.exists:
             if self.peer() != peer:
                 hint = "give another --data, or move this one away: a peer that nobody can be any more is lost"

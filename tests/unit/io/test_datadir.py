@@ -112,6 +112,25 @@ def test_a_new_token_takes_the_place_of_the_old_one(tmp_path: Path, umask: int) 
         assert mode(data.path / "token") == 0o600
 
 
+def test_what_a_crash_left_of_a_secret_is_gone_with_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "data"
+    with DataDirectory.open(path), monkeypatch.context() as broken:
+        broken.setattr(Path, "replace", lambda *_: os._exit(7))
+        child = os.fork()
+        if child == 0:
+            try:
+                write_file(path / "identity.key", b"secret")
+            finally:
+                os._exit(8)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert [one.read_bytes() for one in path.glob(".identity.key.*")] == [b"secret"]
+
+    with DataDirectory.open(path):
+        assert {one.name for one in path.iterdir()} == {"lock"}
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"two words", b"\n"])
 def test_a_token_file_that_holds_none_is_refused(tmp_path: Path, content: bytes) -> None:
     with DataDirectory.open(tmp_path / "data") as data:
