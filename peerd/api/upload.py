@@ -26,6 +26,8 @@ def body_form(request: web.BaseRequest) -> Literal["file", "tar"]:
     """Return whether the body is a file's bytes or a directory's tar stream. Raises EncodingError for a coded body."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise EncodingError("a Content-Encoding is not taken", hint="send the bytes as they are to be stored")
+    if request.headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
+        raise EncodingError("a Transfer-Encoding but chunked is not taken", hint="send the bytes as they are")
     return "tar" if request.content_type == TAR_TYPE else "file"
 
 

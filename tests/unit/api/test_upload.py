@@ -126,6 +126,15 @@ async def test_a_coded_body_is_415_and_is_not_unpacked(api: Api) -> None:
     assert (answer.status, answer.code) == (415, "usage")
 
 
+async def test_a_transfer_coding_but_chunked_is_415_and_its_bytes_are_not_stored(api: Api) -> None:
+    head = api.unix.head("PUT", "/v1/kv/a", {"Transfer-Encoding": "gzip, chunked"})
+
+    answer = await api.unix.raw(head + b"5\r\nhello\r\n0\r\n\r\n")
+
+    assert (answer.status, answer.code) == (415, "usage")
+    assert not api.peer.names
+
+
 async def test_100_continue_is_said_only_once_the_node_wants_the_body(api: Api) -> None:
     reader, writer = await api.unix.connect()
     head = api.unix.head("PUT", "/v1/kv/a", {"Content-Length": "5", "Expect": "100-continue"})
