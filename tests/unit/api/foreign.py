@@ -29,10 +29,10 @@ class Attempt:
     body: bytes = b""
     statuses: tuple[int, ...] = (401, 403)
 
-    def raw(self) -> bytes:
+    def raw(self, connection: str = "close") -> bytes:
         length = [("Content-Length", str(len(self.body)))] if self.body or self.method in ("POST", "PUT") else []
         lines = [f"{self.method} {self.target} HTTP/1.1", *(f"{n}: {v}" for n, v in (*self.headers, *length))]
-        return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + self.body
+        return "\r\n".join([*lines, f"Connection: {connection}", "", ""]).encode() + self.body
 
 
 def paths() -> list[str]:

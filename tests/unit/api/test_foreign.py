@@ -14,7 +14,7 @@ from peerd.errors import StoreError
 from .conftest import Api
 from .double import DoublePeer
 from .foreign import METHODS, OPEN, Attempt, attempts, paths
-from .wire import Client, read_answer
+from .wire import Answer, Client, read_answer
 
 TOKENS = ["the-first-token", "the-second-token", "the-third-token"]
 
@@ -56,15 +56,27 @@ async def rotate(api: Api, by: Client) -> None:
     assert not any(token.encode() in answer.body for token in TOKENS)
 
 
-async def _sent(client: Client, attempt: Attempt) -> tuple[int, dict[str, str], bytes]:
-    reader, writer = await client.connect()
-    try:
+class Sender:
+    """Sends attempts over one connection, as long as the server keeps it: thousands of them take seconds."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.opened: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def send(self, attempt: Attempt) -> Answer:
+        reader, writer = self.opened or await self.client.connect()
+        self.opened = reader, writer
         async with asyncio.timeout(40):
-            writer.write(attempt.raw())
+            writer.write(attempt.raw("keep-alive"))
             answer = await read_answer(reader, attempt.method)
-            return answer.status, answer.headers, answer.body
-    finally:
-        writer.transport.abort()
+        if answer.headers.get("connection", "").lower() == "close" or not answer.whole:
+            self.close()
+        return answer
+
+    def close(self) -> None:
+        if self.opened:
+            self.opened[1].transport.abort()
+        self.opened = None
 
 
 async def test_what_pages_and_strangers_try_of_any_route_is_refused_and_asks_nothing_of_the_peer(rotating: Api) -> None:
@@ -73,12 +85,14 @@ async def test_what_pages_and_strangers_try_of_any_route_is_refused_and_asks_not
     before = repr(rotating.peer)
     wrong = []
     tried = 0
+    sender = Sender(rotating.tcp)
     for attempt in attempts(rotating.tcp.host, TOKENS[1], TOKENS[0]):
-        status, headers, body = await _sent(rotating.tcp, attempt)
+        answer = await sender.send(attempt)
         tried += 1
-        welcomed = [name for name in headers if name.startswith("access-control")]
-        if status not in attempt.statuses or welcomed or TOKENS[1].encode() in body:
-            wrong.append((status, welcomed, attempt))
+        welcomed = [name for name in answer.headers if name.startswith("access-control")]
+        if answer.status not in attempt.statuses or welcomed or TOKENS[1].encode() in answer.body:
+            wrong.append((answer.status, welcomed, attempt))
+    sender.close()
     assert wrong == []
     assert tried > len(METHODS) * len(paths()) * 20
     assert repr(rotating.peer) == before

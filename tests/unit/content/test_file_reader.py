@@ -243,6 +243,7 @@ def test_a_chain_of_nodes_is_refused_where_it_is_too_deep() -> None:
         read(FileReader(block.cid), [*blocks, block])
 
 
+@pytest.mark.slow
 def test_nodes_that_widen_at_every_level_are_refused() -> None:
     width = 16_384
     blocks, block, size = [LEAF], LEAF, 4

@@ -15,6 +15,7 @@ from peerd.content.limits import CHUNK_BYTES
 from tests.unit.content.vectors import file
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "unixfs" / "kubo.json").read_text())
+SLOW_BYTES = 100 * CHUNK_BYTES
 LETTERS = "abcdefghijklmnopqrstuvwxyz01234567890-_"
 
 
@@ -25,7 +26,13 @@ def stream(seed: str, size: int) -> Iterator[bytes]:
         yield encryptor.update(zeros[: size - at])
 
 
-@pytest.mark.parametrize("vector", VECTORS["files"], ids=lambda vector: str(vector["name"]))
+@pytest.mark.parametrize(
+    "vector",
+    [
+        pytest.param(vector, id=vector["name"], marks=[pytest.mark.slow] * (vector["size"] > SLOW_BYTES))
+        for vector in VECTORS["files"]
+    ],
+)
 def test_a_file_gets_the_cid_that_kubo_gives_it(vector: dict[str, Any]) -> None:
     builder = FileBuilder()
     for piece in stream(vector["seed"], vector["size"]):

@@ -6,6 +6,7 @@ import stat
 import tempfile
 from base64 import b64encode
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,16 @@ def sealed() -> bytes:
     return seal(SEED, PASSPHRASE, system_entropy)
 
 
+@cache
+def sealed_once() -> bytes:
+    """As `sealed`, cheap for who has no fixtures."""
+    log_n, sealed_identity.LOG_N = sealed_identity.LOG_N, 10
+    try:
+        return sealed()
+    finally:
+        sealed_identity.LOG_N = log_n
+
+
 def test_only_the_passphrase_opens_it_and_whose_it_is_shows_without() -> None:
     data = sealed()
 
@@ -59,11 +70,7 @@ def test_two_of_the_same_share_nothing_but_the_key_they_name() -> None:
 @given(st.integers(0, SEALED_BYTES * 8 - 1))
 @settings(max_examples=120, deadline=None)
 def test_a_changed_bit_anywhere_is_refused(bit: int) -> None:
-    log_n, sealed_identity.LOG_N = sealed_identity.LOG_N, 10
-    try:
-        data = bytearray(sealed())
-    finally:
-        sealed_identity.LOG_N = log_n
+    data = bytearray(sealed_once())
     data[bit // 8] ^= 1 << bit % 8
 
     with pytest.raises(UsageError):

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ def used_of(routes: RoutingTable, of: bytes | None) -> int:
     return sum(1 for each in routes.contacts() if group(each.address) == of)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32))
 def test_of_a_group_two_are_in_a_bucket_and_ten_in_use_whatever_happens(seed: int) -> None:
     rng = random.Random(seed)

@@ -191,6 +191,7 @@ async def test_an_empty_tar_is_an_empty_directory(core: Core) -> None:
     assert await tree(core, ingested.node.cid) == {}
 
 
+@pytest.mark.slow
 async def test_a_directory_of_thousands_is_sharded_and_whole(core: Core) -> None:
     members = [(f"a-rather-long-name-of-a-file-{number:06}", b"x") for number in range(6000)]
     ingested = await directory(core, tar_of(*members), piece=10**6)

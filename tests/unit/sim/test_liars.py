@@ -57,6 +57,7 @@ def test_who_is_started_again_lies_again(simulate):
     assert len([instant for instant in Marked.installed if instant >= 8]) == 2
 
 
+@pytest.mark.slow
 def test_only_the_honest_are_asked_and_counted(simulate):
     """Liars that deny everything would fail each read that were asked of them."""
     silent = [{"plugin": "tests.hostile.lookups:Drop", "count": 3}]

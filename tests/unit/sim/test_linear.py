@@ -121,6 +121,7 @@ def test_it_agrees_with_going_through_all_orders(seed):
     assert 100 < sum(verdicts) < 1400
 
 
+@pytest.mark.slow
 def test_long_histories_of_many_writers_are_checked_in_time(rng):
     """Twenty that increment at a time, an eighth without an answer: the true order is hidden, and found."""
     history, now_s = [], 0.0

@@ -78,6 +78,7 @@ def test_a_session_finds_exactly_what_differs(ours: dict[bytes, bytes], theirs: 
     assert session.differing == difference(ours, theirs)
 
 
+@pytest.mark.slow
 @given(dicts, st.lists(st.tuples(st.integers(0, 400), st.sampled_from([0, 1, 2, 3])), max_size=40))
 def test_a_session_finds_few_changes_among_many(base: dict[bytes, bytes], changes: list[tuple[int, int]]) -> None:
     base = {**base, **{key(number): mark(9) for number in range(300)}}

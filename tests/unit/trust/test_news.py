@@ -57,7 +57,7 @@ def test_items_are_bounded_and_those_told_most_go() -> None:
     assert "told" not in news
 
 
-@pytest.mark.parametrize("count", [2, 5, 50, 256])
+@pytest.mark.parametrize("count", [2, 5, 50, pytest.param(256, marks=pytest.mark.slow)])
 def test_news_reaches_nearly_everybody(count: int, rng: Random) -> None:
     # Of many items: of five peers one misses one item in a hundred, so that a single one says nothing.
     items = 50

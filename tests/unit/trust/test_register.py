@@ -310,6 +310,7 @@ def test_every_history_is_linearizable(seed: int, loss: float, listed: int) -> N
     assert is_linearizable(sea.history)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.1, 0.3]), st.sampled_from([1, 2, 3, 4]))
 def test_every_history_is_linearizable_while_the_holders_change(seed: int, loss: float, listed: int) -> None:

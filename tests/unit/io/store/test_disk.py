@@ -529,6 +529,7 @@ async def test_pages_that_nothing_fills_are_given_back(
     assert pages * 4096 < 30_000 * 100
 
 
+@pytest.mark.slow
 async def test_filled_released_and_filled_again_the_disk_has_no_more_than_the_quota(
     disk_store: SqliteStore, tmp_path: Path
 ) -> None:
