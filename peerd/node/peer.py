@@ -95,7 +95,7 @@ class Peer:
             intake=intake,
             room=room,
             registers=registers,
-            promises=Promises(identity, store, environment.entropy),
+            promises=Promises(identity, store, environment.entropy, environment.clock),
             proofs=Proofs(store),
             trust=Trusting(environment.clock),
             admission=admission_of(settings),

@@ -44,7 +44,8 @@ class Drops(Liar):
         return reply
 
     async def _attest(self, request: Attest) -> Answer:
-        forgetful = Promises(self.core.identity, self.core.store, self.core.environment.entropy)
+        environment = self.core.environment
+        forgetful = Promises(self.core.identity, self.core.store, environment.entropy, environment.clock)
         forgetful.run = self.core.promises.run
         raw = await forgetful.attest(
             request.kind, request.key, request.digest, nonce=request.nonce, said=self.said, proof=self.proof

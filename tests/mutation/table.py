@@ -412,6 +412,15 @@ TABLE: list[Mutation] = [
     Mutation(
         "5.6",
         "peerd/node/promising.py",
+        "if abs(self._clock.wall() - self._clock.monotonic() - self._ahead_s) > STEPPED_S:",
+        "if False:",
+        (
+            "tests/unit/node/test_promising.py::test_a_machine_put_back_to_a_snapshot_of_its_memory_is_not_convicted_of_what_it_has_forgotten",
+        ),
+    ),
+    Mutation(
+        "5.6",
+        "peerd/node/promising.py",
         "if said == HAS_NOT and self.may_have_promised(kind, key, digest):",
         "if False:",
         ("tests/unit/node/test_promising.py::test_what_was_promised_and_lost_is_not_denied",),

@@ -55,7 +55,7 @@ def holder() -> Any:
         environment=SimpleNamespace(clock=clock),
         settings=SimpleNamespace(tombstone_grace_s=100.0),
         registers=Registers(store, clock),
-        promises=Promises(ALICE, store, entropy),
+        promises=Promises(ALICE, store, entropy, clock),
         room=Room(store, Intake(store, clock)),
         trust=Trusting(clock),
         tasks=SimpleNamespace(spawn=lambda coroutine, _: coroutine.close()),  # what it ends elsewhere is not looked at

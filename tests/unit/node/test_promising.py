@@ -8,9 +8,10 @@ from peerd.node.answering import answer
 from peerd.node.challenge import DENIED, PROVEN, Challenge
 from peerd.node.holding import keep_record, lay_floor
 from peerd.records.attestation import HAS, HAS_NOT, NEWER, OVER, UNKNOWN, Attestation, attestations, proof_of
-from peerd.records.receipt import OF_CONTENT, OF_RECORD
+from peerd.records.receipt import OF_CONTENT, OF_RECORD, receipts
 from peerd.records.record import Record, body_bytes
 from peerd.sim.host import Host
+from peerd.trust.evidence import breaks
 from peerd.wire import frames
 from peerd.wire.messages import Attest, Attested, Prove
 from tests.unit.node.hosts import World, add, core, joined, version
@@ -62,6 +63,26 @@ async def test_after_a_restart_what_was_lost_is_denied_in_another_run(world: Wor
     await alice.start()
     said = await word(alice, record)
     assert (said.said, said.store != before) == (HAS_NOT, True)
+
+
+async def test_a_machine_put_back_to_a_snapshot_of_its_memory_is_not_convicted_of_what_it_has_forgotten(
+    world: World,
+) -> None:
+    alice = await world.join()
+    promises = core(alice).promises
+    remembered, run = bytes(promises._given), promises.run
+    record = version(alice, "a", 1, b"hello")
+    kept = await keep_record(core(alice), record, None)
+    assert isinstance(kept, holding.Kept)
+    assert promises.run == run
+    await alice.store.drop_record(record.key)
+    promises._given = bytearray(remembered)
+    alice.clock.skew_s += 60  # set right
+
+    said = await word(alice, record)
+
+    assert said.said == HAS_NOT
+    assert not breaks(receipts.read(kept.receipt), said)
 
 
 async def test_what_was_replaced_or_deleted_is_excused(world: World) -> None:
