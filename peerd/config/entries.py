@@ -12,7 +12,7 @@ from peerd.config.units import format_size
 
 ENVIRONMENT_PREFIX = "PEERD_"
 
-_UNITS = {"_s": "seconds", "_ms": "milliseconds", "_bytes": "bytes", "_max": "count"}
+_UNITS = {"_per_s": "a second", "_s": "seconds", "_ms": "milliseconds", "_bytes": "bytes", "_max": "count"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1233,6 +1233,13 @@ TABLE: list[Mutation] = [
         "    if statement.kind == GONE:",
         ("tests/unit/node/test_revoking.py::test_what_it_says_it_has_is_not_believed",),
     ),
+    Mutation(
+        "11.13",
+        "peerd/io/datadir.py",
+        "        held._remove_unfinished()\n",
+        "",
+        ("tests/unit/io/test_datadir.py::test_what_a_crash_left_of_a_secret_is_gone_with_the_next_start",),
+    ),
 ]
 
 NOTHING_TO_REMOVE: dict[str, str] = {

@@ -42,6 +42,11 @@ def test_every_number_says_its_unit_in_its_name_and_has_a_bound() -> None:
             assert entry.unit or entry.name == "copies" or entry.name.endswith("_share"), entry.name
 
 
+def test_a_rate_is_no_duration() -> None:
+    rates = {entry.unit for entry in entries() if entry.name.endswith("_per_s")}
+    assert rates == {"a second"}
+
+
 def test_every_default_is_within_its_bounds() -> None:
     for entry in entries():
         if isinstance(entry.default, int | float):
