@@ -126,13 +126,19 @@ class Reholding:
     async def _leave_all(self) -> None:
         core, after = self._core, None
         while page := await core.store.registers(after, PAGE):
-            states = [(key, decode_acceptor(raw, core.store.store_id).state) for key, raw in page]
+            states = [(key, self._state_of(raw)) for key, raw in page]
             mine = [key for key, state in states if state is not None and self._is_replaced(key, state)]
             for at in range(0, len(mine), LEAVING_AT_ONCE):
                 async with asyncio.TaskGroup() as group:
                     for key in mine[at : at + LEAVING_AT_ONCE]:
                         group.create_task(self._leave_one(key))
             after = page[-1][0]
+
+    def _state_of(self, raw: bytes) -> State | None:
+        try:
+            return decode_acceptor(raw, self._core.store.store_id).state
+        except PeerdError:  # damaged: the others are to be handed all the same what is whole
+            return None
 
     def _is_replaced(self, key: Key, state: State) -> bool:
         """Whether somebody can take our place in a list."""

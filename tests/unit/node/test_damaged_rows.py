@@ -1,9 +1,12 @@
 """Rows that a disk has damaged: they stop no start and no repair, and what they say is heard again."""
 
+import pytest
+
 from peerd.content.cid import Cid
 from peerd.ids import Key, PeerId
 from peerd.io.store.remembered import RememberedPeer
 from peerd.kad.groups import is_address
+from peerd.node import peer
 from peerd.node.claims import read_row
 from peerd.sim.host import Host
 from peerd.sim.world import World
@@ -30,6 +33,24 @@ async def test_a_peer_starts_whatever_its_disk_did_to_what_it_remembers_of_other
 
     assert await get(alice, "a") == b"value"
     assert not {NOBODY, PeerId(bytes(32))} & set(core(alice).members.all)
+
+
+async def test_a_damaged_register_keeps_nothing_from_being_handed_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, _ = await joined(world, 2)
+    handed: list[object] = []
+
+    async def hand_over(of: object) -> None:
+        handed.append(of)
+
+    monkeypatch.setattr(peer, "hand_over", hand_over)
+    await core(alice).store.put_register(Key(bytes(32)), JUNK, only_if=None)
+
+    left = core(alice)
+    await alice.stop()
+
+    assert handed == [left]
 
 
 def test_what_is_no_address_is_none() -> None:
