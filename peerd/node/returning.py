@@ -49,7 +49,9 @@ class Returning:
         """Say whether this is a return, before anything is answered; raises StoreError."""
         core = self._core
         self._started_at = core.now()
-        self.active = await core.store.record_count() > 0 or bool(await core.store.floors(None, 1))
+        # A store that was put back may be from before the first record: what it promised since is not in it.
+        kept = core.store.is_copy or await core.store.record_count() > 0
+        self.active = kept or bool(await core.store.floors(None, 1))
         if not self.active:
             return
         last = await core.store.remembered_peers(1)

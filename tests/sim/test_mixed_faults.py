@@ -27,7 +27,8 @@ and 507, configured peers that nobody had met were not tried in company; 452, wh
 placed was taken for one that had been there; 165, two peers that had shaken hands four times in a minute refused each
 other's connections for content; 574 and 735, a claim that came after the deletion of its name was kept; 721, the
 tombstone of two holders without room denied what the third had acknowledged; 790, a read on one that was back was held
-to what the only one that signed for it brought back after it (a fault of the checks).
+to what the only one that signed for it brought back after it (a fault of the checks); 501, a store that was put back
+from before its first record was taken for a new one, and promised a register what it had promised another before.
 """
 
 
