@@ -16,10 +16,11 @@ from peerd.kad.contact import Contact
 from peerd.kad.lookup import Hop
 from peerd.node import holding, mending
 from peerd.node.asking import Answer, Asking
-from peerd.node.core import Core
+from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.found import Reading
 from peerd.node.further import ask_further
 from peerd.node.holding import Over, Standing
+from peerd.node.lifetimes import Lifetimes
 from peerd.node.nearest import Holders, holders_of, read_quorum, search
 from peerd.node.searching import search_for
 from peerd.node.seen import is_older
@@ -33,10 +34,8 @@ READ_TIMEOUT_S = 4.0
 ABSENT_PATIENCE_S = 0.3
 # How many more are asked by `one` when those asked before are silent.
 HEDGE_COUNT = 2
-# The median of fewer lives is nobody's. What clocks drift apart in a life is no reason to write.
-LIVES_MIN = 3
-LIFE_SLACK_S = 5
-LIFE_SLACK_PART = 0.02
+# Where all are silent the next nearest are asked, until so many are.
+IN_PLACE_MAX = 3 * RECORD_HOLDERS
 # What a peer that is back answers for keys that are not confirmed yet, and how soon it is asked again.
 REFUSED_RETURNING = "returning"
 RETURNING_POLL_S = 0.15
@@ -114,7 +113,7 @@ class _Read:
         self.later = list(holders.waves[1:])
         """Of a crowded region those that are asked only where the first have nothing."""
         self.quorum = read_quorum(core, holders)
-        self.lives: dict[PeerId, int | None] = {}
+        self.lives = Lifetimes()
         self.trace: list[Hop] = []
         self.hops_by_peer: dict[PeerId, Hop] = {}
         self.pushed: dict[PeerId, Record] = {}
@@ -129,7 +128,7 @@ class _Read:
 
     async def run(self) -> Reading:
         if self.own is not None and self.own.body.ttl_s is not None:
-            self.lives[self.core.peer] = await holding.left_s(self.core, self.own)
+            self.lives.left_s[self.core.peer] = await holding.left_s(self.core, self.own)
         self._ask_here()
         to_ask = [*self.holders.first, *self.holders.doubtful]
         with Asking(self.core.endpoint, timeout_s=self.timeout_s) as asking:
@@ -137,7 +136,7 @@ class _Read:
                 self._ask(asking, contact)
             rest = to_ask[1:] if self.one else []
             while not self._over():
-                if self._asks_the_next(asking):
+                if self._asks_the_next(asking) or (not rest and self._asks_in_their_place(asking)):
                     continue
                 answer = await asking.next(self._wait_s())
                 if answer is None:
@@ -216,6 +215,26 @@ class _Read:
             self.quorum.on_asked(contact.peer)
             self._ask(asking, contact)
         return True
+
+    def _asks_in_their_place(self, asking: Asking) -> bool:
+        """Where too many are silent to know anything, ask the next nearest; return whether there are any.
+
+        Eight that came at once and are silent, whether they died or came for that, must not hide what others have.
+        """
+        knows_nothing = self.quorum.unheard or (self.quorum.denied and not self.quorum.waiting and not self._absent())
+        if not knows_nothing or self.forged or self.holders.crowded or self._some_return():
+            return False
+        if len(self._all) > IN_PLACE_MAX:
+            return False
+        others = self.core.members.closest(self.key, RECORD_HOLDERS, {contact.peer for contact in self._all})
+        for contact in others:
+            self.quorum.on_asked(contact.peer)
+            self._ask(asking, contact)
+        if self.own is not None and not self.holders.ours:
+            self.quorum.on_asked(self.core.peer)
+            self._answer_here()
+        self.holders = replace(self.holders, contacts=[*self.holders.contacts, *others])
+        return bool(others)
 
     def _absent(self) -> bool:
         """Whether enough holders said that there is nothing, and nobody who is not silent can still say else."""
@@ -333,18 +352,14 @@ class _Read:
             self.quorum.on_left_out(peer)
             return None
         if record is not None and isinstance(reply, Value):
-            self.lives[peer] = reply.left_s
+            self.lives.left_s[peer] = reply.left_s
         self.quorum.on_answer(peer, record, floor)
         return record
 
     @property
     def left_s(self) -> int | None:
-        """The seconds of life that the newest has left: the median of what those that have it say."""
-        newest = self.quorum.newest
-        if newest is None or newest.body.ttl_s is None:
-            return None
-        lives = sorted(min(life, newest.body.ttl_s) for peer in self.quorum.agreeing if (life := self.lives.get(peer)))
-        return lives[len(lives) // 2] if lives else newest.body.ttl_s
+        """The seconds of life that the newest has left."""
+        return self.lives.of(self.quorum.newest, self.quorum.agreeing)
 
     async def _push(self, asking: Asking) -> None:
         """Have the stale ones that answered store the newest; a majority must before the read returns."""
@@ -407,25 +422,11 @@ class _Read:
         have = self.quorum.agreeing
         if newest is not None and own is newest and not self.one:
             self._mend_life(newest)
-        self._note_seen(newest)
+        if not self.holders.ours and not self.one:
+            self.core.seen.note(self.key, newest, self.quorum, self.left_s, self.core.settings.tombstone_grace_s)
         local = bool(newest is not None and own is not None and newest.version == own.version and self.one)
         floor = self._floor_sequence()
         return Reading(newest, local, self.holders.hops, have, self.trace, floor, self.quorum.agreed_floor)
-
-    def _note_seen(self, newest: Record | None) -> None:
-        """What most have is what later reads must not fall behind; a holder has it itself.
-
-        Not what one showed to a reader in haste: a liar could show it a version that nobody else ever has.
-        """
-        if self.holders.ours or self.one:
-            return
-        seen, core = self.core.seen, self.core
-        until = core.store.now_s() + core.settings.tombstone_grace_s
-        if newest is not None and self.quorum.is_held:
-            left_s = self.left_s
-            seen.raise_to(self.key, newest.version[:3], newest.body.strong, until + left_s if left_s else None)
-        elif newest is None and self.quorum.agreed_floor is not None:
-            seen.raise_to(self.key, self.quorum.agreed_floor, False, until)
 
     async def _mend(self, newest: Record, stale: list[PeerId]) -> None:
         if self.core.peer in stale:
@@ -442,8 +443,6 @@ class _Read:
 
     def _mend_life(self, newest: Record) -> None:
         """Let our copy live as long as most say, where that is something else."""
-        life_s, own_s = self.left_s, self.lives.get(self.core.peer)
-        if life_s is None or own_s is None or len(self.quorum.agreeing) < LIVES_MIN:
-            return
-        if abs(life_s - own_s) > max(LIFE_SLACK_S, LIFE_SLACK_PART * life_s):
+        life_s = self.lives.mended(newest, self.quorum.agreeing, self.core.peer)
+        if life_s is not None:
             self.core.tasks.spawn(mending.mend_life(self.core, newest, life_s), "mend a life")

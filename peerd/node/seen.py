@@ -18,6 +18,7 @@ from peerd.io.store.seen import Seen
 from peerd.node.tasks import Tasks
 from peerd.records.floor import FloorVersion
 from peerd.records.record import Record
+from peerd.trust.quorum import ReadQuorum
 
 # Read again and again; the others are looked up on disk. Also what waits to be written: a flood of reads drops the
 # first, which then may be read older.
@@ -51,6 +52,17 @@ class SeenVersions:
             return None
         self._recent.move_to_end(key)
         return seen
+
+    def note(self, key: Key, newest: Record | None, quorum: ReadQuorum, left_s: int | None, grace_s: float) -> None:
+        """What most holders have is what later reads must not fall behind; a holder itself has it on its disk.
+
+        Not what one showed to a reader in haste: a liar could show it a version that nobody else ever has.
+        """
+        until = self._store.now_s() + grace_s
+        if newest is not None and quorum.is_held:
+            self.raise_to(key, newest.version[:3], newest.body.strong, until + left_s if left_s else None)
+        elif newest is None and quorum.agreed_floor is not None:
+            self.raise_to(key, quorum.agreed_floor, False, until)
 
     def raise_to(self, key: Key, version: FloorVersion, strong: bool, ends: float | None) -> None:
         """A version was read; one with a life may be forgotten at `ends` (the store's seconds)."""

@@ -199,6 +199,11 @@ class ReadQuorum:
         return frozenset(self._waiting)
 
     @property
+    def unheard(self) -> bool:
+        """Whether nobody that was asked has answered, and nobody is waited for any more."""
+        return bool(self._asked) and not self._answers and not self._waiting
+
+    @property
     def decided(self) -> bool:
         """Whether a majority of those that answer has answered."""
         answered = len(self._answers)

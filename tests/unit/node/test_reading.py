@@ -161,6 +161,20 @@ async def test_reads_go_on_when_most_holders_die_at_once(world: World) -> None:
     assert world.loop.time() - started < 1.0
 
 
+@pytest.mark.parametrize("consistency", ["one", "quorum"])
+@pytest.mark.parametrize("reader", [0, 8, 11])
+async def test_eight_that_come_at_once_and_are_silent_hide_nothing(world: World, reader: int, consistency: str) -> None:
+    hosts = by_distance(await joined(world, 12), key_of(world.hosts[0], "a"))
+    for host in hosts[:8]:
+        if host is not hosts[reader]:
+            mute(host, FindValue)
+    for host in hosts[8:10]:
+        await give(host, version(hosts[0], "a", 1, b"hello"))
+    started = world.loop.time()
+    assert await get(hosts[reader], "a", consistency=consistency) == b"hello"
+    assert world.loop.time() - started < 1.0
+
+
 async def test_a_tombstone_wins_over_what_older_holders_show(world: World) -> None:
     hosts = await joined(world, 5)
     await put(hosts[0], "a", b"hello")
