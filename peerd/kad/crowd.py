@@ -11,6 +11,7 @@ thirty. Sizes: kad.size.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -135,9 +136,9 @@ def responsible(nearest: Sequence[Contact], own_place: bytes, key: bytes, rule: 
     """
     if rule is None:
         return divide(nearest[:RECORD_HOLDERS], own_place, key, RECORD_HOLDERS)
-    own = distance(own_place, key)
-    others = [distance(contact.place, key) for contact in nearest]
-    before = sum(1 for each in others if each < own)
+    own, point = distance(own_place, key), int.from_bytes(key, "big")
+    others = [int.from_bytes(contact.place, "big") ^ point for contact in nearest]
+    before = bisect_left(others, own)
     distances = [*others[:before], own, *others[before:]]
     count = rule.region(distances)
     if count is None:

@@ -49,16 +49,14 @@ class Samples:
 
     def __init__(self) -> None:
         self._sizes: deque[float] = deque(maxlen=SAMPLES_MAX)
+        self.size: float | None = None
+        """The median; None while there are too few."""
 
     def note(self, distances: Sequence[int]) -> None:
         """Take the distances, in order, of the nearest that a look-up found."""
         if len(distances) >= NEAREST_MIN and distances[-1]:
             self._sizes.append((len(distances) - 1) * 2.0**ID_BITS / distances[-1])
-
-    @property
-    def size(self) -> float | None:
-        """Return the median; None while there are too few."""
-        return median(self._sizes) if len(self._sizes) >= SAMPLES_MIN else None
+            self.size = median(self._sizes) if len(self._sizes) >= SAMPLES_MIN else None
 
 
 class Stepped:

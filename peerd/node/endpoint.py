@@ -51,6 +51,8 @@ _RELAYED = frozenset({messages.Relay, messages.Vouch})
 # Work by kind of request, in look-ups: what looks at the disk, and what is signed, checked or synced for it.
 _READS = frozenset({messages.FindProviders, messages.Prove, messages.Attest, messages.FindFloors, messages.KeepFloors})
 _COST_READ, _COST_CHANGE = 4.0, 8.0
+_TELLING = (messages.Ping, messages.Tell)
+_COSTS = dict.fromkeys(_READS, _COST_READ) | dict.fromkeys(_DURABLE, _COST_CHANGE)
 
 REFUSED_BUSY = "busy"
 
@@ -108,10 +110,9 @@ def admission_of(settings: Settings) -> Admission:
 
 def cost_of(request: Request) -> float:
     """Return how many look-ups' worth of work a request is."""
-    kind = type(request)
-    if isinstance(request, messages.Ping | messages.Tell):
+    if isinstance(request, _TELLING):
         return max(1.0, len(request.news))  # each item may be a signature
-    return _COST_CHANGE if kind in _DURABLE else _COST_READ if kind in _READS else 1.0
+    return _COSTS.get(type(request), 1.0)
 
 
 class Endpoint:

@@ -13,6 +13,8 @@ class Hearsay:
 
     def __init__(self) -> None:
         self._words: OrderedDict[PeerId, bool] = OrderedDict()
+        self.believed = False
+        """Whether anybody says so, and no more say the contrary."""
 
     def say(self, peer: PeerId, *, yes: bool) -> None:
         """A member said so, or the contrary; only its last word counts."""
@@ -20,10 +22,12 @@ class Hearsay:
         self._words.move_to_end(peer)
         if len(self._words) > HEARD_MAX:
             self._words.popitem(last=False)
+        self._count()
 
     def drop(self, peer: PeerId) -> None:
         """It is not there any more."""
         self._words.pop(peer, None)
+        self._count()
 
     def __contains__(self, peer: PeerId) -> bool:
         """Return whether this member has said anything."""
@@ -38,8 +42,6 @@ class Hearsay:
         """Return how many were heard."""
         return len(self._words)
 
-    @property
-    def believed(self) -> bool:
-        """Whether anybody says so, and no more say the contrary."""
+    def _count(self) -> None:
         yes = sum(self._words.values())
-        return yes > 0 and 2 * yes >= len(self._words)
+        self.believed = yes > 0 and 2 * yes >= len(self._words)

@@ -88,6 +88,8 @@ class ReadQuorum:
         self._judge()
 
     def _judge(self) -> None:
+        if self._newest is not None and len(self._records) == 1 and not (self._floors or self._doubts):
+            return  # all that show anything show the same
         shown, reached = None, self._base(self._own_floor())
         for version, record in sorted(self._records.items(), key=lambda item: item[0]):
             if self._doubts and not self._is_believed(record):
