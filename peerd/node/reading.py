@@ -5,6 +5,7 @@ that were stale or empty. Not here: what a record names (get), writing new versi
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 
 from loguru import logger
@@ -15,6 +16,7 @@ from peerd.io.store.seen import Seen
 from peerd.kad.contact import Contact
 from peerd.kad.lookup import Hop
 from peerd.node import holding, mending
+from peerd.node.asked_first import AskedFirst
 from peerd.node.asking import Answer, Asking
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.found import Reading
@@ -32,8 +34,6 @@ from peerd.wire.messages import FindNode, FindValue, Reply, Store, Stored, Value
 READ_TIMEOUT_S = 4.0
 # "Not found" is final to a script: a holder that is only slow is waited for a little, though a majority has denied.
 ABSENT_PATIENCE_S = 0.3
-# How many more are asked by `one` when those asked before are silent.
-HEDGE_COUNT = 2
 # Where all are silent the next nearest are asked, until so many are.
 IN_PLACE_MAX = 3 * RECORD_HOLDERS
 # What a peer that is back answers for keys that are not confirmed yet, and how soon it is asked again.
@@ -130,25 +130,24 @@ class _Read:
         if self.own is not None and self.own.body.ttl_s is not None:
             self.lives.left_s[self.core.peer] = await holding.left_s(self.core, self.own)
         self._ask_here()
-        to_ask = [*self.holders.first, *self.holders.doubtful]
+        # Who should have it and has not cannot be one of a majority that does.
+        all_at_once = not self.one and (self.for_write or (self.holders.ours and self.own is None))
+        order = AskedFirst(self.core, self.holders, one=self.one, all_at_once=all_at_once)
         with Asking(self.core.endpoint, timeout_s=self.timeout_s) as asking:
-            for contact in to_ask[: 1 if self.one else len(to_ask)]:
-                self._ask(asking, contact)
-            rest = to_ask[1:] if self.one else []
+            self._ask_each(asking, order.first)
             while not self._over():
-                if self._asks_the_next(asking) or (not rest and self._asks_in_their_place(asking)):
+                if self._asks_the_next(asking) or (not order.rest and self._asks_in_their_place(asking)):
                     continue
-                answer = await asking.next(self._wait_s())
+                answer = await asking.next(order.late_s or self._wait_s())
+                if answer is None and order.late_s is not None:
+                    self._ask_each(asking, order.everybody())
+                    continue
                 if answer is None:
                     if await self._ask_again(asking):
                         continue
                     break
                 self._take(answer)
-                if rest and (self.quorum.newest is None or self._is_older(self.quorum.newest)):
-                    # Silent, or one of a crowd: the next two at once. Else who has it is known only by asking all.
-                    for contact in rest[: HEDGE_COUNT if answer.reply is None or self.holders.crowded else len(rest)]:
-                        self._ask(asking, contact)
-                        rest.remove(contact)
+                self._ask_each(asking, order.after(answer, self.quorum, has_enough=self._has_enough()))
                 if self._is_to_be_spread():
                     await self._push(asking)
         if not self.for_write and self._has_too_little():
@@ -163,13 +162,16 @@ class _Read:
         quorum = self.quorum
         if self.one or not quorum.decided or quorum.settled or quorum.waiting or quorum.unsure:
             return False
-        return quorum.newest is None or not self._is_older(quorum.newest)
+        return quorum.newest is None or self._has_enough()
+
+    def _has_enough(self) -> bool:
+        """Whether something was shown that is not older than what was read here before."""
+        return self.quorum.newest is not None and not self._is_older(self.quorum.newest)
 
     def _has_too_little(self) -> bool:
         """Whether what was shown is older than what was read here before, or nothing but lies."""
-        newest = self.quorum.newest
-        if newest is not None:
-            return self._is_older(newest)
+        if self.quorum.newest is not None:
+            return not self._has_enough()
         return bool(self.forged) and not self._absent()
 
     def _is_older(self, record: Record) -> bool:
@@ -201,7 +203,7 @@ class _Read:
             return False  # one that is slow may tell which of the two it is
         if self.for_write and self.quorum.decided and not self.quorum.waiting:
             return True  # a writer need not prove that there is nothing
-        if self.one and self.quorum.newest is not None and not self._is_older(self.quorum.newest):
+        if self.one and self._has_enough():
             return True
         if self.quorum.newest is None:
             return self._absent() and self.core.now() >= self.patient_until
@@ -222,9 +224,8 @@ class _Read:
         Eight that came at once and are silent, whether they died or came for that, must not hide what others have.
         """
         knows_nothing = self.quorum.unheard or (self.quorum.denied and not self.quorum.waiting and not self._absent())
-        if not knows_nothing or self.forged or self.holders.crowded or self._some_return():
-            return False
-        if len(self._all) > IN_PLACE_MAX:
+        hopeless = self.forged or self.holders.crowded or len(self._all) > IN_PLACE_MAX
+        if not knows_nothing or hopeless or self._some_return():
             return False
         others = self.core.members.closest(self.key, RECORD_HOLDERS, {contact.peer for contact in self._all})
         for contact in others:
@@ -241,9 +242,6 @@ class _Read:
         if self.later:
             return False
         return self.quorum.denied and not self.quorum.waiting and self.quorum.absent(self._expected())
-
-    def _patience_s(self) -> float:
-        return max(0.0, self.patient_until - self.core.now())
 
     def _expected(self) -> list[PeerId]:
         if self.expected is None:
@@ -276,7 +274,7 @@ class _Read:
     def _wait_s(self) -> float | None:
         """Return for how long the next answer is waited for before something else is done."""
         if self._absent():
-            return self._patience_s()
+            return max(0.0, self.patient_until - self.core.now())
         return RETURNING_POLL_S if self._some_return() else None
 
     async def _ask_again(self, asking: Asking) -> bool:
@@ -294,6 +292,10 @@ class _Read:
         for contact in contacts.values():
             self._ask(asking, contact)
         return True
+
+    def _ask_each(self, asking: Asking, contacts: Iterable[Contact]) -> None:
+        for contact in contacts:
+            self._ask(asking, contact)
 
     def _ask(self, asking: Asking, contact: Contact) -> None:
         roundtrips = self.core.endpoint.roundtrips

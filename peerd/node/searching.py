@@ -1,6 +1,6 @@
 """Reading by `one` where not all members are known: hop by hop, until the first valid record.
 
-Not here: reads that ask all holders (reading).
+Not here: reads that ask the holders, known at once (reading).
 """
 
 from dataclasses import dataclass

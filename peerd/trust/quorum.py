@@ -206,6 +206,14 @@ class ReadQuorum:
         return bool(self._asked) and not self._answers and not self._waiting
 
     @property
+    def unanimous(self) -> bool:
+        """Whether all that answered have the newest, which is no tombstone, and nobody says that anything is over."""
+        newest = self._newest
+        if newest is None or newest.deleted or self._floors or self._doubts:
+            return False
+        return len(self._records) == 1 and all(record is not None for record in self._answers.values())
+
+    @property
     def decided(self) -> bool:
         """Whether a majority of those that answer has answered."""
         answered = len(self._answers)

@@ -305,6 +305,13 @@ TABLE: list[Mutation] = [
     ),
     # 4. Look-ups among liars
     Mutation(
+        "3.10",
+        "peerd/node/reading.py",
+        "(not order.rest and self._asks_in_their_place(asking))",
+        "False",
+        ("tests/unit/node/test_reading.py::test_eight_that_come_at_once_and_are_silent_hide_nothing",),
+    ),
+    Mutation(
         "4.1",
         "peerd/kad/lookup.py",
         "            if room == 0:\n                break\n",

@@ -32,6 +32,9 @@ from .hosts import (
     version,
 )
 
+# After so many reads, of each of which half ask it, a peer was asked.
+ALL_MET = 40
+
 
 async def give(host: Host, record: Record) -> None:
     """Put a version on one host's disk, as if only it had heard of it."""
@@ -66,7 +69,7 @@ async def test_a_version_that_few_hold_is_written_back_to_a_majority_before_it_i
         assert await get(host, "a") == b"new"
 
 
-async def test_a_stale_holder_that_a_majority_outvoted_is_mended_by_the_read(world: World) -> None:
+async def test_a_stale_holder_that_is_outvoted_is_mended_by_a_read_that_meets_it(world: World) -> None:
     hosts = await joined(world, 5)
     newest = version(hosts[0], "a", 2, b"new")
     for host in hosts[:4]:
@@ -74,9 +77,37 @@ async def test_a_stale_holder_that_a_majority_outvoted_is_mended_by_the_read(wor
     await give(hosts[4], version(hosts[0], "a", 1, b"old"))
     for host in hosts[1:4]:
         late(host, 0.005, FindValue)
-    assert await get(hosts[0], "a") == b"new"
-    await asyncio.sleep(1)
+    for _ in range(ALL_MET):
+        assert await get(hosts[0], "a") == b"new"
+        await asyncio.sleep(1)
     assert await kept(hosts[4], "a") == newest
+
+
+@pytest.mark.parametrize("fault", ["stale", "empty", "mute", "late"])
+async def test_where_some_of_the_majority_that_is_asked_fail_or_differ_the_others_are_asked_at_once(
+    world: World, fault: str
+) -> None:
+    hosts = by_distance(await joined(world, 12), key_of(world.hosts[0], "a"))
+    *holders, reader = hosts[:8] + hosts[-1:]
+    for host in holders:
+        await give(host, version(hosts[0], "a", 2, b"new"))
+    shown = version(hosts[0], "a", 1, b"old").raw if fault == "stale" else b""
+    for host in holders[:3]:
+        if fault == "mute":
+            mute(host, FindValue)
+        elif fault == "late":
+            late(host, 2.0, FindValue)
+        else:
+            answering(
+                host,
+                lambda peer, request, honest: (
+                    Value(request.rid, shown, None, b"") if isinstance(request, FindValue) else honest()
+                ),
+            )
+    for _ in range(5):
+        started = world.loop.time()
+        assert await get(reader, "a") == b"new"
+        assert world.loop.time() - started < 0.5
 
 
 async def test_a_reader_that_holds_an_older_version_is_mended_by_its_own_read(world: World) -> None:
@@ -244,8 +275,9 @@ async def test_a_lie_of_mallory_is_no_answer(world: World, lie: str) -> None:
     )
     for host in hosts[1:4]:
         late(host, 0.005, FindValue)
-    assert await get(hosts[0], "a") == b"hello"
-    assert core(hosts[0]).counts.rejected.total() == 1
+    for _ in range(ALL_MET):
+        assert await get(hosts[0], "a") == b"hello"
+    assert core(hosts[0]).counts.rejected.total() > 0
 
 
 async def test_one_takes_the_local_answer_at_once(world: World) -> None:
