@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import keys, output
 from .api import Client
+from .failure import usage
 from .listing import table
 from .text import safe
 
@@ -22,9 +23,11 @@ HOW = {
 def evidence(invocation: Invocation) -> None:
     """List what convicts others, or one of them, by its id or the beginning of it; the JSON has the statements."""
     named = invocation.operand(0)
-    start = keys.target(named) if named is not None else ""
+    start = keys.target(named).lower() if named is not None else ""
     client = Client(invocation)
     found = [each for each in client.json("GET", "/v1/evidence") if each["id"].startswith(start)]
+    if start and not found:
+        _require_known(client, start)
     if invocation.flag("json"):
         output.json_line(found)
         return
@@ -35,3 +38,13 @@ def evidence(invocation: Invocation) -> None:
     output.text(table(rows, ["ID", "WHAT IT DID"]))
     if not found:
         output.say("nobody is convicted")
+
+
+def _require_known(client: Client, start: str) -> None:
+    """Raise Failure (usage) where no id begins so: nothing is said against whom a slip of the pen names."""
+    if keys.is_peer_id(start) or any(each["id"].startswith(start) for each in client.json("GET", "/v1/peers")):
+        return
+    raise usage(
+        f"neither a peer id nor the beginning of one that is known: {safe(start)}",
+        "a peer id is 52 letters and digits; `peer peers` lists those that are known",
+    )

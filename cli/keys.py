@@ -56,7 +56,7 @@ def new_name(text: str, *, own: bool) -> str:
     for prefix in ("sha256:", "@"):
         if name.startswith(prefix):
             raise usage(f"a shared key cannot begin with {prefix!r}: {safe(name)}", "choose another name")
-    if _is_peer_id(name.partition("/")[0]) and "/" in name:
+    if is_peer_id(name.partition("/")[0]) and "/" in name:
         raise usage(
             f"a shared key cannot begin with a peer id: {safe(name)}",
             "to write under this peer's own id, give the rest of the name and --own",
@@ -79,6 +79,11 @@ def is_cid(text: str) -> bool:
     else:
         return False
     return len(raw) == _CID_BYTES and raw[0] == 1 and raw[1] in _CID_CODECS and raw[2:4] == _SHA2_256
+
+
+def is_peer_id(text: str) -> bool:
+    """Whether `text` has the form of a peer id."""
+    return len(text) == PEER_ID_LENGTH and all(char in _BASE32 for char in text) and text[-1] in "aq"
 
 
 def quote(text: str) -> str:
@@ -110,7 +115,3 @@ def _from_base32(text: str) -> bytes:
             return b""
         number = number << 5 | value
     return (number >> 2).to_bytes(_CID_BYTES, "big") if len(text) == _CID_BASE32_LENGTH and not number & 3 else b""
-
-
-def _is_peer_id(text: str) -> bool:
-    return len(text) == PEER_ID_LENGTH and all(char in _BASE32 for char in text) and text[-1] in "aq"

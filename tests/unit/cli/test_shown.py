@@ -421,5 +421,16 @@ def test_who_was_caught_is_told(daemon: Daemon, peer: Peer) -> None:
     assert peer("evidence", "--quiet").out.decode() == "abcd\nb\n"
     daemon.answers(as_json(convicted))
     assert json.loads(peer("evidence", "b", "--json").out) == convicted[1:]
-    daemon.answers(as_json([]))
-    assert "nobody is convicted" in peer("evidence").err
+    daemon.answers(as_json([]), as_json([]))
+    for operands in ((), ("a" * 52,)):
+        ended = peer("evidence", *operands)
+        assert (ended.status, "nobody is convicted" in ended.err) == (0, True)
+
+
+@pytest.mark.parametrize(("given", "status"), [("zzzz", 2), ("a b", 2), ("a" * 51 + "b", 2), ("abc", 0), ("ABC", 0)])
+def test_evidence_against_nobody_is_told_only_of_a_peer_id_or_of_a_peer_that_is_known(
+    daemon: Daemon, peer: Peer, given: str, status: int
+) -> None:
+    daemon.answers(as_json([]), as_json([{"id": "abcd"}]))
+    ended = peer("evidence", given)
+    assert (ended.status, "nobody is convicted" in ended.err) == (status, status == 0)
