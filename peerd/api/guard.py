@@ -76,8 +76,11 @@ def check_site(sites: Sequence[str]) -> None:
 
 
 def check_form(method: str, content_type: str, headers: Mapping[str, str]) -> None:
-    """Raise NotAuthorisedError for a change that an HTML form of another page could have sent (cross-site forgery)."""
-    if method not in SAFE_METHODS and content_type.lower() in FORM_TYPES and is_of_browser(headers):
+    """Raise NotAuthorisedError for a change that another page could have sent without a preflight: a form, a POST of
+    no type (Fetch 4.10: a body of bytes alone has none). This is cross-site forgery.
+    """
+    untyped = method == "POST" and not headers.get("Content-Type", "").strip()
+    if method not in SAFE_METHODS and (untyped or content_type.lower() in FORM_TYPES) and is_of_browser(headers):
         raise NotAuthorisedError("a form of a web page may not change anything here")
 
 

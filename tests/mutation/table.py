@@ -1044,6 +1044,15 @@ TABLE: list[Mutation] = [
     Mutation(
         "9.4",
         "peerd/api/guard.py",
+        "    untyped = method",
+        "    untyped = False and method",
+        (
+            "tests/unit/api/test_foreign.py::test_what_pages_and_strangers_try_of_any_route_is_refused_and_asks_nothing_of_the_peer",
+        ),
+    ),
+    Mutation(
+        "9.4",
+        "peerd/api/guard.py",
         'BROWSER_MARKS = frozenset({"origin", "cookie", "referer"})',
         'BROWSER_MARKS = frozenset({"origin", "cookie"})',
         (

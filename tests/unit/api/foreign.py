@@ -87,7 +87,8 @@ def _without_token(host: str, token: str, old: str, method: str, path: str) -> I
         wanted = (400, *statuses) if path in OPEN else statuses
         yield Attempt(f"?{name}=", method, f"{path}?{name}={token}", (ours,), statuses=wanted)
         cookie = ("Cookie", f"{name}={token}")
-        yield Attempt(f"cookie {name}", method, path, (ours, cookie), statuses=statuses)
+        refused = (403,) if method == "POST" and path in OPEN else statuses
+        yield Attempt(f"cookie {name}", method, path, (ours, cookie), statuses=refused)
     for name in ("X-Token", "X-Api-Key", "Proxy-Authorization", "X-Authorization"):
         yield Attempt(name, method, path, (ours, (name, f"Bearer {token}")), statuses=statuses)
     if method not in SAFE:
@@ -99,7 +100,10 @@ def _without_token(host: str, token: str, old: str, method: str, path: str) -> I
 
 def _forms(host: str, token: str, method: str, path: str) -> Iterator[Attempt]:
     marks = (("Referer", f"http://{host}/"), ("Cookie", "a=b"), ("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Dest", "x"))
-    for kind in FORMS:
+    kinds = [(("Content-Type", kind),) for kind in FORMS]
+    # Of the methods only POST goes without a preflight, and what a page sends as bytes has no type.
+    untyped = [(), (("Content-Type", ""),)] if method == "POST" else []
+    for kind in (*kinds, *untyped):
         for mark in (*marks, ("Origin", f"http://{host}"), ("Sec-Fetch-Site", "same-origin")):
-            headers = (("Host", host), ("Authorization", f"Bearer {token}"), ("Content-Type", kind), mark)
+            headers = (("Host", host), ("Authorization", f"Bearer {token}"), *kind, mark)
             yield Attempt(f"form {kind} {mark[0]}", method, path, headers, b"a=b", statuses=(403,))
