@@ -3,7 +3,8 @@
 The real ones are in io.system, the simulated ones in sim.
 """
 
-from typing import Protocol
+from collections.abc import MutableSequence
+from typing import Any, Protocol
 
 
 class Clock(Protocol):
@@ -34,7 +35,7 @@ class Rng(Protocol):
     def randrange(self, stop: int, /) -> int:
         """An integer in [0, stop)."""
 
-    def shuffle(self, x: list[object], /) -> None:
+    def shuffle(self, x: MutableSequence[Any], /) -> None:
         """Shuffle in place."""
 
 

@@ -43,7 +43,7 @@ async def unproven(core: Core, contact: Contact, roots: Sequence[bytes]) -> list
     either. Who cannot be asked has none.
     """
     chosen = list(roots)
-    core.environment.rng.shuffle(chosen)  # type: ignore[arg-type]
+    core.environment.rng.shuffle(chosen)
     chosen = chosen[:PROVEN_ROOTS_MAX]
     missing = await _without_proof(core, contact, chosen)
     if not missing:

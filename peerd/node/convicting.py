@@ -111,7 +111,7 @@ class Convicting:
         """Tell somebody who came of some of the convicted, by chance."""
         accused = list(self._by_accused)
         if accused:
-            self._core.environment.rng.shuffle(accused)  # type: ignore[arg-type]
+            self._core.environment.rng.shuffle(accused)
             told = accused[:TOLD_AT_MEETING]
             self._core.tasks.spawn(self._push([contact], told), "tell of evidence")
 

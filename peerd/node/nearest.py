@@ -132,7 +132,7 @@ def _others(core: Core, before: Holders) -> list[Contact]:
     asked = {hop.contact.peer for hop in before.trace}
     members = [contact for contact in core.members.alive() if contact.peer not in core.members.doubted]
     others = [contact for contact in members if contact.peer not in asked] or members
-    core.environment.rng.shuffle(others)  # type: ignore[arg-type]
+    core.environment.rng.shuffle(others)
     return others[:PATHS_AGAIN]
 
 

@@ -83,7 +83,7 @@ class Watchdog:
             after = page[-1][0]
             await asyncio.sleep(0)
         for records in picked.values():
-            rng.shuffle(records)  # type: ignore[arg-type]
+            rng.shuffle(records)
             del records[AUDITED_MAX:]
         return picked
 

@@ -173,7 +173,7 @@ class Membership:
                 if standing is not None and standing.state == "alive":
                     return peer
             self._round = [peer for peer, standing in self.standings.items() if standing.state == "alive"]
-            rng.shuffle(self._round)  # type: ignore[arg-type]
+            rng.shuffle(self._round)
         return None
 
     def helpers(self, target: PeerId, rng: Rng, count: int = HELPERS) -> list[PeerId]:
@@ -184,7 +184,7 @@ class Membership:
         missing = self.know(target).confirmed
         count -= len(missing) >= CONFIRMATIONS_MAX
         able = [p for p, standing in self.standings.items() if standing.state == "alive" and p != target]
-        rng.shuffle(able)  # type: ignore[arg-type]
+        rng.shuffle(able)
         return sorted(able, key=lambda peer: peer in missing)[:count]
 
     def to_probe(self, now: float, at_most: int) -> list[tuple[PeerId, bool]]:
