@@ -27,7 +27,7 @@ from peerd.wire.messages import Request
 from tests.hostile.base import Answer, Honest, Liar
 from tests.hostile.grind import ground, spaced
 from tests.hostile.lookups import Drop, Hijack
-from tests.hostile.records import Alters, Denies
+from tests.hostile.records import Alters, Denies, Floors
 from tests.unit.node.hosts import by_distance, core, get, joined, key_of, meshed, put, until
 
 HONEST = 40
@@ -106,7 +106,7 @@ async def reads(
 class Fickle(Liar):
     """Lies in the way of the day; who is one of its clan changes it for all."""
 
-    ways: Mapping[str, type[Liar]] = {"denies": Denies, "alters": Alters, "drops": Drop}
+    ways: Mapping[str, type[Liar]] = {"denies": Denies, "alters": Alters, "floors": Floors, "drops": Drop}
 
     def begin(self) -> None:
         self._parts = {name: kind() for name, kind in self.ways.items()}
