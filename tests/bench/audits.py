@@ -60,6 +60,7 @@ async def _found() -> list[tuple[int, float, float]]:
     for _ in range(max(ROUNDS)):
         turn += 1
         await watchdog.round()
+    assert await world.lights_out() == []
     return [
         (rounds, sum(1 for at in found.values() if at <= rounds) / KEYS, 1 - (1 - SHARE) ** rounds) for rounds in ROUNDS
     ]
@@ -85,7 +86,9 @@ async def _spread(seed: int, names: int) -> tuple[float, float, float]:
         last = world.loop.time() - began if out == len(honest) else 0.0
     before, at = _audit_bytes(honest), world.loop.time()
     await asyncio.sleep(600)
-    return first, last - first, (_audit_bytes(honest) - before) / (world.loop.time() - at) / len(honest)
+    audits_bytes, took_s = _audit_bytes(honest) - before, world.loop.time() - at
+    assert await world.lights_out() == []
+    return first, last - first, audits_bytes / took_s / len(honest)
 
 
 def _audit_bytes(hosts: list[Any]) -> int:
