@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from loguru import logger
+from msgspec.structs import replace
 
+from peerd.config import HostPort
 from peerd.content.block import check
 from peerd.content.cid import Cid
 from peerd.errors import IntegrityError, NotFoundError, PeerdError, TimedOutError
@@ -25,7 +27,7 @@ from peerd.swarm.schedule import LATE_MIN_S
 from tests.hostile import content, records
 from tests.hostile.base import Liar
 from tests.hostile.clan import Clan
-from tests.unit.node.hosts import blocks_of, by_distance, core, get, joined, key_of, put
+from tests.unit.node.hosts import blocks_of, by_distance, core, get, joined, key_of, opened, put
 
 SEED = 3
 HOLDERS = 8
@@ -82,6 +84,23 @@ class Scene:
         except PeerdError as error:
             return error, self.world.loop.time() - began
 
+    async def require_right_elsewhere(self) -> None:
+        """Somebody new who knows only the victim reads the same; and the content, when only the victim is left."""
+        third = await self._introduced_by_the_victim()
+        found = await opened(third, self.name)
+        assert b"".join([piece async for piece in found.body()]) == self.data
+        if self.size > RECORD_BYTES:  # of what is not in its record the victim has a copy
+            for host in (each for each in self.world.living if each is not self.victim):
+                await host.crash(power=False)
+            assert await get(await self._introduced_by_the_victim(), found.info.cid) == self.data
+
+    async def _introduced_by_the_victim(self) -> Host:
+        host = self.world.add()
+        host.settings = replace(host.settings, bootstrap=(HostPort(*self.victim.address),))
+        await host.start()
+        await asyncio.sleep(1)
+        return host
+
     def require_clean(self) -> None:
         """The victim's store has no wrong byte."""
         store, identity = self.victim.store, self.victim.identity
@@ -108,6 +127,8 @@ async def _get_among(way: type[Liar] | None, count: int, seed: int, size: int) -
     read, took_s = await scene.read()
     await asyncio.sleep(1)
     scene.require_clean()
+    if read == scene.data and 0 < count < HOLDERS:
+        await scene.require_right_elsewhere()
     assert await scene.world.lights_out() == []
     return read, took_s, old, scene.data
 
