@@ -28,7 +28,7 @@ class AskedFirst:
         elif not one:
             count = majority(len(holders.first) + holders.ours) - holders.ours
             firsts = list(holders.first)
-            core.environment.rng.shuffle(firsts)  # type: ignore[arg-type]
+            core.environment.rng.shuffle(firsts)
             order = [*firsts, *holders.doubtful]
         self.first, self.rest = order[:count], order[count:]
         roundtrips = core.endpoint.roundtrips
