@@ -338,8 +338,8 @@ TABLE: list[Mutation] = [
     Mutation(
         "4.3",
         "peerd/trust/hearsay.py",
-        "        return yes > 0 and 2 * yes >= len(self._words)\n",
-        "        return yes > 0\n",
+        "        self.believed = yes > 0 and 2 * yes >= len(self._words)\n",
+        "        self.believed = yes > 0\n",
         (
             "tests/unit/trust/test_hearsay.py::test_one_of_two_is_believed_and_one_of_three_is_not",
             "tests/unit/node/test_joining.py::"
