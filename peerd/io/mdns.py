@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -287,7 +287,10 @@ class LanDiscovery:
             self.ignored[hint] += 1
             return
         if hint.peer == self._peer_id:
-            return
+            own = {address for _, addresses in self.announced for address in addresses}
+            hint = replace(hint, addresses=tuple(each for each in hint.addresses if each not in own))
+            if not hint.addresses:
+                return
         # On the loopback everybody speaks from one address.
         speaker = "" if interface.loopback else speaker
         free = self._knows(hint.peer)

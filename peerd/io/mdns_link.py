@@ -204,9 +204,9 @@ class Link(RecordUpdateListener):
                 continue
             if name.lower() == self._info.key:
                 self._note_own(record, now)
-            elif not record.is_expired(now):
+            if not record.is_expired(now):
                 self._note(name)
-            elif record.type == _TYPE_PTR:
+            elif record.type == _TYPE_PTR and name.lower() != self._info.key:
                 self._gone(self.interface, name, self._speaker)
 
     def async_update_records_complete(self) -> None:
@@ -225,6 +225,12 @@ class Link(RecordUpdateListener):
                 continue  # not a name that a service can have
             if info.load_from_cache(zeroconf):
                 found = self._addresses(info, zeroconf)
+                if info.key == self._info.key and info.port == self._info.port:
+                    # Our own echo, or another peer with our key, which is elsewhere.
+                    own = {str(address.ip) for address in self.interface.addresses}
+                    found = [each for each in found if each not in own]
+                    if not found:
+                        continue
                 self._heard(self.interface, name, info.properties, found, info.port, speaker=self._speaker)
             elif len(self._partial) < NAMES_MAX:
                 self._partial[name] = None

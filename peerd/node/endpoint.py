@@ -241,6 +241,10 @@ class Endpoint:
         """Make no session with those of whom `refused` says so."""
         self._handshakes.refused = refused
 
+    def tell_twin(self, twin: Callable[[Address], None]) -> None:
+        """Call `twin` with the address from which somebody shook hands with our own key."""
+        self._handshakes.twin = twin
+
     def drop_session(self, peer: PeerId) -> None:
         """Forget what we share with a peer; the next request shakes hands anew."""
         self.sessions.drop(peer)

@@ -49,6 +49,8 @@ class Attempt:
     tries: int = 0
     timer: asyncio.TimerHandle | None = None
     challenged: bool = False
+    ours: bool = False
+    """Whether its hello came to us: at that address nobody lives but we, or whoever sends us back what is ours."""
 
 
 @dataclass(slots=True)
@@ -90,6 +92,7 @@ class Handshakes:
         self._admission = admission
         self._is_known = is_known
         self.refused: Callable[[PeerId], bool] = lambda peer: False
+        self.twin: Callable[[Address], None] = lambda address: None
         self._loop = asyncio.get_running_loop()
         self._responder = Responder(identity, environment.entropy)
         self._attempts: dict[Address, Attempt] = {}
@@ -181,6 +184,9 @@ class Handshakes:
 
     def _on_hello(self, data: bytes, address: Address) -> None:
         hello, challenge = self._responder.on_hello(data, address, self._clock.monotonic())
+        own = self._by_id.get(hello.session)
+        if own is not None:
+            own.ours = True
         ours = self._attempts.get(address)
         # An attempt that sends no more hellos, as the one to somebody dead, is nothing to wait for.
         waits = (
@@ -207,6 +213,10 @@ class Handshakes:
         try:
             finish = attempt.initiator.on_challenge(challenge)
         except WireError as error:
+            if error.reason == "ourselves" and not attempt.ours:
+                # Another with our key can tell by it that we run too. It is signed with the other's cookie and for our
+                # own id, so that nobody else can have made it; nor is it of any use here.
+                self._send(attempt.initiator.answer(challenge), address)
             if error.reason in ("other_peer", "ourselves"):
                 self._end(attempt, UnreachableError("another peer lives at that address"))
             raise
@@ -244,7 +254,12 @@ class Handshakes:
             used = finish.echo + finish.cookie
             self._admit(used, PeerId(finish.peer), address, now)
 
-        established, accept = self._responder.on_finish(data, address, now, first=self._greeting(), admit=admit)
+        try:
+            established, accept = self._responder.on_finish(data, address, now, first=self._greeting(), admit=admit)
+        except WireError as error:
+            if error.reason == "twin":
+                self.twin(address)
+            raise
         peer = established.session.peer
         self._used[used] = now
         self._accepts[address, data] = _Accepted(now, accept)

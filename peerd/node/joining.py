@@ -88,6 +88,8 @@ class Joining:
 
         Return whether it is tried and was not before, as far as we remember.
         """
+        if candidate.expected == self._core.peer and candidate.source == "mdns":
+            candidate = replace(candidate, expected=None)  # another with our key, perhaps: see twins
         address, peer = candidate.address, candidate.expected
         if peer == self._core.peer or address in self._ours or address in self._lanes or self._is_known(candidate):
             return False

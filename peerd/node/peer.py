@@ -56,6 +56,7 @@ from peerd.node.scrubbing import verify
 from peerd.node.tasks import Tasks
 from peerd.node.tombstones import Tombstones
 from peerd.node.trusting import Trusting
+from peerd.node.twins import Twins
 from peerd.node.vicinity import Source
 from peerd.node.watching import Strangers, Watching
 from peerd.node.withdrawing import tell_newcomer
@@ -115,6 +116,8 @@ class Peer:
         self._started_at = 0.0
         self.strangers = Strangers(self._core)
         self._watching = Watching(self._core)
+        self._twins = Twins(self._core, self._joining)
+        self._watching.watched.append(self._twins.reason)
         self.watched = self._watching.watched
         """Each says why something outside this peer does not work as it should, None while it does."""
 
@@ -140,6 +143,7 @@ class Peer:
             is_known=core.members.lives_at,
         )
         core.endpoint.doubted = core.members.doubted
+        core.endpoint.tell_twin(self._twins.noted)
         core.bulk = BulkPool(core.identity, self._environment, core.settings, self._tasks, Holding(core))
         await expelling.begin(core)
         await core.returning.begin()

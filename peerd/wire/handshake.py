@@ -98,6 +98,10 @@ class Initiator:
             raise WireError("other_peer")
         if challenge.peer == self._identity.peer:
             raise WireError("ourselves")
+        return self.answer(challenge)
+
+    def answer(self, challenge: Challenge) -> bytes:
+        """Return the finish datagram without a look at who is to be there: it also tells another of our own key."""
         self._responder = challenge.peer
         unsigned = Finish(
             echo=challenge.echo,
@@ -178,19 +182,20 @@ class Responder:
         """Return the session and the accept to send, with `first` sealed in it.
 
         `admit` is asked once the address is proven, before the first signature; what it raises is raised. Raises
-        WireError: `network`, `cookie` (forged, old or for another address), `ourselves`, `signature` (also where it
-        was made for another responder), `ephemeral`.
+        WireError: `network`, `cookie` (forged, old or for another address), `ourselves`, `twin` (made with our own
+        key), `signature` (also where it was made for another responder), `ephemeral`.
         """
         finish, body, mac = envelope.parse_finish(data)
         if not hmac.compare_digest(_mac(self._mac_key, body), mac):
             raise WireError("network")
         self._check_cookie(finish, address, now)
         peer = PeerId(finish.peer)
-        if peer == self._identity.peer:
-            raise WireError("ourselves")
         admit(finish)
+        ours = peer == self._identity.peer
         if not self._identity.verify(peer, _TAG_FINISH, self._identity.peer + finish.unsigned(), finish.signature):
-            raise WireError("signature")
+            raise WireError("ourselves" if ours else "signature")
+        if ours:
+            raise WireError("twin")
         private, ephemeral = self._identity.suite.ephemeral(self._entropy)
         secret = _exchange(self._identity, private, finish.ephemeral)
         accept = Accept(

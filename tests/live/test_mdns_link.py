@@ -145,7 +145,13 @@ async def test_who_speaks_in_our_name_is_noticed_and_our_own_echo_is_not(pair):
     assert alice.impostors == 2
     alice.take(announced(ALICE, peer=b"mallory", life=0))
     assert alice.impostors == 3
-    assert ALICE not in alice.names
+    assert [each for each in alice.heard if each[0] == ALICE and each[-1] == 7001] == []
+
+
+async def test_where_another_speaks_in_our_name_is_heard(pair):
+    alice, _ = pair
+    alice.take(announced(ALICE, 9, peer=ALICE.encode()))
+    assert [each[2] for each in alice.heard if each[0] == ALICE] == [["127.0.0.9"]]
 
 
 async def test_nothing_is_asked_of_services_that_are_not_ours(pair):

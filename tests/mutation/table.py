@@ -846,6 +846,20 @@ TABLE: list[Mutation] = [
     ),
     # 8. Hostile content
     Mutation(
+        "7.13",
+        "peerd/node/handshakes.py",
+        'if error.reason == "ourselves" and not attempt.ours:',
+        'if error.reason == "ourselves":',
+        ("tests/unit/node/test_twins.py::test_who_sends_us_back_what_is_ours_is_no_twin",),
+    ),
+    Mutation(
+        "7.13",
+        "peerd/node/handshakes.py",
+        "                self.twin(address)\n",
+        "                pass\n",
+        ("tests/unit/node/test_twins.py::test_who_runs_twice_is_told_at_both_places_and_where_the_other_is",),
+    ),
+    Mutation(
         "8.1",
         "peerd/content/directory_reader.py",
         "            check_entry_name(entry.name)\n",

@@ -460,12 +460,20 @@ async def test_known_peers_are_passed_on_again_whenever_it_speaks(lab):
 
 async def test_itself_and_other_networks_are_never_passed_on(lab):
     await lab.run(1)
-    lab.link.heard(ETH, "alice", {**TXT, b"id": peer_id_text(ALICE).encode()}, ["10.0.0.7"], 7433)
+    lab.link.heard(ETH, "alice", {**TXT, b"id": peer_id_text(ALICE).encode()}, [str(ETH.addresses[0].ip)], 7433)
     lab.link.heard(ETH, "x", {**TXT, b"net": b"other"}, ["10.0.0.7"], 7433)
     lab.link.heard(ETH, "x", {**TXT, b"net": b"other"}, ["10.0.0.7"], 7433)
     assert lab.candidates == []
     assert lab.discovery.ignored == {"mdns_network": 2}
     assert lab.rejected == []
+
+
+async def test_where_another_has_our_id_is_passed_on_at_the_pace_of_any_other(lab):
+    await lab.run(1)
+    properties = {**TXT, b"id": peer_id_text(ALICE).encode()}
+    for _ in range(100):
+        lab.link.heard(ETH, "alice", properties, [str(ETH.addresses[0].ip), "10.0.0.7"], 7433)
+    assert lab.candidates == [(ALICE, [("10.0.0.7", 7433)])]
 
 
 async def test_who_speaks_in_our_name_is_counted_and_contradicted_at_most_once_a_second(lab):
