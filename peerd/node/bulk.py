@@ -246,6 +246,7 @@ class BulkConnection:
             self._given_up[rid] = left - 1
         else:
             raise WireError("unasked_block")
+        self._heard_at = asyncio.get_running_loop().time()
         data = await self._payload(length - CID_BYTES, frames.BLOCK, keep=ask is not None)
         self.used_at = asyncio.get_running_loop().time()
         if ask is not None:

@@ -19,13 +19,12 @@ from peerd.kad.contact import Contact
 from peerd.logs import short
 from peerd.node.bulk import BulkConnection
 from peerd.node.core import Core
-from peerd.swarm.schedule import Schedule
+from peerd.swarm.schedule import LATE_MIN_S, Schedule
 
 WORKERS_PER_SOURCE = 2
 SOURCES_MAX = 8
 # Sources tried in all between two searches: those that fail, lie or have nothing must not keep the others out.
 CANDIDATES_MAX = 32
-TICK_S = 0.1
 # Where nobody has what is wanted, sources are looked for again this often, while there is patience.
 FIND_AGAIN_S = 0.5
 
@@ -45,7 +44,7 @@ class Fetcher:
     ) -> None:
         self._core = core
         self._find_sources = find_sources
-        self._schedule = Schedule()
+        self._schedule = Schedule(core.endpoint.roundtrips.median_s() or LATE_MIN_S)
         self._futures: dict[bytes, asyncio.Future[bytes]] = {}
         self._workers: dict[asyncio.Task[None], None] = {}
         self._wake = asyncio.Event()
@@ -75,9 +74,13 @@ class Fetcher:
         await asyncio.gather(*tasks, return_exceptions=True)
         for future in self._futures.values():
             future.cancel()
+        owing = [each for peer in self._schedule.owing() if (each := self._connections.get(peer)) is not None]
+        owing = [each for each in owing if each.peer not in self._dripped]
+        if owing:
+            self._core.tasks.spawn(_judge(self._core, owing), "judge who is late")
 
-    async def get(self, cid: Cid) -> bytes:
-        """Return a block, checked.
+    async def get(self, cid: Cid, *, of_all: bool = False) -> bytes:
+        """Return a block, checked. `of_all`: it is small, so that it is asked of all sources: who is prompt shows.
 
         Raises TimedOutError where none of the sources has it now, IntegrityError where all that had it lied.
         """
@@ -89,7 +92,7 @@ class Fetcher:
         future = self._futures.get(raw)
         if future is None:
             future = self._futures[raw] = asyncio.get_running_loop().create_future()
-            self._schedule.want(raw)
+            self._schedule.want(raw, of_all=of_all)
             self._wake.set()
             if self._finding is None:
                 self._finding = asyncio.get_running_loop().create_task(self._find())
@@ -180,7 +183,7 @@ class Fetcher:
                     return
                 self._wake.clear()
                 try:
-                    async with asyncio.timeout(TICK_S):
+                    async with asyncio.timeout(self._schedule.look_in_s(self._core.now())):
                         await self._wake.wait()
                 except TimeoutError:
                     pass
@@ -289,3 +292,12 @@ class Fetcher:
         else:
             future.set_exception(TimedOutError("no peer that can be reached now has all of the content"))
         future.exception()
+
+
+async def _judge(core: Core, owing: list[BulkConnection]) -> None:
+    """Note who still sends nothing of what others sent: that a get was done before is no merit of theirs."""
+    heard_at = [connection.heard_at for connection in owing]
+    await asyncio.sleep(LATE_MIN_S)
+    for connection, at in zip(owing, heard_at, strict=True):
+        if connection.heard_at == at and not connection.closed:
+            core.trust.note(connection.peer, "dripped")

@@ -12,7 +12,7 @@ from msgspec import structs
 from peerd.content.block import Block
 from peerd.content.cid import Cid
 from peerd.content.cid_set import CidSet
-from peerd.content.limits import WALK_BLOCKS_MAX
+from peerd.content.limits import CHUNK_BYTES, WALK_BLOCKS_MAX
 from peerd.content.read import DirectoryReader, FileReader, Listing, decode
 from peerd.errors import (
     IntegrityError,
@@ -315,7 +315,9 @@ class Source:
         if pending is not None:
             return pending
         before = self._fetcher.from_peers_count
-        data = await self._fetcher.get(cid)
+        # The root of a file of many blocks has only their names.
+        of_all = cid == self._root and self._opened.kind == "file" and self._opened.size > CHUNK_BYTES
+        data = await self._fetcher.get(cid, of_all=of_all)
         if self._keep and not self._failed_to_keep and self._fetcher.from_peers_count > before:
             await self._keep_block(Block(cid, data))
         return data

@@ -65,13 +65,17 @@ class RoundTrips:
         estimator = self._quick.get(peer)
         return estimator.srtt_s if estimator is not None else None
 
+    def median_s(self) -> float | None:
+        """Return what a round trip took of late, whoever answered; None where none was measured."""
+        return sorted(self._recent)[len(self._recent) // 2] if self._recent else None
+
     def hedge_s(self, peer: PeerId) -> float:
         """Return after how long without a reply another peer is asked as well."""
         estimator = self._quick.get(peer)
         own = (estimator or self._quick_of_all).hedge_s
-        if not self._recent:
+        median = self.median_s()
+        if median is None:
             return own
-        median = sorted(self._recent)[len(self._recent) // 2]
         least = estimator.least_s if estimator is not None and estimator.count >= LEAST_SAMPLES_MIN else 0.0
         return min(own, max(HEDGE_MIN_S, HEDGE_MEDIANS * median, HEDGE_LEASTS * least))
 

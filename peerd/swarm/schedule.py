@@ -5,10 +5,12 @@ or lies loses its share to the others. At the end, where a source is slow and an
 there ("endgame", as BitTorrent has it; Cohen 2003). Blocks are handed out in the order in which they were wanted.
 
 Who reads waits for the first of them: one that its source does not deliver in about twice the time that blocks take is
-asked of another, then of two more, then of four, whoever is idle; and a source that is late gets nothing new that
-another may have. So one that drips, however skilfully, costs a moment and not its own pace.
+asked of another, then of two more, then of four; where not a byte came in about two round trips, of three more and then
+of all; and a source that is late gets nothing new that another may have. So those that drip, however many and however
+skilfully, cost a moment and not their own pace.
 """
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from itertools import islice
@@ -29,6 +31,16 @@ LATE_ASKED_MAX = 8
 LATE_MIN_S = 0.3
 LATE_FACTOR = 2.0
 DRIPPING_FACTOR = 4.0
+# Nobody has to be waited for so long who sends nothing at all: a block begins to come after a round trip and a look at
+# the disk. Where most say that they have something and are silent, a block is asked of all in two steps. Where blocks
+# take long for the link's sake, their beginnings may take a share of that.
+SILENT_MIN_S = 0.1
+SILENT_SHARE = 0.25
+SILENT_ROUND_TRIPS = 2.0
+SILENT_ASKED_MORE = 3
+# So often at least, and so seldom at most, is looked for what became late.
+LOOK_MIN_S = 0.002
+LOOK_MAX_S = 0.1
 _LEARNT = 0.3
 
 
@@ -37,6 +49,8 @@ class _Source:
     """One peer that may have blocks."""
 
     asked: dict[bytes, float] = field(default_factory=dict)
+    owed: dict[bytes, float] = field(default_factory=dict)
+    """What it was asked for and another delivered first: it is not idle, and shows by it whether it is late."""
     lacks: set[bytes] = field(default_factory=set)
     heard_at: float = 0.0
     """When any part of a block came."""
@@ -46,13 +60,24 @@ class _Source:
     overtaken: bool = False
     """Another delivered what this one was late with, and it has delivered nothing in time since."""
 
-    def is_late(self, now: float, late_s: float) -> bool:
+    def late_at(self, late_s: float, silent_s: float) -> float:
+        """Return from when on it is late where nothing comes; never, where it was asked for nothing."""
+        if not self.asked and not self.owed:
+            return math.inf
+        asked_at = min((*self.asked.values(), *self.owed.values()))
+        heard_at = max(self.heard_at, self.delivered_at)
+        if heard_at <= asked_at:
+            return asked_at + silent_s
+        return min(heard_at + late_s, max(self.delivered_at, asked_at) + DRIPPING_FACTOR * late_s)
+
+    def is_late(self, now: float, late_s: float, silent_s: float) -> bool:
         """Say whether it was asked for something and delivers nothing, or hardly anything."""
-        if self.overtaken or not self.asked:
-            return self.overtaken
-        asked_at = min(self.asked.values())
-        silent_s = now - max(self.heard_at, self.delivered_at, asked_at)
-        return silent_s > late_s or now - max(self.delivered_at, asked_at) > DRIPPING_FACTOR * late_s
+        return self.overtaken or now > self.late_at(late_s, silent_s)
+
+    def is_silent(self) -> bool:
+        """Say whether nothing at all came since it was asked."""
+        asked_at = min((*self.asked.values(), *self.owed.values()), default=-math.inf)
+        return max(self.heard_at, self.delivered_at) <= asked_at
 
     def learn(self, asked_at: float, now: float, late_s: float) -> None:
         """Note how long a block took, from when it could be begun."""
@@ -65,7 +90,8 @@ class _Source:
 class Schedule:
     """The blocks wanted and the sources there are; CIDs are 36 bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, round_trip_s: float = LATE_MIN_S) -> None:
+        self._silent_s = max(SILENT_MIN_S, min(LATE_MIN_S, SILENT_ROUND_TRIPS * round_trip_s))
         self._sources: dict[PeerId, _Source] = {}
         self._waiting: OrderedDict[bytes, None] = OrderedDict()
         self._asked: dict[bytes, set[PeerId]] = {}
@@ -85,9 +111,11 @@ class Schedule:
         for cid in source.asked:
             self._unasked(cid, peer)
 
-    def want(self, cid: bytes) -> None:
-        """A block is wanted, after those wanted before."""
+    def want(self, cid: bytes, *, of_all: bool = False) -> None:
+        """A block is wanted, after those wanted before; `of_all`: it is small, and asked of all sources at once."""
         self._wanted[cid] = None
+        if of_all:
+            self._rounds[cid] = LATE_ASKED_MAX
         if cid not in self._asked:
             self._waiting[cid] = None
 
@@ -97,7 +125,8 @@ class Schedule:
         self._wanted.pop(cid, None)
         self._rounds.pop(cid, None)
         for peer in self._asked.pop(cid, set()):
-            self._sources[peer].asked.pop(cid, None)
+            source = self._sources[peer]
+            source.owed[cid] = source.asked.pop(cid)
 
     def assign(self, peer: PeerId, now: float) -> list[bytes]:
         """Return the blocks to ask of a source now, noted as asked."""
@@ -108,7 +137,7 @@ class Schedule:
         room = min(REQUEST_BLOCKS_MAX, 1 + len(self._waiting) // (2 * len(self._sources)))
         late_s = self._late_s()
         chosen = self._late(peer, source, now, late_s)
-        prompt = [each for each in self._sources.values() if not each.is_late(now, late_s)]
+        prompt = [each for each in self._sources.values() if not self._is_late(each, now, late_s)]
         for cid in self._waiting:
             if len(chosen) >= room:
                 break
@@ -124,24 +153,41 @@ class Schedule:
             self._asked.setdefault(cid, set()).add(peer)
         return chosen
 
+    def look_in_s(self, now: float) -> float:
+        """Return how long until just after a source may become late."""
+        late_s = self._late_s()
+        silent_s = max(self._silent_s, SILENT_SHARE * late_s)
+        due = [each.late_at(late_s, silent_s) - now for each in self._sources.values()]
+        return min(LOOK_MAX_S, LOOK_MIN_S + min((left for left in due if left > 0), default=LOOK_MAX_S))
+
+    def _is_late(self, source: _Source, now: float, late_s: float) -> bool:
+        return source.is_late(now, late_s, max(self._silent_s, SILENT_SHARE * late_s))
+
     def _late_s(self) -> float:
         known = [source.block_s for source in self._sources.values() if source.block_s is not None]
         return max(LATE_MIN_S, LATE_FACTOR * min(known, default=0.0))
 
     def _late(self, peer: PeerId, source: _Source, now: float, late_s: float) -> list[bytes]:
-        """Return one of the blocks waited for first that all who were asked for it are late with."""
-        if source.is_late(now, late_s):
+        """Return one of the blocks waited for first that all who were asked for it are late with.
+
+        Two where there is nothing else to do, so that one prompt source among many late ones is always busy.
+        """
+        if self._is_late(source, now, late_s):
             return []
+        found = []
         for cid in islice(self._wanted, HEAD_BLOCKS):
             peers = self._asked.get(cid)
             if not peers or peer in peers or cid in source.lacks or len(peers) >= LATE_ASKED_MAX:
                 continue
-            if not self._rounds.get(cid) and all(self._sources[each].is_late(now, late_s) for each in peers):
-                self._rounds[cid] = len(peers)
+            if not self._rounds.get(cid) and all(self._is_late(self._sources[each], now, late_s) for each in peers):
+                silent = all(self._sources[each].is_silent() for each in peers)
+                self._rounds[cid] = len(peers) * (SILENT_ASKED_MORE if silent else 1)
             if self._rounds.get(cid):
                 self._rounds[cid] -= 1
-                return [cid]
-        return []
+                found.append(cid)
+                if len(found) == ASKED_AT_ONCE_MAX or source.asked or self._waiting:
+                    break
+        return found
 
     def _endgame(self, source: _Source, now: float) -> list[bytes]:
         late = []
@@ -159,6 +205,7 @@ class Schedule:
         if source is None:
             return
         source.lacks.add(cid)
+        source.owed.pop(cid, None)
         if source.asked.pop(cid, None) is not None:
             self._unasked(cid, peer)
 
@@ -171,23 +218,29 @@ class Schedule:
     def on_delivered(self, peer: PeerId, cid: bytes, now: float) -> list[PeerId]:
         """A source delivered the block (checked by the caller): nobody else needs to.
 
-        Returns those that were asked for it before and are late with it.
+        Returns those that are late with what others delivered.
         """
         late_s = self._late_s()
         source = self._sources.get(peer)
-        asked_at = source.asked.get(cid) if source is not None else None
+        asked_at = source.asked.get(cid, source.owed.get(cid)) if source is not None else None
         late = [
             other
             for other in self._asked.get(cid, ())
             if asked_at is not None and self._sources[other].asked[cid] < asked_at
-            if self._sources[other].is_late(now, late_s)
+            if self._is_late(self._sources[other], now, late_s)
         ]
         if source is not None and asked_at is not None:
             source.learn(asked_at, now, late_s)
         for other in late:
             self._sources[other].overtaken = True
         self.forget(cid)
-        return late
+        if source is not None:
+            source.owed.pop(cid, None)
+        return [other for other, each in self._sources.items() if each.owed and now > each.late_at(late_s, late_s)]
+
+    def owing(self) -> list[PeerId]:
+        """Return the sources that did not deliver what others did."""
+        return [peer for peer, source in self._sources.items() if source.owed]
 
     def forgive(self) -> None:
         """Forget who lacked what: it may have come to them meanwhile."""

@@ -79,6 +79,27 @@ TABLE: list[Mutation] = [
         ("tests/unit/swarm/test_schedule.py::test_who_is_late_gets_nothing_that_a_prompt_one_may_have",),
     ),
     Mutation(
+        "1.5",
+        "peerd/swarm/schedule.py",
+        "len(peers) * (SILENT_ASKED_MORE if silent else 1)",
+        "len(peers)",
+        ("tests/unit/swarm/test_schedule.py::test_a_block_of_which_nothing_comes_is_asked_of_three_more_then_of_all",),
+    ),
+    Mutation(
+        "1.5",
+        "peerd/swarm/schedule.py",
+        "            source.owed[cid] = source.asked.pop(cid)\n",
+        "            source.asked.pop(cid)\n",
+        ("tests/unit/swarm/test_schedule.py::test_what_another_delivered_first_is_owed_and_shows_who_is_late",),
+    ),
+    Mutation(
+        "1.5",
+        "peerd/node/fetch.py",
+        '            core.trust.note(connection.peer, "dripped")\n',
+        "            continue\n",
+        ("tests/unit/node/test_fetch.py::test_one_that_drips_costs_a_get_no_more_than_its_time_again",),
+    ),
+    Mutation(
         "1.6",
         "peerd/node/fetch.py",
         '            self._core.trust.note(peer, "wrong_block")\n',

@@ -284,6 +284,7 @@ async def test_one_that_drips_costs_a_get_no_more_than_its_time_again(world: Wor
     honest_s = await timed(world, reader, holders)
     slowly(holders[0], 2.0)
     assert await timed(world, reader, holders) <= 2 * honest_s
+    await asyncio.sleep(LATE_MIN_S + 0.01)
     assert core(reader).trust.faults_of(holders[0].identity.peer) == {"dripped": 1}
     assert not any(core(reader).trust.faults_of(host.identity.peer) for host in holders[1:])
 
@@ -295,6 +296,14 @@ async def test_where_all_but_one_drip_the_blocks_come_of_that_one_after_a_moment
     for mallory in holders[:-1]:
         slowly(mallory, 2.0)
     assert await timed(world, reader, holders) <= alone_s + 4 * LATE_MIN_S
+
+
+async def test_one_that_is_slow_and_has_it_alone_delivers_it_all(world: World) -> None:
+    reader, holders = await holding(world, 4)
+    for denier in holders[:3]:
+        serving(denier, lambda cid, data: None)
+    slowly(holders[3], 5.0)
+    assert await fetch_all(reader, *holders) == CONTENT
 
 
 async def test_sources_that_fail_or_deny_leave_their_places_to_those_found_after_them(world: World) -> None:

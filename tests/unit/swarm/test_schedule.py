@@ -1,5 +1,6 @@
 """The schedule against every order of what sources can do, and its rules one by one."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -12,7 +13,10 @@ from peerd.swarm.schedule import (
     LATE_ASKED_MAX,
     LATE_FACTOR,
     LATE_MIN_S,
+    LOOK_MAX_S,
+    LOOK_MIN_S,
     REQUEST_BLOCKS_MAX,
+    SILENT_MIN_S,
     Schedule,
 )
 
@@ -86,7 +90,8 @@ class SchedulesHoldTheirRules(RuleBasedStateMachine):
             if peers:
                 assert self.now - min(peers.values()) > LATE_MIN_S, "asked again before it was late"
             self.asked.setdefault(cid, {})[peer] = self.now
-        late = self.schedule._sources[peer].is_late(self.now, LATE_MIN_S) if peer in self.sources else False
+        schedule, sources = self.schedule, self.schedule._sources
+        late = peer in self.sources and schedule._is_late(sources[peer], self.now, schedule._late_s())
         if peer in self.sources and waiting - self.told_lacking[peer] and not late:
             assert chosen, "an idle source was left without work that it may have"
 
@@ -146,8 +151,8 @@ TestSchedulesHoldTheirRules = SchedulesHoldTheirRules.TestCase
 TestSchedulesHoldTheirRules.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-def schedule_of(*peers: PeerId, wanted: int = 0) -> Schedule:
-    schedule = Schedule()
+def schedule_of(*peers: PeerId, wanted: int = 0, round_trip_s: float = LATE_MIN_S) -> Schedule:
+    schedule = Schedule(round_trip_s)
     for peer in peers:
         schedule.add_source(peer)
     for cid in CIDS[:wanted]:
@@ -204,10 +209,56 @@ def test_a_late_block_is_asked_of_one_more_then_of_two_then_of_four() -> None:
     peers = [PeerId(bytes([number]) * 32) for number in range(9)]
     schedule = schedule_of(*peers, wanted=1)
     assert schedule.assign(peers[0], 0.0) == [CIDS[0]]
+    schedule.on_heard(peers[0], 0.001)
     asked = []
     for now in (0.2, 0.31, 0.32, 0.5, 0.62, 0.63, 0.7, 0.94, 0.95, 0.96, 0.97, 0.98, 2.0, 9.0):
-        asked += [now for peer in peers[1:] if schedule.assign(peer, now)]
+        for peer in peers:
+            if schedule.assign(peer, now):
+                asked.append(now)
+                schedule.on_heard(peer, now + 0.001)
     assert asked == [0.31, 0.62, 0.62, 0.94, 0.94, 0.94, 0.94], "and of no ninth"
+
+
+def test_a_block_of_which_nothing_comes_is_asked_of_three_more_then_of_all() -> None:
+    peers = [PeerId(bytes([number]) * 32) for number in range(9)]
+    schedule = schedule_of(*peers, wanted=1, round_trip_s=0.06)
+    assert schedule.assign(peers[0], 0.0) == [CIDS[0]]
+    asked = []
+    for now in (0.1, 0.119, 0.121, 0.2, 0.242, 0.3, 0.5, 2.0, 9.0):
+        asked += [now for peer in peers[1:] if schedule.assign(peer, now)]
+    assert asked == [0.121] * 3 + [0.242] * 4, "and of no ninth"
+
+
+def test_what_another_delivered_first_is_owed_and_shows_who_is_late() -> None:
+    schedule = schedule_of(ALICE, BOB, wanted=1, round_trip_s=0.06)
+    schedule.want(CIDS[0], of_all=True)
+    assert schedule.assign(ALICE, 0.0) == schedule.assign(BOB, 0.0) == [CIDS[0]]
+    schedule.on_delivered(BOB, CIDS[0], 0.05)
+    for cid in CIDS[1:3]:
+        schedule.want(cid)
+    assert schedule.assign(ALICE, 0.13) == [], "it was asked at the same time, and is silent"
+    assert schedule.assign(BOB, 0.13) == [CIDS[1]]
+    schedule.on_delivered(ALICE, CIDS[0], 0.14)
+    assert schedule.assign(ALICE, 0.14) == [CIDS[2]], "what comes late has come"
+
+
+def test_how_long_nobody_waits_for_the_first_byte_is_bounded_both_ways() -> None:
+    for round_trip_s, silent_s in ((0.001, SILENT_MIN_S), (0.06, 0.12), (5.0, LATE_MIN_S)):
+        schedule = schedule_of(ALICE, BOB, wanted=1, round_trip_s=round_trip_s)
+        schedule.assign(ALICE, 0.0)
+        assert schedule.look_in_s(0.0) == pytest.approx(min(LOOK_MAX_S, silent_s + LOOK_MIN_S))
+        assert schedule.assign(BOB, silent_s - 0.001) == []
+        assert schedule.assign(BOB, silent_s + 0.001) == [CIDS[0]]
+
+
+def test_where_blocks_take_long_their_first_byte_may_too() -> None:
+    schedule = schedule_of(ALICE, BOB, wanted=2, round_trip_s=0.06)
+    schedule.assign(ALICE, 0.0)
+    schedule.on_delivered(ALICE, CIDS[0], 4.0)
+    assert schedule.assign(ALICE, 4.0) == [CIDS[1]]
+    late_s = schedule._late_s()
+    assert late_s == LATE_FACTOR * 4.0
+    assert [schedule._is_late(schedule._sources[ALICE], now, late_s) for now in (5.9, 6.1)] == [False, True]
 
 
 def test_only_what_is_waited_for_first_is_asked_again_of_who_has_other_work() -> None:
@@ -235,6 +286,7 @@ def test_who_delivers_in_its_usual_time_is_not_late_however_much_it_was_asked_fo
         schedule.on_heard(ALICE, now - 0.1)
         schedule.on_delivered(ALICE, cid, now)
         assert schedule.assign(BOB, now + LATE_FACTOR * 1.0 - 0.1) != [mine[2]]
+    schedule.on_heard(BOB, now + LATE_FACTOR * 1.0)
     assert mine[2] in schedule.assign(BOB, now + LATE_FACTOR * 1.0 + 0.1)
 
 
@@ -243,9 +295,9 @@ def test_who_sends_a_byte_now_and_then_is_late_in_the_end() -> None:
     schedule.assign(ALICE, 0.0)
     for tenths in range(13):
         schedule.on_heard(ALICE, tenths / 10)
-        assert not schedule._sources[ALICE].is_late(tenths / 10, LATE_MIN_S)
+        assert not schedule._sources[ALICE].is_late(tenths / 10, LATE_MIN_S, LATE_MIN_S)
     schedule.on_heard(ALICE, LATE_MIN_S * DRIPPING_FACTOR + 0.1)
-    assert schedule._sources[ALICE].is_late(LATE_MIN_S * DRIPPING_FACTOR + 0.1, LATE_MIN_S)
+    assert schedule._sources[ALICE].is_late(LATE_MIN_S * DRIPPING_FACTOR + 0.1, LATE_MIN_S, LATE_MIN_S)
 
 
 def test_who_was_late_is_named_once_another_delivered() -> None:
