@@ -103,6 +103,7 @@ class DataDirectory:
         require_private(path, "the data directory", DIRECTORY_MODE)
         held = cls(path, DirectoryLock.acquire(path))
         held._remove_unfinished()
+        held._narrow_store()
         return held
 
     def token(self, entropy: Entropy) -> str:
@@ -139,6 +140,18 @@ class DataDirectory:
         for one in self.path.glob(f".*{_UNFINISHED}"):
             with contextlib.suppress(OSError):
                 one.unlink()
+
+    def _narrow_store(self) -> None:
+        # No secret, and the directory lets nobody in: a store that was put back with wide modes is no reason to refuse.
+        store = self.path / STORE_NAME
+        found = [store, self.path / KNOWN_STORE_NAME]
+        with contextlib.suppress(OSError):
+            found += [Path(each) for each in os.scandir(store) if not each.is_symlink()]
+        for one in found:
+            with contextlib.suppress(OSError):
+                mode = one.lstat().st_mode
+                if mode & OTHERS and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                    one.chmod(DIRECTORY_MODE if stat.S_ISDIR(mode) else FILE_MODE)
 
     def close(self) -> None:
         """Let the directory go."""

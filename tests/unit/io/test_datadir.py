@@ -51,6 +51,23 @@ def test_a_directory_open_to_others_is_refused_before_anything_is_written(tmp_pa
     assert list(path.iterdir()) == []
 
 
+def test_a_store_that_others_could_read_is_the_owners_alone_from_the_start_on(tmp_path: Path) -> None:
+    store = tmp_path / "data" / "store"
+    (store / "blocks").mkdir(parents=True)
+    outside = tmp_path / "outside"
+    files = [store.parent / "store-seen", store / "store.db", store / "store.db-wal", outside]
+    for each in files:
+        each.touch()
+        each.chmod(0o644)
+    (store / "link").symlink_to(outside)
+    for directory in (store / "blocks", store):
+        directory.chmod(0o755)
+    store.parent.chmod(0o700)
+    DataDirectory.open(store.parent).close()
+    assert [stat.S_IMODE(each.stat().st_mode) for each in files] == [0o600, 0o600, 0o600, 0o644]
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (store, store / "blocks")] == [0o700, 0o700]
+
+
 def test_a_directory_in_use_is_refused_with_its_name_and_the_process(tmp_path: Path) -> None:
     with (
         DataDirectory.open(tmp_path / "data"),
