@@ -29,6 +29,13 @@ SILENT_FROM_S = 1.0
 
 _VERSION_MAX_CHARS = 1024
 
+_WHY = {
+    "integrity": "what arrived is not what was asked for",
+    "timeout": "the rest could not be had in time",
+    "no_room": "the daemon has no room for it",
+}
+"""By the code with which a daemon breaks a directory off; the rest of a file is asked for again, and answered."""
+
 
 class Fetch:
     """A value asked for; `info` is the JSON of what was found, as it came."""
@@ -106,9 +113,11 @@ class Fetch:
 
     def _broken(self, error: WireFailure, got: int) -> Failure:
         if self.kind == "directory":
-            return Failure(
-                "failed", f"the directory {self._shown} broke off: {error}", "try again; what has arrived is kept near"
-            )
+            code, why = error.code, _WHY.get(error.code)
+            if why is None:
+                code, why = "failed", str(error)
+            hint = "try again; what has arrived is kept near"
+            return Failure(code, f"the directory {self._shown} broke off: {why}", hint)
         return Failure("failed", f"{self._shown} broke off after {got} bytes: {error}")
 
 

@@ -24,6 +24,9 @@ HEAD_MAX_BYTES = 64 * 1024
 LINE_MAX_BYTES = 1024
 """A line that gives the length of a chunk, its extensions included."""
 
+ERROR_EXTENSION = b"peerd-error"
+"""Of a chunk that does not come: the code of the error for which the daemon breaks off."""
+
 INTERIM_MAX_COUNT = 100
 """1xx answers before the final one."""
 
@@ -32,11 +35,15 @@ _HEX_DIGITS_MAX = 15
 
 
 class WireFailure(Exception):
-    """The exchange cannot be completed; `kind` says how: `silent`, `gone` (closed or reset), `malformed`."""
+    """The exchange cannot be completed; `kind` says how: `silent`, `gone` (closed or reset), `malformed`.
 
-    def __init__(self, kind: str, message: str) -> None:
+    `code` is that of the error for which the daemon broke off, where it said so; anything, where it is none of ours.
+    """
+
+    def __init__(self, kind: str, message: str, code: str = "") -> None:
         super().__init__(message)
         self.kind = kind
+        self.code = code
 
 
 class Answered(Exception):
@@ -284,13 +291,15 @@ class Response:
 
     def _chunks(self, room: memoryview) -> Iterator[memoryview]:
         while True:
-            left = _chunk_length(self._wire.line(LINE_MAX_BYTES))
+            line = self._wire.line(LINE_MAX_BYTES)
+            left = _chunk_length(line)
             if left == 0:
                 break
             while left:
                 count = self._wire.receive_into(room[: min(len(room), left)])
                 if count == 0:
-                    raise WireFailure("gone", "the answer ended early")
+                    code = line.partition(b";" + ERROR_EXTENSION + b"=")[2].decode("latin-1")
+                    raise WireFailure("gone", "the answer ended early", code)
                 left -= count
                 yield room[:count]
             if self._wire.line(2):

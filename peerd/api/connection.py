@@ -6,6 +6,7 @@ signals) is left out, because keys need the path as it was sent.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, NoReturn, cast
 
 import msgspec
@@ -23,6 +24,9 @@ from peerd.api.errors import (
 )
 from peerd.api.upload import READ_BUFFER_BYTES
 from peerd.errors import UsageError
+
+ERROR_EXTENSION = b"peerd-error"
+"""Of a chunk: the code of the error for which the body breaks off there."""
 
 LINE_MAX_BYTES = 8190
 HEADERS_MAX_COUNT = 64
@@ -143,6 +147,22 @@ def admitted(request: web.BaseRequest) -> None:
     """Note that a request may be made: its connection no longer makes way for others."""
     if isinstance(request.protocol, _Connection):
         request.protocol.admitted = True
+
+
+async def break_off(request: web.BaseRequest, code: str, idle_s: float) -> NoReturn:
+    """Break the connection of an answer that failed after it had begun; where it has chunks, having said why.
+
+    As the extension of a chunk that does not come (RFC 9112 7.1.1): who does not know it sees that the body is not
+    whole, as without it.
+    """
+    transport = request.transport
+    if transport is not None and getattr(request.writer, "chunked", False):
+        with suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(idle_s):
+                transport.set_write_buffer_limits(0)  # what waits here would be lost with the connection
+                transport.write(b"1;" + ERROR_EXTENSION + b"=%b\r\n" % code.encode())
+                await request.writer.drain()
+    abort(request)
 
 
 def abort(request: web.BaseRequest) -> NoReturn:

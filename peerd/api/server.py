@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from loguru import logger
 
-from peerd.api.connection import BoundedServer, abort, admitted
+from peerd.api.connection import BoundedServer, admitted, break_off
 from peerd.api.errors import problem_response
 from peerd.api.exchange import Exchange
 from peerd.api.guard import Bound, check_effect, check_form, check_host, check_origin, check_site, check_token
@@ -209,7 +209,7 @@ class ApiServer:
         except PeerdError as error:
             status = error.http_status
             logger.debug("api request failed", route=route.path if route else OTHER, code=error.code)
-            response = _failed(request, error)
+            response = await self._failed(request, error)
         except (asyncio.CancelledError, ConnectionError):
             status = CLIENT_GONE
             raise
@@ -234,15 +234,14 @@ class ApiServer:
                 admitted(request)
         check_form(request.method, request.content_type, headers)
 
+    async def _failed(self, request: web.BaseRequest, error: PeerdError) -> web.Response:
+        if request.writer.output_size > 0:
+            await break_off(request, error.code, self.write_idle_s)
+        return problem_response(error)
+
     def _count(self, route: Route | None, status: int) -> None:
         method, path = (route.method, route.path) if route else (OTHER, OTHER)
         self.request_counts[method, path, status] += 1
-
-
-def _failed(request: web.BaseRequest, error: PeerdError) -> web.Response:
-    if request.writer.output_size > 0:
-        abort(request)
-    return problem_response(error)
 
 
 def _local_ip(request: web.BaseRequest) -> str:

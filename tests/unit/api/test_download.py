@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 
 import pytest
 
@@ -218,6 +219,22 @@ async def test_a_body_that_breaks_never_looks_whole(api: Api, kind: str, error: 
     assert not answer.whole
     assert DATA.startswith(answer.body)
     assert api.peer.bodies_open == 0
+
+
+@pytest.mark.parametrize(("where", "slow"), [("unix", False), ("tcp", False), ("unix", True)])
+async def test_a_directory_that_breaks_says_why_in_a_chunk_that_does_not_come(api: Api, where: str, slow: bool) -> None:
+    data = os.urandom(1_000_000)
+    api.peer.keep("a", data, kind="directory")
+    api.peer.break_at, api.peer.break_with = 800_000, IntegrityError("a wrong block")
+    client: Client = getattr(api, where)
+    reader, writer = await client.connect()
+    writer.write(client.head("GET", "/v1/kv/a"))
+    await asyncio.sleep(0.2 * slow)
+    async with asyncio.timeout(DEADLINE_S):
+        raw = await reader.read()
+    writer.close()
+    assert raw.endswith(b"\r\n1;peerd-error=integrity\r\n")
+    assert data[799_000:800_000] in raw
 
 
 @pytest.mark.parametrize("excess", [-10, 10])

@@ -292,6 +292,21 @@ def test_a_directory_that_breaks_off_leaves_nothing(daemon: Daemon, peer: Peer) 
     assert _around(peer) == set()
 
 
+@pytest.mark.parametrize(
+    ("code", "status"), [("integrity", 8), ("timeout", 5), ("no_room", 9), ("not_found", 1), ("\x1b[2J", 1)]
+)
+def test_a_directory_that_the_daemon_breaks_off_within_a_file_ends_as_a_file_does(
+    daemon: Daemon, peer: Peer, code: str, status: int
+) -> None:
+    tar = _tar(_file("a"), _file("b", b"x" * 9000))[:4000]
+    daemon.answers(directory(tar, end=False) + f"1;peerd-error={code}\r\n".encode())
+    ended = peer("get", "k", "-o", "out")
+    assert ended.status == status
+    assert "broke off" in ended.err
+    assert "\x1b" not in ended.err
+    assert _around(peer) == set()
+
+
 def test_a_name_of_255_bytes_is_written(daemon: Daemon, peer: Peer) -> None:
     daemon.answers(value(b"hello"))
     name = "é" * 127 + "x"
