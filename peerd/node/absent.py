@@ -20,15 +20,24 @@ class Absent:
 
     def __init__(self) -> None:
         self._since: OrderedDict[tuple[PeerId, Address], float] = OrderedDict()
+        self._uncounted: set[tuple[PeerId, Address]] = set()
 
-    def note(self, peer: PeerId, address: Address, now: float) -> bool:
-        """Nobody answered there; return whether that is new."""
-        new = (peer, address) not in self._since
-        self._since[peer, address] = now
-        self._since.move_to_end((peer, address))
+    def note(self, peer: PeerId, address: Address, now: float) -> None:
+        """Nobody answered there."""
+        where = peer, address
+        if where not in self._since:
+            self._uncounted.add(where)
+        self._since[where] = now
+        self._since.move_to_end(where)
         if len(self._since) > ABSENT_MAX:
-            self._since.popitem(last=False)
-        return new
+            self._forget(next(iter(self._since)))
+
+    def counts(self, peer: PeerId, address: Address) -> bool:
+        """Return whether that nobody is there counts against who named it: once, however often it is named."""
+        where = peer, address
+        counts = where in self._uncounted
+        self._uncounted.discard(where)
+        return counts
 
     def has(self, peer: PeerId, address: Address, now: float) -> bool:
         """Return whether nobody answered there a moment ago."""
@@ -37,9 +46,13 @@ class Absent:
             return False
         if since > now - ABSENT_S:
             return True
-        del self._since[peer, address]
+        self._forget((peer, address))
         return False
 
     def heard(self, peer: PeerId, address: Address) -> None:
         """It was met there."""
-        self._since.pop((peer, address), None)
+        self._forget((peer, address))
+
+    def _forget(self, where: tuple[PeerId, Address]) -> None:
+        self._since.pop(where, None)
+        self._uncounted.discard(where)

@@ -8,7 +8,7 @@ from typing import Any
 
 from peerd.errors import RemoteError
 from peerd.kad.contact import Contact
-from peerd.node.endpoint import LAG_GRACE_S, LAG_MAX_S, REQUEST_TIMEOUT_S, Endpoint
+from peerd.node.endpoint import LAG_GRACE_S, LAG_MAX_S, REQUEST_TIMEOUT_S, TRIES_MAX, Endpoint
 from peerd.wire.messages import Reply, Request
 
 
@@ -59,12 +59,16 @@ class Asking:
         *fields: Any,
         silent_after_s: float,
         wait_min_s: float = 0.0,
+        tries_max: int = TRIES_MAX,
     ) -> None:
         """Ask; after `silent_after_s` without a reply an Answer says that the peer is silent.
 
-        `wait_min_s` is for answers that take longer than a round trip: it is not sent again before.
+        `wait_min_s` is for answers that take longer than a round trip: it is not sent again before. It is sent at most
+        `tries_max` times.
         """
-        future = self._endpoint.ask(contact, kind, *fields, timeout_s=self._timeout_s, wait_min_s=wait_min_s)
+        future = self._endpoint.ask(
+            contact, kind, *fields, timeout_s=self._timeout_s, wait_min_s=wait_min_s, tries_max=tries_max
+        )
         timer = None
         if silent_after_s:
             due = self._loop.time() + silent_after_s

@@ -13,9 +13,10 @@ from peerd.identity import Identity
 from peerd.ids import Key, PeerId, find_peer_id, name_key
 from peerd.io.environment import Environment
 from peerd.io.store.interface import Store
-from peerd.kad.contact import Contact
+from peerd.kad.contact import Address, Contact
 from peerd.kad.crowd import RECORD_HOLDERS
 from peerd.node.absent import Absent
+from peerd.node.backoff import Backoff
 from peerd.node.blocks import Intake, Room
 from peerd.node.bulk_pool import BulkPool
 from peerd.node.copies import Copies
@@ -86,6 +87,7 @@ class Core:
     absent: Absent = field(default_factory=Absent)
     copies: Copies = field(default_factory=Copies)
     given: Given = field(default_factory=Given)
+    backoff: Backoff = field(default_factory=Backoff)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the first attempts to meet others have ended: before that nobody can say what there is not."""
     own_address: str = ""
@@ -108,6 +110,11 @@ class Core:
     async def next_stamp(self) -> int:
         """Return a number above all that this peer has signed as a stamp before; durable before it is returned."""
         return await self.store.next_stamp()
+
+    def nobody_at(self, peer: PeerId, address: Address) -> None:
+        """Note that a peer did not answer there; one that was ever met has its place among the members instead."""
+        if peer not in self.members.all:
+            self.absent.note(peer, address, self.now())
 
     def key_of(self, name: str) -> tuple[Key, str, PeerId | None]:
         """Return (key, name, owner) of a name as users write it: `NAME`, or `PEER/NAME` for a peer's own."""

@@ -33,6 +33,8 @@ from peerd.wire.session import Session
 REQUEST_TIMEOUT_S = 4.0
 # By doubling waits no request is sent more often within its time.
 TRIES_MAX = 64
+# Hellos to an address that others named and where nobody was ever met: it may be invented, and there are many to ask.
+HEARSAY_HELLOS_MAX = 3
 
 # A timer that fires later than this says that this process stood still; then the others get a little more time.
 LAG_MAX_S = 0.005
@@ -143,6 +145,8 @@ class Endpoint:
         self._spoke = spoke
         self._unanswered = unanswered
         self.doubted: Container[PeerId] = ()
+        self.nobody_at: Callable[[PeerId, Address], None] = lambda peer, address: None
+        self._is_known = is_known
         self._datagrams: Datagrams | None = None
         self._loop = asyncio.get_running_loop()
         self.sessions = SessionTable(sessions_max, spare)
@@ -265,7 +269,9 @@ class Endpoint:
             wait_s = self.roundtrips.rto_s(peer, durable=pending.durable) * (1 << min(pending.tries - 1, 6))
             wait_s = max(wait_s, pending.wait_min_s)
         else:
-            self._handshakes.begin(pending.contact.address, peer, timeout_s=pending.deadline - now)
+            address = pending.contact.address
+            hellos_max = HELLOS_MAX if self._is_known(peer, address) else HEARSAY_HELLOS_MAX
+            self._handshakes.begin(address, peer, timeout_s=pending.deadline - now, tries_max=hellos_max)
             wait_s = HANDSHAKE_TIMEOUT_S
         self._arm(pending, max(0.0, min(wait_s, pending.deadline - now)))
 
@@ -387,6 +393,8 @@ class Endpoint:
 
     def _unreachable(self, address: Address, expected: PeerId | None) -> None:
         """Nobody answered the handshake: fail what waited for it."""
+        if expected is not None:
+            self.nobody_at(expected, address)
         for pending in list(self._pending.values()):
             peer = pending.contact.peer
             waits = pending.contact.address == address and peer not in self.sessions

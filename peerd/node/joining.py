@@ -159,6 +159,8 @@ class Joining:
             if not candidate.fresh and self._lanes.is_doubtful(candidate.referrer):
                 hellos_max, timeout_s = 1, DOUBTFUL_TIMEOUT_S
             tried = True
+            if self._was_absent(candidate):
+                return  # a look-up waited for it meanwhile
             await self._core.endpoint.connect(address, candidate.expected, timeout_s=timeout_s, hellos_max=hellos_max)
             answered = True
             self._silences.pop(address, None)
@@ -177,11 +179,18 @@ class Joining:
             if not len(self._lanes):
                 self.idle.set()
 
+    def _was_absent(self, candidate: Candidate) -> bool:
+        peer, core = candidate.expected, self._core
+        if peer is None or candidate.referrer is None or candidate.fresh:
+            return False
+        return core.absent.has(peer, candidate.address, core.now())
+
     def _done(self, candidate: Candidate, *, answered: bool, tried: bool) -> None:
         core, peer, referrer = self._core, candidate.expected, candidate.referrer
         known = peer is None or peer in core.members.all
         if tried and not answered and peer is not None and not known:
-            known = not core.absent.note(peer, candidate.address, core.now())  # each counts once
+            core.nobody_at(peer, candidate.address)
+            known = not core.absent.counts(peer, candidate.address)  # each counts once
         if self._lanes.done(candidate, answered=answered, tried=tried, known=known) and referrer is not None:
             core.trust.note(referrer, "invented")
 

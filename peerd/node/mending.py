@@ -17,6 +17,9 @@ from peerd.records.floor import FloorVersion, PackedFloor, pack_floors
 from peerd.records.record import Record
 from peerd.wire.messages import KeepFloors, Store
 
+# How often a version is sent to who does not answer: repair comes too.
+SENT_MAX = 3
+
 
 async def spread_floor(
     core: Core, floor: FloorVersion | None, showing: Iterable[Contact], *, own: Record | None, over: Record
@@ -38,11 +41,17 @@ async def spread_floor(
 
 
 async def give(core: Core, record: Record, left_s: int | None, stale: Iterable[Contact]) -> None:
-    """Give holders that showed less the newest version; not again at once to who was given it and denies it still."""
+    """Give holders that showed less the newest version, as far as reads do.
+
+    Not to who is not relied on, nor again at once to who was given it and denies it still.
+    """
     now, each_s = core.now(), core.settings.repair_interval_s
     with Asking(core.endpoint) as asking:
-        for contact in (each for each in stale if core.given.may(each.peer, record.version.digest, now, each_s)):
-            asking.ask(contact, Store, record.raw, left_s, silent_after_s=0)
+        for contact in stale:
+            if core.trust.shunned(contact.peer) or not core.given.may(contact.peer, record.version.digest, now, each_s):
+                continue
+            if core.given.affords(now, each_s):
+                asking.ask(contact, Store, record.raw, left_s, silent_after_s=0, tries_max=SENT_MAX)
         while await asking.next() is not None:
             pass
 

@@ -143,8 +143,8 @@ def _take(core: Core, lookup: DisjointLookup, answer: Answer, on_reply: OnReply 
         lookup.on_slow(peer)
         return False
     if answer.reply is None:
-        if isinstance(answer.error, UnreachableError) and peer not in core.members.all:
-            core.absent.note(peer, answer.contact.address, core.now())
+        if isinstance(answer.error, UnreachableError):
+            core.nobody_at(peer, answer.contact.address)
         lookup.on_failure(peer, core.now())
         return False
     try:

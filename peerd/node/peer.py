@@ -144,6 +144,7 @@ class Peer:
         )
         core.endpoint.doubted = core.members.doubted
         core.endpoint.tell_twin(self._twins.noted)
+        core.endpoint.nobody_at = core.nobody_at
         core.bulk = BulkPool(core.identity, self._environment, core.settings, self._tasks, Holding(core))
         await expelling.begin(core)
         await core.returning.begin()
@@ -414,6 +415,7 @@ class Peer:
         self._joining.heard_from(peer, address)
         came = core.members.proven(peer, address, source, sought=initiated)
         core.copies.forget(peer)  # it may have been started again, with another store
+        core.backoff.answered(peer)
         core.bulk.renew(peer)
         member = core.members.all.get(peer)
         if member is not None:
@@ -432,6 +434,7 @@ class Peer:
     def _missed(self, peer: PeerId) -> None:
         """A peer is there again, or answers again: others may have written without it, and it without them."""
         self._core.copies.forget(peer)
+        self._core.backoff.answered(peer)
         self._core.reconciling.missed(peer)
 
     def _members_changed(self) -> None:

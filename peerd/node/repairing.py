@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from loguru import logger
 
-from peerd.errors import NoRoomError, PeerdError, RefusedError, StoreError, WireError
+from peerd.errors import NoRoomError, PeerdError, RefusedError, StoreError, UnreachableError, WireError
 from peerd.ids import Key, PeerId, distance
 from peerd.kad.contact import Contact
 from peerd.kad.crowd import Responsible
-from peerd.node.asking import Asking
+from peerd.node.asking import Answer, Asking
 from peerd.node.challenge import FALSE, PROVEN, Challenge
-from peerd.node.core import Core
+from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.holding import check_record_receipt, keep_record, left_s, record_of
 from peerd.node.restoring import Restoring
 from peerd.records.record import Record, read_record
@@ -30,6 +30,10 @@ SETTLE_S = 1.0
 # Where something is still missing after a round, the next one comes soon, then later and later.
 RETRY_FIRST_S = 2.0
 GIVEN_AT_ONCE = 16
+# How often what repair asks and gives is sent to who does not answer; the next round comes.
+SENT_MAX = 2
+# Of a crowded region so many give at a time, by chance: nobody has a turn there that a liar could take and do nothing.
+CROWD_GIVERS = 3
 # How often what a holder shows to be newer is given in a record's place; a liar may have newer and newer ones.
 GIVING_ROUNDS_MAX = 2
 # Peers that said they have no room: until the next regular round the next nearest take their share.
@@ -43,6 +47,8 @@ class Due(NamedTuple):
     to: list[Contact]
     owed: bool
     """Whether we are one of the holders, who count it as missing until all have it."""
+    chance: float = 1.0
+    """How likely it is that we give now what is another's to give as much as ours."""
 
 
 class Repairing:
@@ -129,7 +135,8 @@ class Repairing:
         asked: dict[Contact, list[Record]] = {}
         for one in due:
             for contact in one.to:
-                asked.setdefault(contact, []).append(one.record)
+                if not core.backoff.is_silent(contact.peer, core.now()):
+                    asked.setdefault(contact, []).append(one.record)
         with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
             parts: dict[PeerId, deque[Challenge]] = {}
             for contact, records in asked.items():
@@ -147,7 +154,7 @@ class Repairing:
     @staticmethod
     def _ask_next(asking: Asking, contact: Contact, chunks: deque[Challenge]) -> None:
         if chunks:
-            asking.ask(contact, Prove, chunks[0].nonce, chunks[0].versions, silent_after_s=0)
+            asking.ask(contact, Prove, chunks[0].nonce, chunks[0].versions, silent_after_s=0, tries_max=SENT_MAX)
 
     def _note_proven(self, peer: PeerId, challenge: Challenge, reply: Reply) -> None:
         try:
@@ -158,6 +165,7 @@ class Repairing:
         for record, proof in zip(challenge.records, shown, strict=True):
             if proof == PROVEN:
                 self._core.copies.note(record.key, record.version.digest, (peer,))
+                self._core.backoff.shown(peer, record.version.digest)
             elif proof == FALSE:
                 self._core.trust.note(peer, "wrong_proof")
 
@@ -175,7 +183,8 @@ class Repairing:
             return None
         if found.crowded:
             # Nobody's turn: of a crowd the nearest may be there to do nothing. Those that lack it are asked first.
-            return Due(record, lack, owed=found.ours)
+            weight = max(found.own_weight, RECORD_HOLDERS / len(contacts))
+            return Due(record, lack, found.ours, CROWD_GIVERS * weight / RECORD_HOLDERS)
         if not found.ours:
             # We keep what others should: the nearest of them is told, and sees to the rest.
             return Due(record, [contacts[0]], owed=False) if contacts[0] is lack[0] else None
@@ -192,8 +201,9 @@ class Repairing:
         shunned = {contact.peer for contact in found.contacts if self._core.trust.shunned(contact.peer)}
         if not shunned:
             return found
-        # They are given theirs, and it counts as nothing: the next nearest have it too.
         others = self._core.members.responsible(key, exclude={*self._full, *shunned}).contacts
+        if len(others) >= min(RECORD_HOLDERS, len(found.contacts)):
+            return replace(found, contacts=others)  # the next nearest have it in their place
         return replace(found, contacts=[*found.contacts, *(each for each in others if each not in found.contacts)])
 
     def _our_turn(self, key: bytes, contacts: list[Contact]) -> bool:
@@ -229,7 +239,7 @@ class Repairing:
 
     async def _give_to(self, due: Due) -> tuple[bool, Record | None]:
         """Store a record on those that lack it; return whether all have it now, and the newest that they showed."""
-        core, record = self._core, due.record
+        core, rng, record = self._core, self._core.environment.rng, due.record
         life_s = await left_s(core, record)
         if life_s == 0:
             return True, None
@@ -238,9 +248,12 @@ class Repairing:
         over: list[PeerId] = []
         with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
             for contact in due.to:
-                asking.ask(contact, Store, record.raw, life_s, silent_after_s=0)
+                may_give = core.backoff.may_give(contact.peer, record.version.digest, core.now())
+                if may_give and rng.random() < due.chance:
+                    asking.ask(contact, Store, record.raw, life_s, silent_after_s=0, tries_max=SENT_MAX)
             while (answer := await asking.next()) is not None:
                 peer = answer.contact.peer
+                self._note_answered(answer)
                 if isinstance(answer.error, RefusedError) and answer.error.reason == "floor":
                     missing.pop(peer, None)
                     over.append(peer)
@@ -268,6 +281,13 @@ class Repairing:
         except WireError as error:
             core.counts.rejected[error.reason] += 1
         return None
+
+    def _note_answered(self, answer: Answer) -> None:
+        backoff, peer = self._core.backoff, answer.contact.peer
+        if isinstance(answer.error, UnreachableError):
+            backoff.silent(peer, self._core.now())
+        else:
+            backoff.answered(peer)
 
     def _refused(self, peer: PeerId, error: RefusedError) -> None:
         if error.reason == "no_room":

@@ -391,6 +391,61 @@ TABLE: list[Mutation] = [
         "",
         ("tests/unit/node/test_given.py::test_who_denies_what_it_was_given_costs_one_store_and_not_one_for_each_read",),
     ),
+    Mutation(
+        "4.5",
+        "peerd/node/core.py",
+        "            self.absent.note(peer, address, self.now())\n",
+        "            pass\n",
+        (
+            "tests/unit/node/test_joining.py::test_a_look_up_that_ended_before_nobody_answered_is_enough_to_try_nobody_there_again",
+        ),
+    ),
+    Mutation(
+        "4.5",
+        "peerd/node/endpoint.py",
+        "HELLOS_MAX if self._is_known(peer, address) else HEARSAY_HELLOS_MAX",
+        "HELLOS_MAX",
+        (
+            "tests/unit/node/test_joining.py::test_a_look_up_that_ended_before_nobody_answered_is_enough_to_try_nobody_there_again",
+        ),
+    ),
+    Mutation(
+        "4.11",
+        "peerd/node/given.py",
+        "        if self._saved < 1:\n            return False\n",
+        "",
+        ("tests/unit/node/test_backoff.py::test_who_denies_all_keys_costs_reads_a_few_stores",),
+    ),
+    Mutation(
+        "5.12",
+        "peerd/node/backoff.py",
+        "        if pause is not None and now < pause.until:\n            return False\n        pause_s = pause.next_s",
+        "        pause_s = pause.next_s",
+        (
+            "tests/unit/node/test_backoff.py::test_who_takes_all_and_has_nothing_in_every_round_is_given_it_ever_more_rarely",
+        ),
+    ),
+    Mutation(
+        "5.12",
+        "peerd/node/repairing.py",
+        "            backoff.silent(peer, self._core.now())\n",
+        "            pass\n",
+        ("tests/unit/node/test_backoff.py::test_who_says_nothing_to_repair_is_sent_little",),
+    ),
+    Mutation(
+        "5.12",
+        "peerd/node/repairing.py",
+        "        if len(others) >= min(RECORD_HOLDERS, len(found.contacts)):",
+        "        if False:",
+        ("tests/unit/node/test_backoff.py::test_who_is_not_relied_on_is_given_nothing_where_others_take_its_place",),
+    ),
+    Mutation(
+        "5.12",
+        "peerd/node/repairing.py",
+        "if may_give and rng.random() < due.chance:",
+        "if may_give:",
+        ("tests/unit/node/test_backoff.py::test_of_a_crowded_region_a_few_give_at_a_time",),
+    ),
     # 5. Receipts, audits, evidence
     # 5. Receipts, audits, evidence
     Mutation(

@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,8 +11,10 @@ from msgspec.structs import replace
 
 from peerd.ids import PeerId
 from peerd.kad.contact import Address, Contact, pack_contacts
+from peerd.node.endpoint import HEARSAY_HELLOS_MAX
 from peerd.node.gossip import JOINED
 from peerd.node.handshakes import TRIES_MAX
+from peerd.node.nearest import search
 from peerd.sim.host import Host
 from peerd.sim.world import World
 from peerd.wire.messages import FindNode, Members, Nodes, Request, Tell
@@ -101,6 +105,32 @@ async def test_where_nobody_was_found_nobody_is_tried_for_a_minute(world: World)
         alice.peer._joining.offer_named(contact, mallory.identity.peer)
     await asyncio.sleep(1)
     assert hellos > 0
+
+
+async def test_a_look_up_that_ended_before_nobody_answered_is_enough_to_try_nobody_there_again(world: World) -> None:
+    """Look-ups do not wait for invented contacts; each would send its hellos all the same."""
+    alice, mallory = (await joined(world, 10))[:2]
+    named = {contact.address: contact for contact in invented(mallory, 8)}
+
+    def lie(peer: PeerId, request: Request, honest: Callable[[], Answer]) -> Answer:
+        told = pack_contacts([*named.values()], 1100)
+        return Nodes(request.rid, told) if isinstance(request, FindNode) else honest()
+
+    answering(mallory, lie)
+    hellos: Counter[Address] = Counter()
+    send = world.network.send
+
+    def count(source: Any, data: bytes, address: Address) -> None:
+        hellos[address] += 1
+        send(source, data, address)
+
+    world.network.send = count  # type: ignore[method-assign]
+    for _ in range(3):
+        for contact in named.values():
+            await search(core(alice), contact.place, FindNode)
+        await asyncio.sleep(5)
+    assert HEARSAY_HELLOS_MAX in [hellos[address] for address in named]
+    assert max(hellos[address] for address in named) <= HEARSAY_HELLOS_MAX
 
 
 async def test_who_invents_contacts_is_noted(world: World) -> None:
