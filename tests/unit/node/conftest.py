@@ -9,6 +9,7 @@ from loguru import logger
 
 from peerd.sim.loop import VirtualLoop
 from peerd.sim.world import World
+from tests.unit.node.wires import End, Wire
 
 if TYPE_CHECKING:
     from loguru import Message
@@ -63,3 +64,24 @@ async def world(seed: int, expected: int) -> AsyncIterator[World]:
     left = await made.lights_out()
     if left:
         pytest.fail(f"{len(left)} tasks outlive their peers: {left[:5]}")
+
+
+@pytest.fixture
+async def wire() -> Wire:
+    """An empty wire; alice, bob and carol are on it where a test names them."""
+    return Wire()
+
+
+@pytest.fixture
+async def alice(wire: Wire) -> End:
+    return wire.add(1)
+
+
+@pytest.fixture
+async def bob(wire: Wire) -> End:
+    return wire.add(2)
+
+
+@pytest.fixture
+async def carol(wire: Wire) -> End:
+    return wire.add(3)

@@ -10,22 +10,7 @@ from peerd.node.endpoint import cost_of
 from peerd.wire import envelope
 from peerd.wire.messages import Ping, Pong, Tell
 
-from .test_endpoint import End, Wire, acquainted, few, now
-
-
-@pytest.fixture
-async def wire() -> Wire:
-    return Wire()
-
-
-@pytest.fixture
-async def alice(wire: Wire) -> End:
-    return wire.add(1)
-
-
-@pytest.fixture
-async def bob(wire: Wire) -> End:
-    return wire.add(2)
+from .wires import End, Wire, acquainted, few, now
 
 
 def crowd(wire: Wire, count: int, *, host: str | None = None) -> list[End]:

@@ -38,6 +38,15 @@ async def readers(world: World, name: str = "a", count: int = 12) -> tuple[list[
     return hosts[:8], hosts[8:]
 
 
+async def read_newest(holders: Sequence[Host], reader: Host) -> tuple[Record | None, Record | None]:
+    """Let a reader read the second version of "a"; the first and the second."""
+    await put(holders[0], "a", b"old")
+    old = await kept(holders[0], "a")
+    await put(holders[0], "a", b"new")
+    assert await get(reader, "a") == b"new"
+    return old, await kept(holders[0], "a")
+
+
 def showing(holders: Sequence[Host], record: Record | None) -> None:
     """Let holders show that version and nothing else."""
 
@@ -56,10 +65,7 @@ def showing(holders: Sequence[Host], record: Record | None) -> None:
 async def test_a_reader_takes_nothing_older_than_it_has_read(world: World, consistency: str) -> None:
     holders, others = await readers(world)
     reader = others[-1]
-    await put(holders[0], "a", b"old")
-    old = await kept(holders[0], "a")
-    await put(holders[0], "a", b"new")
-    assert await get(reader, "a") == b"new"
+    old, _ = await read_newest(holders, reader)
     showing([*holders, *others[:-1]], old)
 
     with pytest.raises(TimedOutError):
@@ -69,10 +75,7 @@ async def test_a_reader_takes_nothing_older_than_it_has_read(world: World, consi
 async def test_what_was_read_is_known_after_a_restart(world: World) -> None:
     holders, others = await readers(world)
     reader = others[-1]
-    await put(holders[0], "a", b"old")
-    old = await kept(holders[0], "a")
-    await put(holders[0], "a", b"new")
-    assert await get(reader, "a") == b"new"
+    old, _ = await read_newest(holders, reader)
     await asyncio.sleep(SETTLED_S)
     await reader.crash(power=True)
     showing([*holders, *others[:-1]], old)
@@ -101,11 +104,7 @@ async def test_a_deletion_that_was_read_brings_no_value_back(world: World) -> No
 async def test_one_that_is_not_gone_back_is_asked_beyond_the_holders(world: World) -> None:
     holders, others = await readers(world)
     reader = others[-1]
-    await put(holders[0], "a", b"old")
-    old = await kept(holders[0], "a")
-    await put(holders[0], "a", b"new")
-    assert await get(reader, "a") == b"new"
-    new = await kept(holders[0], "a")
+    old, new = await read_newest(holders, reader)
     showing(holders, old)
     showing(others[:1], new)
 
@@ -118,10 +117,7 @@ async def test_one_holder_that_shows_what_is_older_than_was_read_hides_nothing_f
     hosts = await joined(world, 9)
     holders = by_distance(hosts, key_of(hosts[0], "a"))
     reader = holders.pop()
-    await put(holders[0], "a", b"old")
-    old = await kept(holders[0], "a")
-    await put(holders[0], "a", b"new")
-    assert await get(reader, "a") == b"new"
+    old, _ = await read_newest(holders, reader)
     showing(holders[:1], old)
 
     assert await get(reader, "a", consistency="one") == b"new"
