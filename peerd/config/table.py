@@ -129,6 +129,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     members_max: Annotated[
         int, About("members up to which every peer keeps a contact of all, so that a look-up is one hop", least=16)
     ] = 256
+    group_members_max: Annotated[
+        int,
+        About(
+            "members of one address group (/24, /64; local addresses have none) that look-ups use; more only where "
+            "all of that network are trusted, as in a lab of public addresses",
+            least=1,
+        ),
+    ] = 10
     probe_interval_s: Annotated[float, About("pause between two probes of members", least=0.05, most=60)] = 1.0
     suspect_timeout_s: Annotated[
         float,

@@ -16,7 +16,7 @@ BUCKET_MAX = 2
 """Contacts of one group in a bucket."""
 
 TABLE_MAX = 10
-"""Contacts of one group in use."""
+"""Contacts of one group in use, where nothing else is said; of a bucket then as much more or less."""
 
 SHARE_UNKNOWN_MAX = 4
 """Where more than the fourth of all met is left out so, the network is not known whole; fewer do not make it so."""
@@ -32,8 +32,10 @@ class Placed(Protocol):
 class Diversity:
     """The groups of the contacts in use."""
 
-    def __init__(self, certified: Callable[[PeerId], bool] = lambda peer: False) -> None:
+    def __init__(self, certified: Callable[[PeerId], bool] = lambda peer: False, group_max: int = TABLE_MAX) -> None:
         self._certified = certified
+        self._table_max = group_max
+        self._bucket_max = max(1, group_max * BUCKET_MAX // TABLE_MAX)
         self._in_use: Counter[bytes] = Counter()
 
     def group_of(self, contact: Contact) -> bytes | None:
@@ -42,14 +44,13 @@ class Diversity:
 
     def may_be_used(self, entry: Placed) -> bool:
         """Return whether there is room for an entry in the table."""
-        return entry.group is None or self._in_use[entry.group] < TABLE_MAX
+        return entry.group is None or self._in_use[entry.group] < self._table_max
 
-    @staticmethod
-    def may_be_among(entry: Placed, nodes: Iterable[Placed]) -> bool:
+    def may_be_among(self, entry: Placed, nodes: Iterable[Placed]) -> bool:
         """Return whether there is room for an entry among those of a bucket."""
         if entry.group is None:
             return True
-        return sum(1 for each in nodes if each.group == entry.group) < BUCKET_MAX
+        return sum(1 for each in nodes if each.group == entry.group) < self._bucket_max
 
     def used(self, entry: Placed) -> None:
         """An entry is in use from now on."""

@@ -21,7 +21,7 @@ from kademlia.routing import RoutingTable as StockRoutingTable
 from peerd.ids import ID_BITS, NodeId, PeerId
 from peerd.kad.buckets import Bucket, Entry, Span
 from peerd.kad.contact import Contact
-from peerd.kad.diversity import SHARE_UNKNOWN_MAX, Diversity
+from peerd.kad.diversity import SHARE_UNKNOWN_MAX, TABLE_MAX, Diversity
 from peerd.kad.places import Places
 
 K = 20
@@ -54,9 +54,13 @@ class RoutingTable(StockRoutingTable):  # type: ignore[misc]
         strikes_max: int = STRIKES_MAX,
         strike_spacing_s: float = STRIKE_SPACING_S,
         certified: Callable[[PeerId], bool] = lambda peer: False,
+        group_max: int = TABLE_MAX,
     ) -> None:
-        """Make an empty table; `certified` are those whose address group does not count."""
-        self._diversity = Diversity(certified)
+        """Make an empty table.
+
+        Of an address group `group_max` contacts are in use; `certified` says whose does not count.
+        """
+        self._diversity = Diversity(certified, group_max)
         self.own_place = own_place
         self.members_max = members_max
         self.strikes_max = strikes_max

@@ -50,6 +50,7 @@ class Members(Vicinity):
         super().__init__(
             node_id(network, own_peer),
             members_max=settings.members_max,
+            group_max=settings.group_members_max,
             clock=clock,
             grace_s=settings.tombstone_grace_s,
         )

@@ -81,9 +81,9 @@ class Vicinity:
     doubted: dict[PeerId, None]
     _forgotten: Forgotten
 
-    def __init__(self, own_place: NodeId, *, members_max: int, clock: Clock, grace_s: float) -> None:
+    def __init__(self, own_place: NodeId, *, members_max: int, group_max: int, clock: Clock, grace_s: float) -> None:
         self.own_place = own_place
-        self.table = RoutingTable(own_place, members_max=members_max)
+        self.table = RoutingTable(own_place, members_max=members_max, group_max=group_max)
         self.silent: dict[PeerId, None] = {}
         """The dead: they may come back with what they hold."""
         self.sizes = Hearsay()

@@ -282,14 +282,14 @@ TABLE: list[Mutation] = [
     Mutation(
         "3.5",
         "peerd/kad/diversity.py",
-        "return entry.group is None or self._in_use[entry.group] < TABLE_MAX",
+        "return entry.group is None or self._in_use[entry.group] < self._table_max",
         "return True",
         ("tests/unit/kad/test_diversity.py::test_of_a_group_two_are_in_a_bucket_and_ten_in_use_whatever_happens",),
     ),
     Mutation(
         "3.5",
         "peerd/kad/diversity.py",
-        "return sum(1 for each in nodes if each.group == entry.group) < BUCKET_MAX",
+        "return sum(1 for each in nodes if each.group == entry.group) < self._bucket_max",
         "return True",
         ("tests/unit/kad/test_diversity.py::test_of_a_group_two_are_in_a_bucket_and_ten_in_use_whatever_happens",),
     ),

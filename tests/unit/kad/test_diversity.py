@@ -92,6 +92,14 @@ def test_local_addresses_do_not_count_and_certified_peers_do_not() -> None:
     assert len(trusting) == 100
 
 
+def test_a_lab_of_public_addresses_is_known_whole_where_so_many_of_a_group_are_allowed() -> None:
+    narrow, wide = RoutingTable(OWN), RoutingTable(OWN, group_max=100)
+    for routes in (narrow, wide):
+        crowd(routes, 100)
+    assert (len(narrow), narrow.complete) == (10, False)
+    assert (len(wide), wide.complete) == (100, True)
+
+
 def test_who_moves_counts_where_it_is_behind_those_that_are_there() -> None:
     routes = RoutingTable(OWN)
     crowd(routes, 10)

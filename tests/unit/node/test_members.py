@@ -69,6 +69,17 @@ def state(members: Members, each: PeerId) -> str:
     return members.all[each].state
 
 
+@pytest.mark.parametrize(("group_members_max", "whole"), [(10, False), (40, True)])
+def test_a_lab_of_public_addresses_is_known_whole_where_the_settings_say_so(
+    group_members_max: int, *, whole: bool
+) -> None:
+    of_a_lab = Settings(data=Path("data"), group_members_max=group_members_max)
+    members = Members(NETWORK, ALICE, of_a_lab, HandClock(), changed=lambda: None)
+    for number in range(2, 42):
+        members.proven(peer(number), (f"44.1.2.{number}", 7433), "overlay")
+    assert members.complete is whole
+
+
 def test_a_handshake_makes_a_member_and_says_that_it_came(members: Watched) -> None:
     assert members.proven(BOB, ("10.0.0.2", 7433), "mdns")
     assert not members.proven(BOB, ("10.0.0.2", 7433), "mdns")
