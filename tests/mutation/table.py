@@ -312,6 +312,13 @@ TABLE: list[Mutation] = [
     ),
     Mutation(
         "3.8",
+        "peerd/node/remembering.py",
+        "dict.fromkeys([*anchors, *await",
+        "dict.fromkeys([*await",
+        ("tests/sim/test_sybil.py::test_who_starts_again_among_liars_of_six_networks_has_all_the_honest_in_its_table",),
+    ),
+    Mutation(
+        "3.8",
         "peerd/io/store/provider_table.py",
         "SELECT peer FROM peers WHERE peer NOT IN ({longest}) ORDER",
         "SELECT peer FROM peers ORDER",

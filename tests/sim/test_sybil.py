@@ -19,6 +19,7 @@ from peerd.config import HostPort
 from peerd.errors import NotFoundError, TimedOutError
 from peerd.identity import Identity
 from peerd.ids import PeerId
+from peerd.node import remembering
 from peerd.sim.host import Host
 from peerd.sim.loop import VirtualLoop
 from peerd.sim.world import World
@@ -279,3 +280,29 @@ async def test_who_starts_again_after_a_flood_finds_the_honest_again(world: Worl
         except (NotFoundError, TimedOutError) as error:
             outcomes[type(error).__name__] += 1
     assert outcomes["the value"] >= 99, outcomes
+
+
+@simulated
+async def test_who_starts_again_among_liars_of_six_networks_has_all_the_honest_in_its_table(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tries fewer than the liars are, and they, who were there last, name nobody but themselves."""
+    monkeypatch.setattr(remembering, "REMEMBERED_ASKED_MAX", 20)
+    honest = await spread_out(world, 20)
+    victim = honest[7]
+    await asyncio.sleep(30)
+    outfit = Hijack.outfit({})
+    liars = [world.add(outfit=outfit, address=(f"44.1.{number % 6}.{number + 1}", 7433)) for number in range(36)]
+    for liar in liars:
+        liar.settings = replace(liar.settings, bootstrap=(HostPort(*victim.address),))
+        await liar.start()
+    await asyncio.sleep(10)
+    for liar in liars:
+        core(victim).members.heard(liar.identity.peer)  # they have spoken last
+    victim.settings = replace(victim.settings, bootstrap=())
+    await victim.stop()
+    await asyncio.sleep(2)
+    await victim.start()
+    await asyncio.sleep(10)
+    assert of_group(victim, "44.1.") >= len(liars) // 2, "they are there as well"
+    assert of_group(victim, "62.") == len(honest) - 1
