@@ -37,8 +37,8 @@ JUDGED = 24
 REGION_MAX = 64
 """A region has no more: who crowds makes others work, but not without end."""
 
-WAVE = 16
-"""So many of a region are read first: of crowds of any kind they leave out all honest at one key of two hundred."""
+WAVE = 14
+"""So many of a region are read first, by weight: a crowd packed at the key hides no honest holder among them."""
 
 SIDES = 4
 """So many places beside a crowded key are looked up where not all peers are known: who crowds it names only a crowd."""
