@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Self, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from peerd.content.block import Block
 from peerd.content.build import DirectoryBuilder, FileBuilder, Node
@@ -168,15 +168,10 @@ class _TarReader:
 
     def run(self) -> Node:
         """Return the directory's node."""
-        import tarfile  # noqa: PLC0415  with its compressors 2 MB, which a peer that takes no directory does not need
+        # With its compressors tarfile is 2 MB, which a peer that takes no directory does not need.
+        from peerd.node.strict_tar import read_members  # noqa: PLC0415
 
-        try:
-            source = cast("IO[bytes]", self._source)
-            with tarfile.open(fileobj=source, mode="r|", encoding="utf-8", tarinfo=_strict_member()) as tar:
-                for member in tar:
-                    self._member(tar, member)
-        except tarfile.TarError as error:
-            raise UsageError(f"not a whole tar stream: {error}") from error
+        read_members(cast("IO[bytes]", self._source), self._member)
         blocks, node = self._builder.finish()
         self._put(blocks)
         self._send()
@@ -222,23 +217,6 @@ class _TarReader:
             return
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         asyncio.run_coroutine_threadsafe(self._core.room.put_blocks(batch, writer=self._core.peer), self._loop).result()
-
-
-def _strict_member() -> "type[tarfile.TarInfo]":
-    """Return a TarInfo that takes only the end mark for the end: else a tar that breaks off would look whole."""
-    from tarfile import HeaderError, TarInfo  # noqa: PLC0415  as above
-
-    class Member(TarInfo):
-        @classmethod
-        def fromtarfile(cls, tarfile: "tarfile.TarFile") -> Self:
-            try:
-                return super().fromtarfile(tarfile)
-            except HeaderError as error:
-                if type(error).__name__ == "EOFHeaderError":
-                    raise
-                raise UsageError(f"not a whole tar stream: {error}") from error
-
-    return Member
 
 
 async def _ingest_tar(core: Core, body: AsyncIterator[bytes]) -> Ingested:

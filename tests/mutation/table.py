@@ -1105,6 +1105,13 @@ TABLE: list[Mutation] = [
     ),
     # 9. The local API
     Mutation(
+        "8.12",
+        "peerd/node/strict_tar.py",
+        "if too_large or tar.in_a_row > EXTENSIONS_MAX:",
+        "if False:",
+        ("tests/unit/node/test_ingest.py::test_a_hostile_tar_is_refused_before_it_is_in_memory",),
+    ),
+    Mutation(
         "9.1",
         "peerd/api/guard.py",
         "if parsed is not None and parsed[1] == bound.port and _is_ours(parsed[0], bound, local_ip):",

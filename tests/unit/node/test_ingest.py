@@ -4,6 +4,7 @@ import asyncio
 import io
 import random
 import tarfile
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -243,6 +244,44 @@ FIRST_MEMBER_END = 512 + 5120
 async def test_a_tar_that_ends_in_the_middle_is_refused(core: Core, length: int) -> None:
     with pytest.raises(UsageError):
         await directory(core, WHOLE[:length])
+
+
+def header(kind: bytes, size: int) -> bytes:
+    """An extension header that says to have so many bytes."""
+    made = tarfile.TarInfo("x")
+    made.type, made.size = kind, size
+    return made.tobuf(tarfile.GNU_FORMAT)
+
+
+def padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 512)
+
+
+HOSTILE_TARS = {
+    "a name without end": [header(b"L", 2**33 - 1), b"A" * 40 * 2**20],
+    "an attribute without end": [header(b"x", 40 * 2**20), b"A" * 40 * 2**20],
+    "a name after a name": [(header(b"L", 20) + padded(b"a" * 20)) * 3000],
+    "global headers without end": [(header(b"g", 20) + padded(b"20 foo=bbbbbbbbbbbb\n")) * 3000],
+    "global headers between files": [
+        (header(b"g", 20) + padded(b"20 foo=bbbbbbbbbbbb\n") + tar_of((f"f{n}", b""))[:512]) for n in range(100)
+    ],
+    "a length of 6,000 digits": [header(b"x", 6010), padded(b"9" * 6000 + b" path=b\n")],
+    "a size of 5,000 digits": [header(b"x", 5013), padded(b"5013 size=" + b"9" * 5002 + b"\n")],
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_TARS)
+async def test_a_hostile_tar_is_refused_before_it_is_in_memory(core: Core, name: str) -> None:
+    data = b"".join(HOSTILE_TARS[name])
+    pieces = [data[at : at + 65536] for at in range(0, len(data), 65536)]
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError):
+            await ingest(core, once(*pieces), "tar")
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 8 * 2**20
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"x" * 512, b"x" * 5000, random.Random(4).randbytes(20_000)])
