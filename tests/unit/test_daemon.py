@@ -178,6 +178,7 @@ async def test_a_start_broken_off_before_the_identity_was_made_is_begun_again(tm
         await put(peer, "a", b"hello")
 
 
+@pytest.mark.slow
 async def test_a_store_copied_back_from_a_backup_is_known_for_it(tmp_path: Path) -> None:
     async with open_peer(settings(tmp_path)) as peer:
         first = peer._core.store.store_id

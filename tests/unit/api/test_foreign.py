@@ -79,6 +79,7 @@ class Sender:
         self.opened = None
 
 
+@pytest.mark.slow
 async def test_what_pages_and_strangers_try_of_any_route_is_refused_and_asks_nothing_of_the_peer(rotating: Api) -> None:
     await rotate(rotating, rotating.unix)
     rotating.peer.keep("k", b"value")

@@ -33,6 +33,7 @@ def test_any_pairs_survive_the_query(pairs: list[tuple[str, str]]) -> None:
     assert decode_query(urlencode(pairs)) == pairs
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_any_target_is_a_path_or_a_usage_error(raw: str) -> None:
     try:

@@ -177,6 +177,7 @@ def test_a_broken_transfer_goes_on_where_it_stopped(daemon: Daemon, peer: Peer) 
     assert again.target == "/v1/kv/k?own=1"
 
 
+@pytest.mark.slow
 def test_what_was_waited_in_vain_is_not_waited_again(daemon: Daemon, peer: Peer) -> None:
     def script(_request: Request, connected: socket.socket) -> bytes:
         if len(daemon.requests) == 1:
@@ -247,6 +248,7 @@ def test_silence_ends_after_the_timeout_with_exit_5(daemon: Daemon, peer: Peer) 
     assert daemon.requests[0].target == "/v1/kv/k?timeout=0%2E2"
 
 
+@pytest.mark.slow
 def test_silence_in_the_middle_of_a_value_ends_too(daemon: Daemon, peer: Peer) -> None:
     def script(_request: Request, connected: socket.socket) -> None:
         connected.sendall(HEAD + b"Content-Length: 5\r\n\r\nhel")
@@ -257,6 +259,7 @@ def test_silence_in_the_middle_of_a_value_ends_too(daemon: Daemon, peer: Peer) -
     assert list(peer.home.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_copies_that_take_longer_than_the_timeout_are_waited_for_while_the_daemon_lives(
     daemon: Daemon, peer: Peer
 ) -> None:
@@ -274,6 +277,7 @@ def test_copies_that_take_longer_than_the_timeout_are_waited_for_while_the_daemo
     assert [request.target for request in daemon.requests][1:] == ["/v1/health/live"]
 
 
+@pytest.mark.slow
 def test_a_daemon_that_hangs_while_it_makes_copies_is_given_up(daemon: Daemon, peer: Peer) -> None:
     def script(_request: Request, connected: socket.socket) -> None:
         connected.recv(1)

@@ -185,6 +185,7 @@ def test_verify_is_exit_8_where_something_could_not_be_mended(daemon: Daemon, pe
     assert (ended.status, ended.json["error"]["code"], ended.json["lost"]) == (8, "integrity", 1)
 
 
+@pytest.mark.slow
 def test_verify_is_waited_for_as_long_as_the_daemon_lives(daemon: Daemon, peer: Peer) -> None:
     asked = threading.Event()
 
@@ -209,6 +210,7 @@ def test_rm(daemon: Daemon, peer: Peer) -> None:
     assert peer("rm", "k").status == 3
 
 
+@pytest.mark.slow
 def test_ping_once_and_several_times(daemon: Daemon, peer: Peer) -> None:
     trip = {"id": "p", "address": "1.2.3.4:5", "rtt_ms": 0.5}
     daemon.answers(as_json(trip, 201), as_json({**trip, "rtt_ms": 0.7}, 201))
@@ -329,6 +331,7 @@ def _on_a_terminal(peer: Peer, *arguments: str, **environment: str) -> bytes:
     return shown
 
 
+@pytest.mark.slow
 def test_progress_is_shown_on_a_terminal_for_long_work_only(daemon: Daemon, peer: Peer) -> None:
     whole = value(b"x" * 4_000_000)
 

@@ -167,6 +167,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None)
 @given(mutated() | st.binary(max_size=200))
 def test_hostile_bytes_end_in_a_value_or_a_wire_error(data: bytes) -> None:

@@ -175,6 +175,7 @@ def test_finish_and_the_deadline_end_all_paths():
         assert not search.on_success(first.peer, [], 9.0)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=120, deadline=None)
 def test_whatever_happens_it_ends_asks_no_address_twice_and_keeps_to_its_cap(data):
