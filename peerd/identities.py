@@ -18,7 +18,7 @@ from peerd.identity import ED25519, Identity
 from peerd.ids import network_id, peer_id_text
 from peerd.io import passphrase
 from peerd.io.datadir import STORE_NAME, DataDirectory, KnownStore
-from peerd.io.identity_file import IdentityFile, write_new
+from peerd.io.identity_file import IdentityFile, read_backup, write_new
 from peerd.io.store.sqlite import SqliteStore
 from peerd.io.system import SystemClock, system_entropy
 from peerd.records.revocation import REASONS, Revocation, pack_text, revocations
@@ -53,7 +53,7 @@ def show(as_json: bool, **flags: str | None) -> None:
     file = IdentityFile(_settings(flags).data)
     told: dict[str, Any] = {
         "id": peer_id_text(file.peer()),
-        "file": str(file.path),
+        "file": str(file.path).encode("utf-8", "backslashreplace").decode(),
         "protected": file.is_protected(),
     }
     if as_json:
@@ -86,8 +86,9 @@ def restore(file: Path, **flags: str | None) -> None:
     """
     settings = _settings(flags)
     known = None if settings.passphrase_file is None else read_passphrase(settings.passphrase_file)
+    raw = read_backup(file, known)
     with _held(settings) as data:
-        peer = IdentityFile(data.path).restore(file, known, lambda: _empty_store(settings, data))
+        peer = IdentityFile(data.path).restore(raw, lambda: _empty_store(settings, data))
     click.echo(f"{peer_id_text(peer)} is restored in {settings.data}", err=True)
 
 
@@ -97,7 +98,7 @@ def restore(file: Path, **flags: str | None) -> None:
 def protect(new_file: Path | None, **flags: str | None) -> None:
     """Protect the identity by a passphrase, or by another one than before; the old bytes may stay on the disk."""
     settings = _settings(flags)
-    with _held(settings) as data:
+    with _held_with_identity(settings) as data:
         file = IdentityFile(data.path)
         seed = file.seed(_present(settings, file))
         new = (
@@ -114,7 +115,7 @@ def protect(new_file: Path | None, **flags: str | None) -> None:
 def unprotect(**flags: str | None) -> None:
     """Keep the identity without a passphrase from now on."""
     settings = _settings(flags)
-    with _held(settings) as data:
+    with _held_with_identity(settings) as data:
         file = IdentityFile(data.path)
         file.unprotect(file.seed(_present(settings, file)))
     click.echo(f"no passphrase protects {file.path} any more", err=True)
@@ -154,6 +155,14 @@ def _settings(flags: dict[str, str | None]) -> Settings:
 @contextmanager
 def _held(settings: Settings) -> Iterator[DataDirectory]:
     with DataDirectory.open(settings.data) as data:
+        yield data
+
+
+@contextmanager
+def _held_with_identity(settings: Settings) -> Iterator[DataDirectory]:
+    # Read before the directory is taken, which would make one where there is none.
+    IdentityFile(settings.data).read()
+    with _held(settings) as data:
         yield data
 
 

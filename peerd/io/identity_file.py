@@ -86,18 +86,12 @@ class IdentityFile:
         write_new(to, raw)
         return peer_of(raw)
 
-    def restore(self, source: Path, passphrase: bytes | None, before: Callable[[], None]) -> PeerId:
-        """Put a backup in place where there is none, after calling `before`; raises UsageError where another is.
+    def restore(self, raw: bytes, before: Callable[[], None]) -> PeerId:
+        """Put what `read_backup` read in place where there is none, after calling `before`.
 
-        A protected one is opened where a passphrase is given: what was damaged meanwhile shows in nothing else.
+        Raises UsageError where another identity is.
         """
-        try:
-            raw = load_secret(source)
-        except FileNotFoundError:
-            raise UsageError(f"no backup at {source}") from None
-        peer = _named(source, raw)
-        if passphrase is not None:
-            IdentityFile.at(source)._open(raw, passphrase)
+        peer = peer_of(raw)
         if self.exists:
             if self.peer() != peer:
                 hint = "give another --data, or move this one away: a peer that nobody can be any more is lost"
@@ -119,6 +113,21 @@ class IdentityFile:
             return unseal(raw, passphrase)
         except WrongPassphraseError:
             raise WrongPassphraseError(f"the passphrase does not open {self.path}", hint=HINT_PASSPHRASE) from None
+
+
+def read_backup(source: Path, passphrase: bytes | None) -> bytes:
+    """Return the bytes of a backup, checked; raises UsageError where there is none that could be restored.
+
+    A protected one is opened where a passphrase is given: what was damaged meanwhile shows in nothing else.
+    """
+    try:
+        raw = load_secret(source)
+    except FileNotFoundError:
+        raise UsageError(f"no backup at {source}") from None
+    _named(source, raw)
+    if passphrase is not None:
+        IdentityFile.at(source)._open(raw, passphrase)
+    return raw
 
 
 def _named(path: Path, raw: bytes) -> PeerId:

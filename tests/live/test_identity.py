@@ -125,6 +125,14 @@ def test_what_changes_the_identity_waits_for_the_daemon_to_stop(daemons: Daemons
     assert identity(daemon, "show").stdout.split()[1] == daemon.id
 
 
+@pytest.mark.parametrize("words", [("restore", "/dev/zero"), ("restore", "none"), ("protect",), ("unprotect",)])
+def test_what_is_refused_leaves_no_directory_behind(daemons: Daemons, words: tuple[str, ...]) -> None:
+    daemon = daemons.prepare()
+    done = identity(daemon, *words)
+    assert done.returncode == 2 and done.stderr.startswith("peerd: "), done
+    assert not daemon.data.exists() and not daemon.data.parent.exists()
+
+
 def test_a_peer_whose_disk_is_gone_is_itself_again_and_answers_only_for_what_it_has_learned(
     daemons: Daemons, tmp_path: Path
 ) -> None:

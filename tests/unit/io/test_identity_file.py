@@ -18,7 +18,7 @@ from peerd.errors import UsageError
 from peerd.identity import ED25519
 from peerd.io import sealed_identity, tls
 from peerd.io.datadir import write_file
-from peerd.io.identity_file import IdentityFile
+from peerd.io.identity_file import IdentityFile, read_backup
 from peerd.io.sealed_identity import SEALED_BYTES, WrongPassphraseError, is_sealed, peer_of, seal, unseal
 from peerd.io.system import system_entropy
 
@@ -173,14 +173,14 @@ def test_a_restored_identity_takes_no_other_ones_place(tmp_path: Path) -> None:
     ours.backup(tmp_path / "copy")
 
     restored = IdentityFile(tmp_path / "b")
-    assert restored.restore(tmp_path / "copy", None, lambda: made.append("store")) == ours.peer()
+    assert restored.restore(read_backup(tmp_path / "copy", None), lambda: made.append("store")) == ours.peer()
     assert restored.peer() == ours.peer() and made == ["store"]
-    assert restored.restore(tmp_path / "copy", None, lambda: made.append("again")) == ours.peer()
+    assert restored.restore(read_backup(tmp_path / "copy", None), lambda: made.append("again")) == ours.peer()
     other = IdentityFile(tmp_path / "c")
     other.seed_or_new(None, system_entropy)
     before = other.path.read_bytes()
     with pytest.raises(UsageError, match="has an identity already"):
-        other.restore(tmp_path / "copy", None, lambda: made.append("again"))
+        other.restore(read_backup(tmp_path / "copy", None), lambda: made.append("again"))
     assert other.path.read_bytes() == before
     assert made == ["store"]
 
@@ -192,7 +192,7 @@ def test_what_is_no_identity_is_not_restored(tmp_path: Path, content: bytes) -> 
     path.chmod(0o600)
 
     with pytest.raises(UsageError, match=str(path)):
-        IdentityFile(tmp_path).restore(path, None, lambda: None)
+        IdentityFile(tmp_path).restore(read_backup(path, None), lambda: None)
 
     assert not IdentityFile(tmp_path).exists
 
@@ -205,17 +205,19 @@ def test_a_damaged_backup_is_not_restored_where_the_passphrase_is_given(tmp_path
     to.mkdir()
     made: list[str] = []
     with pytest.raises(WrongPassphraseError):
-        IdentityFile(to).restore(tmp_path / "copy", b"another", lambda: made.append("store"))
+        IdentityFile(to).restore(read_backup(tmp_path / "copy", b"another"), lambda: made.append("store"))
     data[at] ^= 1
     write_file(tmp_path / "copy", bytes(data))
 
     with pytest.raises(UsageError):
-        IdentityFile(to).restore(tmp_path / "copy", PASSPHRASE, lambda: made.append("store"))
+        IdentityFile(to).restore(read_backup(tmp_path / "copy", PASSPHRASE), lambda: made.append("store"))
     assert not made and not list(to.iterdir())
 
     data[at] ^= 1
     write_file(tmp_path / "copy", bytes(data))
-    assert IdentityFile(to).restore(tmp_path / "copy", PASSPHRASE, lambda: made.append("store")) == peer_of(SEED)
+    assert IdentityFile(to).restore(
+        read_backup(tmp_path / "copy", PASSPHRASE), lambda: made.append("store")
+    ) == peer_of(SEED)
 
 
 def test_a_backup_that_others_may_read_is_not_restored(tmp_path: Path) -> None:
@@ -224,7 +226,7 @@ def test_a_backup_that_others_may_read_is_not_restored(tmp_path: Path) -> None:
     path.chmod(0o644)
 
     with pytest.raises(UsageError, match="open to others"):
-        IdentityFile(tmp_path).restore(path, None, lambda: None)
+        IdentityFile(tmp_path).restore(read_backup(path, None), lambda: None)
 
 
 def test_the_key_that_tls_loads_is_on_no_disk_in_the_plain_and_gone_at_once(
