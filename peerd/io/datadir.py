@@ -29,11 +29,13 @@ SECRET_MAX_BYTES = 64 * 1024
 STORE_NAME = "store"
 KNOWN_STORE_NAME = "store-seen"
 
+_KNOWN_STORE_MAX_BYTES = 256
 _LOCK_NAME = "lock"
 _UNFINISHED = ".new"
 _ID_BYTES = 16
 OTHERS = 0o077
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
 _FULLSYNC = getattr(fcntl, "F_FULLFSYNC", None)
 
 
@@ -59,7 +61,8 @@ class DirectoryLock:
     def acquire(cls, directory: Path) -> Self:
         """Take the directory; raises UsageError where another process has it or it cannot be written."""
         try:
-            descriptor = os.open(directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            # No link is followed: the process's number is written into what is opened, whosesoever it is.
+            descriptor = _open_file(directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
         except OSError as error:
             raise _refusal(directory, error) from error
         try:
@@ -123,9 +126,13 @@ class DataDirectory:
         return token.decode()
 
     def known_store(self) -> KnownStore:
-        """Return what `note_store` noted last; nothing where it was not or cannot be read."""
+        """Return what `note_store` noted last; nothing where it was not or cannot be read.
+
+        Raises UsageError where something stands there that is no file: nothing could be noted in its place.
+        """
         try:
-            store_id, run = (self.path / KNOWN_STORE_NAME).read_text(encoding="ascii").split()
+            with os.fdopen(_open_file(self.path / KNOWN_STORE_NAME, os.O_RDONLY), "rb") as file:
+                store_id, run = file.read(_KNOWN_STORE_MAX_BYTES).decode("ascii").split()
             noted = KnownStore(bytes.fromhex(store_id), int(run))
         except (OSError, ValueError):
             return KnownStore()
@@ -211,14 +218,12 @@ def load_or_create_secret(path: Path, make: Callable[[], bytes]) -> bytes:
 def load_secret(path: Path) -> bytes:
     """Return the bytes of a secret file; raises FileNotFoundError where there is none, else as above."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = _open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UsageError(f"{path} is not a file")
         require_private(path, "the secret file", FILE_MODE)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(SECRET_MAX_BYTES + 1)
@@ -229,6 +234,21 @@ def load_secret(path: Path) -> bytes:
             f"{path} does not hold a secret ({len(data)} bytes)", hint="restore it, or delete it for a new one"
         )
     return data
+
+
+def _open_file(path: Path, flags: int) -> int:
+    """Open what must be an ordinary file; raises UsageError where it is something else, and OSError."""
+    try:
+        # Non-blocking, so that a named pipe is refused and does not hang the start.
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, FILE_MODE)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise _no_file(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _no_file(path)
+    return descriptor
 
 
 def write_file(path: Path, data: bytes, *, replace: bool = True) -> None:
@@ -276,6 +296,10 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _no_file(path: Path) -> UsageError:
+    return UsageError(f"{path} is not a file")
 
 
 def _refusal(directory: Path, error: OSError) -> UsageError | NoRoomError:

@@ -2,6 +2,7 @@ import os
 import stat
 import subprocess
 import sys
+import tracemalloc
 from base64 import urlsafe_b64decode
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from peerd.errors import StoreError, UsageError
 from peerd.io import datadir
-from peerd.io.datadir import DataDirectory, load_or_create_secret, write_file
+from peerd.io.datadir import DataDirectory, KnownStore, load_or_create_secret, write_file
 
 
 def entropy(count: int) -> bytes:
@@ -76,6 +77,53 @@ def test_a_directory_in_use_is_refused_with_its_name_and_the_process(tmp_path: P
         DataDirectory.open(tmp_path / "data")
 
     DataDirectory.open(tmp_path / "data").close()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "directory", "device"])
+def test_what_stands_in_the_place_of_the_lock_and_is_no_file_is_refused_by_its_name(tmp_path: Path, kind: str) -> None:
+    data, other = tmp_path / "data", tmp_path / "other"
+    data.mkdir(0o700)
+    other.write_text("somebody's")
+    put_in_place(data / "lock", kind, other)
+
+    with pytest.raises(UsageError, match=f"{data / 'lock'} is not a file"):
+        DataDirectory.open(data)
+
+    assert other.read_text() == "somebody's"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "device"])
+def test_what_stands_in_the_place_of_the_noted_store_and_is_no_file_is_refused_and_not_waited_for(
+    tmp_path: Path, kind: str
+) -> None:
+    with DataDirectory.open(tmp_path / "data") as data:
+        put_in_place(data.path / "store-seen", kind, tmp_path)
+
+        with pytest.raises(UsageError, match=f"{data.path / 'store-seen'} is not a file"):
+            data.known_store()
+
+
+def test_a_huge_note_of_the_store_is_nonsense_and_not_read_whole(tmp_path: Path) -> None:
+    with DataDirectory.open(tmp_path / "data") as data:
+        with (data.path / "store-seen").open("wb") as file:
+            file.truncate(16 << 20)
+        tracemalloc.start()
+        try:
+            assert data.known_store() == KnownStore()
+            assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        finally:
+            tracemalloc.stop()
+        data.note_store(KnownStore(b"i" * 16, 3))
+        assert data.known_store() == KnownStore(b"i" * 16, 3)
+
+
+def put_in_place(path: Path, kind: str, other: Path) -> None:
+    if kind == "pipe":
+        os.mkfifo(path, 0o600)
+    elif kind == "directory":
+        path.mkdir(0o700)
+    else:
+        path.symlink_to(other if kind == "link" else "/dev/null")
 
 
 def test_a_process_that_is_killed_lets_the_directory_go(tmp_path: Path) -> None:
