@@ -107,9 +107,9 @@ def problem(error: PeerdError) -> Problem:
     return Problem(
         title=HTTPStatus(error.http_status).phrase,
         status=error.http_status,
-        detail=_sendable(error.message),
+        detail=sendable(error.message),
         code=error.code,
-        hint=_sendable(error.hint) if error.hint else UNSET,
+        hint=sendable(error.hint) if error.hint else UNSET,
         reached=error.reached if isinstance(error, TooFewCopiesError) else UNSET,
     )
 
@@ -127,6 +127,6 @@ def problem_response(error: PeerdError) -> web.Response:
     return web.Response(status=error.http_status, body=body, content_type=PROBLEM_TYPE, headers=headers)
 
 
-def _sendable(text: str) -> str:
-    # A message may quote bytes that are no UTF-8 as lone surrogates; JSON cannot carry those.
-    return text.encode("utf-8", "replace").decode()
+def sendable(text: str) -> str:
+    """Return `text` without lone surrogates, which JSON cannot carry: bytes that are no UTF-8, in a path or message."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -12,7 +12,7 @@ from peerd import __version__
 from peerd.api.answers import DropList, Health, Id, Paths, Token, Version
 from peerd.api.conditions import etag, wanted_version
 from peerd.api.download import download
-from peerd.api.errors import COMMON_HEADERS, UnavailableError
+from peerd.api.errors import COMMON_HEADERS, UnavailableError, sendable
 from peerd.api.exchange import Exchange, json_response
 from peerd.api.metrics import render
 from peerd.api.params import Query, put_options
@@ -209,10 +209,10 @@ async def paths(exchange: Exchange) -> web.StreamResponse:
     places = exchange.server.places
     return json_response(
         Paths(
-            data=places.data,
-            token=places.token,
-            config=places.config,
-            api=exchange.server.addresses,
+            data=sendable(places.data),
+            token=sendable(places.token),
+            config=sendable(places.config) if places.config is not None else None,
+            api=[sendable(address) for address in exchange.server.addresses],
             listen=(await exchange.peer.status()).listen,
         )
     )
@@ -221,7 +221,7 @@ async def paths(exchange: Exchange) -> web.StreamResponse:
 async def rotate_token(exchange: Exchange) -> web.StreamResponse:
     """Replace the API's token; the new one is in its file, the old one is refused from now on."""
     await exchange.server.rotate_token()
-    return json_response(Token(token=exchange.server.places.token))
+    return json_response(Token(token=sendable(exchange.server.places.token)))
 
 
 async def live(exchange: Exchange) -> web.StreamResponse:

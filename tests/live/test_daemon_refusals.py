@@ -1,14 +1,16 @@
 """A daemon that cannot start says so in one line and a hint, ends with 2, and has written nothing."""
 
 import contextlib
+import json
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.live.daemons import Daemons, small_disk
+from tests.live.daemons import PEERD, Daemons, small_disk
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
@@ -114,6 +116,37 @@ def test_a_secret_that_others_can_read_is_told(daemons: Daemons, name: str) -> N
     assert "chmod" in hint
     secret.chmod(0o600)
     daemon.launch().wait_ready()
+
+
+@pytest.mark.parametrize("name", ["store-seen", "lock"])
+def test_a_pipe_in_the_place_of_a_file_is_told_and_not_waited_for(daemons: Daemons, name: str) -> None:
+    daemon = daemons.start()
+    daemon.stop()
+    (daemon.data / name).unlink()
+    os.mkfifo(daemon.data / name, 0o600)
+    assert str(daemon.data / name) in daemon.refuse()[0]
+
+
+def test_a_data_directory_whose_name_is_no_utf_8_is_as_good_as_any(daemons: Daemons) -> None:
+    daemon = daemons.prepare()
+    data = daemon.home / os.fsdecode(b"\xff")
+    daemon.flags += ["--data", str(data)]
+    daemon.launch().wait_ready()
+    daemon.ok("put", "k", "--value", "x")
+    assert daemon.ok("get", "k") == b"x"
+    assert daemon.peer("paths", "--json").json()["data"].endswith("\\udcff")
+    assert daemon.peer("token", "rotate", "--json").json()["token"].endswith("\\udcff/token")
+    done = subprocess.run(
+        [PEERD, "identity", "show", "--json", "--data", data],
+        env=daemon.env,
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    assert json.loads(done.stdout)["file"].endswith("\\udcff/identity.key")
+    daemon.stop()
+    daemon.launch().wait_ready()
+    assert daemon.ok("get", "k") == b"x"
 
 
 def test_an_identity_that_is_none_is_told_and_not_replaced(daemons: Daemons) -> None:

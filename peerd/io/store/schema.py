@@ -4,6 +4,7 @@ Triggers keep the counters that the quota goes by, so that no statement can forg
 `links` names roots and blocks by row number: a root being released loses its CID at once and its links in slices.
 """
 
+import os
 import sqlite3
 from pathlib import Path
 from urllib.parse import quote
@@ -238,7 +239,7 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     Never makes a file: the directory may be a mount point that has lost its disk.
     """
     database = sqlite3.connect(
-        f"file:{quote(str(path))}?mode=rw",
+        f"file:{quote(os.fsencode(path))}?mode=rw",
         uri=True,
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,

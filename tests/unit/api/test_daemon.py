@@ -84,7 +84,7 @@ async def test_every_error_is_a_problem_document_with_its_own_status_and_code(ap
     answer = await api.unix.ask("GET", "/v1/kv/a")
 
     assert (answer.status, answer.code) == (kind.http_status, kind.code)
-    assert answer.json["detail"].endswith("what happened: ?")
+    assert answer.json["detail"].endswith("what happened: \\udcff")
     assert answer.json["hint"] == "what to do"
     assert answer.json["type"] == "about:blank" and answer.json["title"]
 
