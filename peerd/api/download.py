@@ -14,7 +14,7 @@ from aiohttp import web
 
 from peerd.api.conditions import Span, check_if_match, etag, is_unchanged, read_range
 from peerd.api.errors import COMMON_HEADERS
-from peerd.api.exchange import Exchange, closing, write
+from peerd.api.exchange import Exchange, closing, field, write
 from peerd.api.params import get_options
 from peerd.api.upload import TAR_TYPE
 from peerd.errors import IntegrityError, UsageError
@@ -43,8 +43,8 @@ async def download(exchange: Exchange, target: str) -> web.StreamResponse:
         "X-Peerd-Get": get_header(info),
         "X-Peerd-Kind": opened.kind,
     }
-    check_if_match(request.headers.get("If-Match"), tag)
-    if is_unchanged(request.headers.get("If-None-Match"), tag):
+    check_if_match(field(request, "If-Match"), tag)
+    if is_unchanged(field(request, "If-None-Match"), tag):
         return web.Response(status=304, headers=headers)
     if opened.kind == "directory":
         return await _send_directory(exchange, headers, opened)
@@ -65,11 +65,11 @@ def get_header(info: Get) -> str:
 
 
 def _span(exchange: Exchange, tag: str, size: int) -> tuple[int, Span]:
-    headers, query = exchange.request.headers, exchange.query
+    request, query = exchange.request, exchange.query
     # HEAD has no ranges (RFC 9110 14.2).
-    header = headers.get("Range") if exchange.request.method == "GET" else None
+    header = field(request, "Range") if request.method == "GET" else None
     if "offset" not in query and "length" not in query:
-        span = read_range(header, headers.get("If-Range"), tag, size)
+        span = read_range(header, field(request, "If-Range"), tag, size)
         return (206, span) if span else (200, Span(0, size))
     if header is not None:
         raise UsageError("a Range and offset or length contradict each other")

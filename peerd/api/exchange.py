@@ -44,6 +44,12 @@ class Exchange:
         return own + self.argument
 
 
+def field(request: web.BaseRequest, name: str) -> str | None:
+    """Return a header's text, None where there is none; several lines of it are one list (RFC 9110 5.3)."""
+    lines = request.headers.getall(name, None)
+    return ", ".join(lines) if lines is not None else None
+
+
 @asynccontextmanager
 async def closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
     """Give out `iterator` and close it at the end, at once: what it holds, fetches or a listener, is dear."""

@@ -13,7 +13,7 @@ from peerd.api.answers import DropList, Health, Id, Paths, Token, Version
 from peerd.api.conditions import etag, wanted_version
 from peerd.api.download import download
 from peerd.api.errors import COMMON_HEADERS, UnavailableError, sendable
-from peerd.api.exchange import Exchange, json_response
+from peerd.api.exchange import Exchange, field, json_response
 from peerd.api.metrics import render
 from peerd.api.params import Query, put_options
 from peerd.api.upload import body_chunks, body_form, small_body
@@ -287,9 +287,9 @@ def _body(exchange: Exchange) -> AsyncIterator[bytes]:
 
 
 def _write_options(exchange: Exchange) -> PutOptions:
-    headers = exchange.request.headers
+    request = exchange.request
     options = put_options(exchange.query)
-    wanted = wanted_version(headers.get("If-Match"), headers.get("If-None-Match"), options.if_version)
+    wanted = wanted_version(field(request, "If-Match"), field(request, "If-None-Match"), options.if_version)
     return msgspec.structs.replace(options, if_version=wanted)
 
 

@@ -116,6 +116,26 @@ async def test_a_range_that_is_none_we_know_is_answered_by_the_whole(api: Api, h
     assert (answer.status, answer.body) == (200, DATA)
 
 
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (("Range: bytes=0-1", "Range: bytes=4-5"), 200),
+        (("Range: bytes=0-1", 'If-Range: "v1"', 'If-Range: "v0"'), 200),
+        (('If-None-Match: "v0"', 'If-None-Match: "v1"'), 304),
+        (('If-Match: "v0"', 'If-Match: "v1"'), 200),
+        (('If-Match: "v0"', 'If-Match: "v2"'), 412),
+    ],
+)
+async def test_a_header_of_several_lines_is_one_list(api: Api, lines: tuple[str, ...], status: int) -> None:
+    api.peer.keep("a", DATA)
+    head = api.unix.head("GET", "/v1/kv/a").removesuffix(b"\r\n")
+
+    answer = await api.unix.raw(head + "\r\n".join([*lines, "", ""]).encode())
+
+    assert answer.status == status
+    assert status != 200 or answer.body == DATA
+
+
 async def test_if_range_of_another_version_is_answered_by_the_whole(api: Api) -> None:
     api.peer.keep("a", DATA)
 

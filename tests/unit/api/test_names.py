@@ -190,6 +190,29 @@ async def test_if_match_and_if_none_match_are_conditions_on_the_version(api: Api
     assert await put({"If-Match": '"a"'}, "/v1/kv/a?if-version=b") == 400
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ('If-Match: "v1"', 'If-Match: "v0"'),
+        ('If-Match: "v1"', "If-Match: *"),
+        ('If-Match: "v1"', 'If-Match: "v1"'),
+        ("If-Match:", 'If-Match: "v1"'),
+        ("If-None-Match: *", 'If-None-Match: "v1"'),
+    ],
+)
+async def test_a_condition_in_two_lines_is_one_list_and_never_the_first_line_alone(
+    api: Api, lines: tuple[str, str]
+) -> None:
+    name = "new" if lines[0].startswith("If-None") else "a"
+    api.peer.keep("a", b"one", version="v1")
+    head = api.unix.head("PUT", f"/v1/kv/{name}", body=b"two").removesuffix(b"\r\n")
+
+    answer = await api.unix.raw(head + "\r\n".join([*lines, "", ""]).encode() + b"two", "PUT")
+
+    assert answer.status == 400
+    assert api.peer.names["a"].data == b"one" and "new" not in api.peer.names
+
+
 async def test_a_tar_body_is_stored_as_a_directory(api: Api) -> None:
     tar = tar_of({"x": b"1"})
 
