@@ -1,12 +1,14 @@
 """`peer revoke FILE`: hand in a revocation that the key itself has signed."""
 
-# Pathlib never: start time.
-# ruff: noqa: PTH123
 from __future__ import annotations
+
+import errno
+import os
+import stat
 
 from . import output
 from .api import Client
-from .failure import of_os_error
+from .failure import of_os_error, usage
 from .text import one_line, safe
 
 TYPE_CHECKING = False
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 FILE_MAX_BYTES = 384
 """Longer than any revocation: a file that is none is refused by the daemon and not sent whole."""
+
+
+HINT = "name the file that `peerd identity revoke -o FILE` wrote"
 
 
 class _Text:
@@ -31,13 +36,22 @@ class _Text:
         wire.send(self._text)
 
 
+def _opener(path: str, flags: int) -> int:
+    # Non-blocking, so that a named pipe is refused and not waited for.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def revoke(invocation: Invocation) -> None:
     """Send the file's content to the daemon, which checks it and tells the others."""
     path = invocation.operands[0]
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_opener) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise usage(f"{safe(path)} is not a regular file", HINT)
             text = file.read(FILE_MAX_BYTES)
     except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ENXIO):
+            raise usage(f"{safe(path)} is not a regular file", HINT) from None
         raise of_os_error(error, f"reading {safe(path)}") from None
     client = Client(invocation)
     answer = client.raw_json("POST", "/v1/revocations", body=_Text(text))

@@ -121,6 +121,16 @@ def test_revoke_sends_the_file_and_says_whom(daemon: Daemon, peer: Peer, tmp_pat
     assert len(daemon.requests) == 1
 
 
+def test_revoke_of_what_is_no_file_is_wrong_usage_and_waits_for_nothing(
+    daemon: Daemon, peer: Peer, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
+        ended = peer("revoke", str(path))
+        assert (ended.status, ended.err.splitlines()[0]) == (2, f"peer: {path} is not a regular file")
+    assert not daemon.requests
+
+
 AUDITED = {
     "key": "k", "version": "v2", "deleted": False, "holders": ["a", "b"], "missing": ["c"], "differing": ["d"],
     "silent": ["e"], "versions": {"d": "v1"},
