@@ -1,11 +1,14 @@
 """What users may name: keys, peers' own keys, content ids. Says what a target is, and refuses what is none."""
 
+import re
 from dataclasses import dataclass
 
 from peerd.content.cid import Cid, find_cid, looks_like_cid
 from peerd.errors import NotAuthorisedError, UsageError
 from peerd.ids import NAME_MAX_BYTES, PEER_ID_TEXT_LENGTH, Key, PeerId, find_peer_id, name_key, peer_id_text
 from peerd.node.core import Core
+
+_DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,9 @@ def target_of(core: Core, target: str, *, own: bool = False) -> Name | Cid:
     if cid is not None and not own:
         return cid
     if target.startswith("sha256:"):
+        if not _DIGEST.fullmatch(target):
+            hint = "no key begins with sha256:, and a digest is sha256: and 64 hexadecimal digits"
+            raise UsageError(f"not a digest: {target[:80]!r}", hint=hint)
         raise UsageError("getting by plain digest is not in this version", hint="use the CID that `peer put` printed")
     if target.startswith("@"):
         raise UsageError("members' names need a coordinator, which is not in this version")

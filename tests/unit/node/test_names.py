@@ -77,6 +77,14 @@ def test_what_names_nothing_is_refused_for_reading(target: str) -> None:
         target_of(CORE, target)
 
 
+def test_what_is_no_digest_is_told_apart_from_a_digest() -> None:
+    with pytest.raises(UsageError, match="getting by plain digest is not in this version"):
+        target_of(CORE, f"sha256:{'0aF1' * 16}")
+    for target in ("sha256:zz", "sha256:", f"sha256:{'0' * 63}", f"sha256:{'0' * 65}", f"sha256:{'٣' * 64}"):
+        with pytest.raises(UsageError, match=f"not a digest: '{target}'"):
+            target_of(CORE, target)
+
+
 def test_every_spelling_of_a_cid_is_content() -> None:
     assert target_of(CORE, CID.text) == CID
     old = "QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n"
