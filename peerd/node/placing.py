@@ -306,10 +306,21 @@ class Holding:
                 await _settle(core, content, "replica")
             except BaseException:
                 with suppress(StoreError):
-                    await drop_claims(core, body.root, new)
+                    await self._take_back(content, new)
                 raise
         core.events.emit("held", cid=root.text, size=body.size)
         return await core.promises.receipt(OF_CONTENT, root.digest, root.digest, 0)
+
+    async def _take_back(self, content: Content, new: list[bytes]) -> None:
+        """Undo the claims of a copy that did not come.
+
+        Of a part that came once, and is no promised copy, older ones go too: a disk that failed kept them from being
+        taken back, and what they claim could never make way for anything.
+        """
+        raw = content.root.to_bytes()
+        known = await self._core.store.root(raw)
+        left_over = known is None or (known.class_ == "cache" and not known.complete)
+        await drop_claims(self._core, raw, [one.row for one in content.claims] if left_over else new)
 
     async def _standing(self, asker: PeerId, held: list[Held]) -> list[Held]:
         """Return the claims that others hand on and that nothing known here has ended; WireError without any.

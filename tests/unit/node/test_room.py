@@ -9,13 +9,14 @@ from msgspec.structs import replace as with_settings
 from peerd.content.block import raw_block
 from peerd.content.cid import Cid
 from peerd.content.read import DagWalk
-from peerd.errors import NoRoomError, PeerdError
+from peerd.errors import NoRoomError, PeerdError, StoreError, TooFewCopiesError
 from peerd.ids import PeerId
 from peerd.io.store import bounds
 from peerd.io.store.interface import Root
 from peerd.io.store.memory import MemoryStore
 from peerd.node.collecting import collect
 from peerd.node.holding import keep_record
+from peerd.node.placing import content_of, place
 from peerd.node.shares import Shares
 from peerd.records.record import TOMBSTONE
 from peerd.sim.host import Host
@@ -207,6 +208,29 @@ async def test_overwriting_a_name_over_and_over_does_not_fill_the_disk(world: Wo
     freed = await collect(core(hosts[0]))
     assert freed.roots > 0
     assert await used_part(hosts[0]) < 0.1
+
+
+async def test_what_a_disk_that_failed_left_of_a_copy_makes_way(world: World) -> None:
+    """Neither what the copy had of blocks nor that it was claimed could be taken back."""
+    holder, other = await joined(world, 2)
+    failing = ["put_root", "remove_claim"]
+
+    def fails(operation: str) -> None:
+        if operation in failing:
+            raise StoreError(f"the disk failed ({operation})")
+
+    holder.store.sync_fault = fails
+    with pytest.raises(TooFewCopiesError):
+        await put(other, "a", data_of(1))
+    failing.clear()
+    (left,) = await holder.store.roots(None, 10)
+    assert await holder.store.claims(left.cid)
+    holder.store.quota_bytes = SIZE // 2  # it is asked again, and has no room now
+    (root,) = await other.store.roots(None, 10)
+    content = await content_of(core(other), root)
+    assert content is not None
+    assert (await place(core(other), content)).no_room
+    assert await core(holder).room.free(SIZE) >= SIZE
 
 
 async def test_cached_copies_keep_to_their_bound(world: World) -> None:
