@@ -37,7 +37,7 @@ JUDGED = 24
 REGION_MAX = 64
 """A region has no more: who crowds makes others work, but not without end."""
 
-WAVE = 14
+WAVE = 12
 """So many of a region are read first, by weight: a crowd packed at the key hides no honest holder among them."""
 
 SIDES = 4

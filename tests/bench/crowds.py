@@ -15,7 +15,7 @@ from unittest import mock
 
 from loguru import logger
 
-from peerd.errors import TimedOutError
+from peerd.errors import PeerdError
 from peerd.node.members import Members
 from peerd.sim.loop import VirtualLoop
 from peerd.sim.world import World
@@ -66,7 +66,7 @@ async def _sent(world: World, name: str, value: str, outcomes: Counter[str], old
     before, began = counts["sent"], loop.time()
     try:
         await put(world.hosts[5], name, value.encode())
-    except TimedOutError:
+    except PeerdError:
         outcomes["not put"] += READS
         return int(counts["sent"] - before - idle_each_s * (loop.time() - began))
     outcomes += await reads(world, name, value.encode(), older=older, count=READS)

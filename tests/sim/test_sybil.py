@@ -16,7 +16,7 @@ from loguru import logger
 from msgspec.structs import replace
 
 from peerd.config import HostPort
-from peerd.errors import NotFoundError, TimedOutError
+from peerd.errors import IntegrityError, NotFoundError, TimedOutError
 from peerd.identity import Identity
 from peerd.ids import PeerId
 from peerd.node import remembering
@@ -96,7 +96,7 @@ async def reads(
         consistency = "one" if number % 2 else "quorum"
         try:
             read = await get(rng.choice(world.honest), name, consistency=consistency)
-        except (NotFoundError, TimedOutError) as error:
+        except (IntegrityError, NotFoundError, TimedOutError) as error:
             outcomes[type(error).__name__] += 1
             continue
         right = read == wanted or (consistency == "one" and read in older)
@@ -277,7 +277,7 @@ async def test_who_starts_again_after_a_flood_finds_the_honest_again(world: Worl
     for number in range(100):
         try:
             outcomes[(await get(victim, f"name {number % 10}")).decode()] += 1
-        except (NotFoundError, TimedOutError) as error:
+        except (IntegrityError, NotFoundError, TimedOutError) as error:
             outcomes[type(error).__name__] += 1
     assert outcomes["the value"] >= 99, outcomes
 
