@@ -62,6 +62,10 @@ class _Snapshot:
         yield degraded
         yield CounterMetricFamily("peerd_cache_hits", "Reads that found the content here", value=status.cache.hits)
         yield CounterMetricFamily("peerd_cache_misses", "Reads that had to fetch", value=status.cache.misses)
+        yield CounterMetricFamily("peerd_cache_kept", "Copies that stayed after a read", value=status.cache.kept)
+        about = "Reads that left no copy, because others are used more"
+        yield CounterMetricFamily("peerd_cache_declined", about, value=status.cache.declined)
+        yield CounterMetricFamily("peerd_cache_evicted", "Copies let go of for others", value=status.cache.evicted)
         rejected = CounterMetricFamily("peerd_rejected", "What others sent and was refused", labels=["reason"])
         for reason, count in status.rejected.items():
             rejected.add_metric([reason], count)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from peerd.cache.sketch import SEED_BYTES
 from peerd.clock import Clock
 from peerd.content.block import Block
 from peerd.content.cid import CID_BYTES, Cid
@@ -13,6 +14,7 @@ from peerd.errors import NoRoomError
 from peerd.ids import PeerId
 from peerd.io.store.bounds import ROOM_HINT, common_bytes, limit_bytes
 from peerd.io.store.interface import Freed, Store
+from peerd.node.caching import Caching
 from peerd.node.shares import Shares
 
 BATCH_BYTES = 4 * 1024 * 1024
@@ -95,9 +97,13 @@ class BlockWriter:
 class Room:
     """Makes room for blocks by letting cached copies go, never those that are coming in just now."""
 
-    def __init__(self, store: Store, intake: "Intake") -> None:
+    def __init__(
+        self, store: Store, intake: "Intake", seed: bytes = bytes(SEED_BYTES), cache_max_bytes: int | None = None
+    ) -> None:
+        """`seed` is what nobody else knows; cached copies take `cache_max_bytes` at most, None: what is left."""
         self._store = store
         self._intake = intake
+        self.caching = Caching(store, seed, cache_max_bytes)
         self._narrow = asyncio.Lock()
         self._arriving_bytes = 0
         self._promised_bytes = 0
@@ -219,11 +225,15 @@ class Room:
             self._promised_bytes -= size
 
     async def free(self, wanted_bytes: int) -> int:
-        """Let cached copies go, the longest unused first; returns the bytes freed."""
-        return await self._store.evict_cache(wanted_bytes, self._coming_in, since=self._intake.since())
+        """Let cached copies go, those used least first; returns the bytes freed."""
+        freed = await self.caching.free(wanted_bytes, self.let_go) if wanted_bytes > 0 else 0
+        if freed >= wanted_bytes:
+            return freed
+        more = await self._store.evict_cache(wanted_bytes - freed, self._coming_in, since=self._intake.since())
+        return freed + more
 
     async def bound_cache(self, most_bytes: int | None) -> int:
-        """Let cached copies go, the longest unused first, until they take no more than that; returns what was freed."""
+        """Let cached copies go, those used least first, until they take no more than that; returns what was freed."""
         if most_bytes is None:
             return 0
         return await self.free((await self._store.usage()).cache_bytes - most_bytes)

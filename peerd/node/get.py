@@ -103,8 +103,6 @@ async def open_target(core: Core, target: str, options: GetOptions, *, own: bool
         return await _open_cid(core, found, options, started)
     reading = await _read_patiently(core, found, options, started)
     record = need(reading, found.shown)
-    core.counts.cache_hits += reading.local
-    core.counts.cache_misses += not reading.local
     opened = await _open_record(core, found, record, options, started, local=reading.local, hops=reading.hops)
     if reading.stale_since_s is not None:
         opened.info = structs.replace(opened.info, stale_since_s=reading.stale_since_s)
@@ -141,6 +139,8 @@ async def _open_record(
             source = "cache" if held.class_ == "cache" else "local"
     elif await _is_holder(core, record):
         source = "local"
+    core.counts.cache_hits += source != "peer"
+    core.counts.cache_misses += source == "peer"
     info = results.Get(
         key=name.shown,
         cid=root.text,
@@ -243,12 +243,14 @@ class Source:
         self._keep_whole = keep_whole and self._keep
         self._writer = BlockWriter(self._core.store, self._core.room, self._root)
         self._failed_to_keep = False
+        self._fetched_bytes = 0
         self._completed = False
         self._coming_in = self._core.room.coming_in(self._root)
         self._read = CidSet()
         """The blocks of a read that is to be kept whole."""
 
     async def __aenter__(self) -> "Source":
+        self._core.room.caching.used(self._root.to_bytes())
         if self._keep and self._opened.info.source == "peer" and not await self._has_room():
             self._keep = self._keep_whole = False
         self._coming_in.__enter__()
@@ -258,7 +260,8 @@ class Source:
     async def _has_room(self) -> bool:
         """Say whether a copy can stay here; NoRoomError where it was to be pinned.
 
-        One that is larger than all that may go for it would push out every other cached copy in vain.
+        One that is larger than all that may go for it would push out every other cached copy in vain, and one that is
+        used less than those that would have to go is delivered and not kept.
         """
         with suppress(StoreError):
             usage = await self._core.store.usage()
@@ -267,6 +270,8 @@ class Source:
                 if self._opened.options.pin:
                     raise NoRoomError("no room to pin that within the quota", hint=ROOM_HINT)
                 return False
+            if not self._opened.options.pin:
+                return await self._core.room.caching.admits(self._root.to_bytes(), self._opened.size)
         return True
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -323,6 +328,7 @@ class Source:
         return data
 
     async def _keep_block(self, block: Block) -> None:
+        self._fetched_bytes += len(block.data)
         try:
             await self._writer.add(block)
         except PeerdError:  # no room for a cached copy is no reason not to deliver
@@ -389,9 +395,12 @@ class Source:
         now = core.store.now_s()
         kind: RootKind = "directory" if opened.kind == "directory" else "file"
         class_: RootClass = "pinned" if opened.options.pin else "cache"
-        root = Root(raw, kind, opened.size, 0, class_, opened.name, core.settings.copies, True, now, now)
+        size = max(opened.size, self._fetched_bytes)
+        root = Root(raw, kind, opened.size, size, class_, opened.name, core.settings.copies, True, now, now)
         if known is not None and known.class_ in ("own", "replica") and not opened.options.pin:
             root = replace(root, class_=known.class_, copies=known.copies)
         await core.store.put_root(root)
         core.tasks.spawn(announce(core, self._root, CACHE), "announce")
+        if root.class_ == "cache":
+            await core.room.caching.kept(raw, size, core.room.let_go)
         await core.room.bound_cache(core.settings.cache_max_bytes)

@@ -15,6 +15,7 @@ from functools import partial
 
 from loguru import logger
 
+from peerd.cache.sketch import SEED_BYTES
 from peerd.config import HostPort, Settings, parse_host_port
 from peerd.errors import NotFoundError, PeerdError, UsageError
 from peerd.identity import Identity
@@ -79,7 +80,7 @@ class Peer:
         self._tasks = Tasks()
         members = Members(identity.network, identity.peer, settings, environment.clock, changed=self._members_changed)
         intake = Intake(store, environment.clock)
-        room = Room(store, intake)
+        room = Room(store, intake, environment.entropy(SEED_BYTES), settings.cache_max_bytes)
         registers = Registers(store, environment.clock)
         room.shares.claimant = claimant_of
         room.shares.proposer = registers.proposer
@@ -166,6 +167,7 @@ class Peer:
         core.revoking.start()
         await remembering.offer_remembered(core, self._joining)
         await offer_bootstrap()
+        self._tasks.spawn(core.room.caching.begin(), "take over cached copies")
         self._tasks.spawn(self._joining.settle(), "settle")
 
     async def stop(self) -> None:

@@ -141,10 +141,13 @@ class Storage(Struct, frozen=True, kw_only=True):
 
 
 class CacheCounts(Struct, frozen=True, kw_only=True):
-    """How often content was here already."""
+    """How often what was read was here already; cached copies that were kept, not kept, and let go of for others."""
 
     hits: int
     misses: int
+    kept: int = 0
+    declined: int = 0
+    evicted: int = 0
 
 
 class Repair(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ def status(
     """Return the state of this peer, of what was counted of its store and of the copies elsewhere."""
     missing = max(len(core.missing_since), safety.broken if safety is not None else 0)
     now = core.now()
+    tally = core.room.caching.tally
     lag_s = max(0.0, now - min(core.missing_since.values(), default=now))
     return results.Status(
         id=peer_id_text(core.peer),
@@ -31,7 +32,13 @@ def status(
             replica_bytes=usage.replica_bytes + usage.own_bytes,
             cache_bytes=usage.cache_bytes,
         ),
-        cache=results.CacheCounts(hits=core.counts.cache_hits, misses=core.counts.cache_misses),
+        cache=results.CacheCounts(
+            hits=core.counts.cache_hits,
+            misses=core.counts.cache_misses,
+            kept=tally.kept,
+            declined=tally.declined,
+            evicted=tally.evicted,
+        ),
         repair=results.Repair(missing_copies=missing, lag_s=round(lag_s, 3), may_fail=may_fail(safety)),
         rejected=dict(core.endpoint.counts.rejected + core.counts.rejected),
         degraded=degraded,

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-PURE = ("clock", "content", "errors", "identity", "ids", "kad", "records", "swarm", "trust", "wire")
+PURE = ("cache", "clock", "content", "errors", "identity", "ids", "kad", "records", "swarm", "trust", "wire")
 IMPURE = {
     "asyncio", "concurrent", "http", "logging", "loguru", "multiprocessing", "os", "pathlib", "random", "secrets",
     "select", "selectors", "signal", "socket", "sqlite3", "ssl", "subprocess", "sys", "tempfile", "threading", "time",
