@@ -216,6 +216,24 @@ _COMMANDS = (
         options=(_IF_VERSION, _REQUIRE, _CONSISTENCY, _OWN),
     ),
     Command("history", "names:history", "The versions known of a key.", operands=(_KEY,), options=(_OWN,)),
+    Command(
+        "export",
+        "car:export",
+        "Write the whole of it, with its blocks as they are, to a CAR file.",
+        operands=(_TARGET, Operand("FILE.car|-", complete="path")),
+        options=(_CONSISTENCY, _OWN, _NO_CACHE, _PROGRESS, _NO_PROGRESS),
+        details="CAR version 1 with one root, each block once and depth first, as Kubo and Helia read it. Nothing "
+        "stands at FILE until it is whole.",
+    ),
+    Command(
+        "import",
+        "car:import_",
+        "Store what a CAR file holds; prints its roots.",
+        operands=(Operand("FILE.car|-", complete="path"),),
+        options=(_REQUIRE, _PIN, _PROGRESS, _NO_PROGRESS),
+        details="CAR version 1, or version 2, whose index is not read. Every root must be there with all that hangs "
+        "below it: raw and dag-pb blocks under their sha2-256. Else exit 8, and nothing is kept.",
+    ),
     Command("pin", "names:pin", "Keep on this peer whatever happens.", operands=(_TARGET,)),
     Command("unpin", "names:unpin", "Keep no longer whatever happens.", operands=(_TARGET,)),
     Command("find", "names:find", "The look-up, hop by hop: who was asked, what they answered.", operands=(_TARGET,)),
@@ -309,8 +327,6 @@ NOT_IN_THIS_VERSION = frozenset(
     (
         "watch",
         "doctor",
-        "export",
-        "import",
         "invite",
         "join",
         "members",

@@ -56,7 +56,7 @@ async def download(exchange: Exchange, target: str) -> web.StreamResponse:
         response.headers["Content-Range"] = f"bytes {span.offset}-{span.offset + span.length - 1}/{opened.size}"
     if request.method == "HEAD" or span.length == 0:
         return response
-    return await _send(exchange, response, opened.body(span.offset, span.length), span.length)
+    return await send_chunks(exchange, response, opened.body(span.offset, span.length), span.length)
 
 
 def get_header(info: Get) -> str:
@@ -87,12 +87,13 @@ async def _send_directory(exchange: Exchange, headers: dict[str, str], opened: "
     if exchange.request.version < (1, 1):
         # Without chunks only the end of the connection would end it, and a broken stream would look whole.
         raise UsageError("a directory is sent over HTTP/1.1 only")
-    return await _send(exchange, response, opened.tar(), None)
+    return await send_chunks(exchange, response, opened.tar(), None)
 
 
-async def _send(
+async def send_chunks(
     exchange: Exchange, response: web.StreamResponse, chunks: AsyncIterator[bytes], length: int | None
 ) -> web.StreamResponse:
+    """Send `chunks` once the first of them is there; `length` bytes, or in chunks where that is None."""
     sent = 0
     async with closing(chunks):
         chunk = await anext(chunks, None)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from peerd import __version__
+from peerd.api.car import CAR_TYPE
 from peerd.api.errors import PROBLEM_TYPE, InternalError, Problem, UnauthenticatedError, UnavailableError
 from peerd.api.routes import STRUCTS, Body, Media, Route
 from peerd.api.upload import TAR_TYPE
@@ -109,6 +110,8 @@ def _operation_id(route: Route) -> str:
 def _request_content(body: Body, schema_of: dict[Any, Json]) -> Json:
     if body == "drop":
         return {"application/json": {"schema": schema_of[STRUCTS[1]]}}
+    if body == "car":
+        return {CAR_TYPE: {"schema": _BINARY | {"description": "A CAR of version 1 or 2, with at least one root."}}}
     if body == "revocation":
         about = "A revocation as `peerd identity revoke` writes it: hexadecimal digits."
         return {"application/octet-stream": {"schema": _BINARY | {"description": about}}}
@@ -124,6 +127,10 @@ def _answers(route: Route, schema_of: dict[Any, Json]) -> Json:
         answer: Json = {"description": HTTPStatus(status).phrase}
         if route.method != "HEAD" and status != HTTPStatus.NOT_MODIFIED:
             answer["content"] = _content(route, schema_of, partial=status == HTTPStatus.PARTIAL_CONTENT)
+        if route.media == "car":
+            answer["headers"] = {
+                "X-Peerd-Get": {"schema": {"type": "string"}, "description": _VALUE_HEADERS["X-Peerd-Get"]}
+            }
         if route.media == "value":
             about = _VALUE_HEADERS | (_PARTIAL_HEADERS if status == HTTPStatus.PARTIAL_CONTENT else {})
             answer["headers"] = {
@@ -136,6 +143,8 @@ def _answers(route: Route, schema_of: dict[Any, Json]) -> Json:
 def _content(route: Route, schema_of: dict[Any, Json], *, partial: bool) -> Json:
     if route.media == "json":
         return {"application/json": {"schema": schema_of[route.answer]}}
+    if route.media == "car":
+        return {CAR_TYPE: {"schema": _BINARY}}
     if route.media == "value":
         content = {"application/octet-stream": {"schema": _BINARY}}
         return content if partial else content | {TAR_TYPE: {"schema": _BINARY}}

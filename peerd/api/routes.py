@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from peerd.api import answers, handlers, params
 from peerd.api.audit import send_audit
+from peerd.api.car import export, import_
 from peerd.api.errors import (
     EncodingError,
     MethodError,
@@ -40,8 +41,8 @@ from peerd.errors import (
 from peerd.node import results
 
 Errors = tuple[type[PeerdError], ...]
-Body = Literal["value", "drop", "revocation"]
-Media = Literal["json", "value", "events", "metrics", "html"]
+Body = Literal["value", "drop", "revocation", "car"]
+Media = Literal["json", "value", "events", "metrics", "html", "car"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +208,11 @@ def _either() -> Iterator[Route]:
     pin = (*_ASK, IntegrityError, NoRoomError, StoreError)
     yield Route("GET", "/v1/ls", handlers.list_entries, (200,), list[results.Entry], params=named, errors=_ASK)
     yield Route("GET", "/v1/find", handlers.find, (200,), results.Find, params=named, errors=_ASK)
+    read = (params.CONSISTENCY, params.NO_CACHE, params.TIMEOUT, params.OWN)
+    yield Route("GET", "/v1/car/{target}", export, (200,), media="car", params=read, errors=_READ)
+    add = (params.REQUIRE, params.PIN, params.TIMEOUT)
+    sent = (*_SEND, IntegrityError)
+    yield Route("POST", "/v1/car", import_, (201,), results.Imported, params=add, body="car", errors=sent)
     audit = (params.KEY, params.OWN, params.DIVERGENT, params.TIMEOUT)
     yield Route("GET", "/v1/audit", send_audit, (200,), results.Audit, params=audit, errors=(*_ASK, StoreError))
     yield Route("POST", "/v1/pins/{target}", handlers.pin, (201,), results.Pinned, errors=pin)

@@ -23,6 +23,8 @@ _DATA_OFFSET, _DATA_SIZE = slice(16, 24), slice(24, 32)  # after 16 bytes of cha
 _BYTES, _ARRAY, _TAG = 2, 4, 6  # major types of CBOR
 _TAG_CID = 42
 
+_KEPT = "raw and dag-pb blocks under their sha2-256 are kept, identities, other codecs and hashes are not"
+
 
 class CarReader:
     """One CAR; `roots` is known once its header was fed."""
@@ -117,7 +119,7 @@ class CarReader:
         try:
             cid = read_cid(section[:length])
         except WireError as error:
-            raise _damaged("it has a block under a name that peerd does not keep") from error
+            raise _damaged(f"it has a block under a name that peerd does not keep: {_KEPT}") from error
         data = section[length:]
         if not check(cid, data):
             raise _damaged(f"what it has for {cid} is something else")
@@ -164,7 +166,7 @@ def _decode_header(raw: bytes) -> list[Cid]:
         try:
             roots.append(read_cid(raw[at + 1 : at + length]))
         except WireError as error:
-            raise _damaged("it has a root that peerd does not keep") from error
+            raise _damaged(f"it has a root that peerd does not keep: {_KEPT}") from error
         at += length
     if raw[at:] != b"gversion\x01":
         raise _damaged("its header is none, or of a version that is not known")

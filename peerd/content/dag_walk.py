@@ -54,9 +54,14 @@ class _Wanted(NamedTuple):
 
 
 class DagWalk:
-    """One walk from `root`, depth first; given one block at a time it goes in the order of the links (CAR's dfs)."""
+    """One walk from `root`, depth first; given one block at a time it goes in the order of the links (CAR's dfs).
 
-    def __init__(self, root: Cid) -> None:
+    With `in_order`, so does one that is asked for many ahead: `wants` names no block beyond a node that is not given
+    yet, and what it names is to be given in its order.
+    """
+
+    def __init__(self, root: Cid, *, in_order: bool = False) -> None:
+        self._in_order = in_order
         self._seen = CidSet()
         self._seen.add(root.to_bytes())
         self._wanted = {root: _Wanted(0, BLOCK_MAX_BYTES)}  # in order
@@ -122,8 +127,8 @@ class DagWalk:
             self._fill(1)
 
     def _may_ask(self) -> bool:
-        if self._inner == 0:
-            return True
+        if self._inner == 0 or self._in_order:
+            return self._inner == 0
         most = self._pending + (self._inner + 1) * LINKS_IN_BLOCK_MAX
         return self._inner < NODES_AHEAD_MAX and most <= WALK_PENDING_MAX
 

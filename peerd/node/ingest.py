@@ -43,12 +43,12 @@ async def ingest(core: Core, body: AsyncIterator[bytes], form: str) -> Ingested:
 
     Raises NoRoomError, StoreError, and UsageError for a tar that is malformed or holds what no directory can.
     """
-    with _room_here():
+    with room_here():
         return await (_ingest_tar(core, body) if form == "tar" else _ingest_file(core, body))
 
 
 @contextmanager
-def _room_here() -> Iterator[None]:
+def room_here() -> Iterator[None]:
     """Say of a lack of room that it is this peer's: what is put goes through its store, whoever keeps it then."""
     try:
         yield
@@ -72,7 +72,7 @@ async def store_small(core: Core, ingested: Ingested) -> None:
     """Store as content what turned out not to fit its record."""
     assert ingested.small is not None
     blocks, _ = _build_small(ingested.small)
-    with _room_here():
+    with room_here():
         await core.room.put_blocks(blocks, writer=core.peer)
 
 

@@ -34,6 +34,7 @@ from peerd.node.core import Core
 from peerd.node.endpoint import Endpoint, admission_of
 from peerd.node.events import Event, Events
 from peerd.node.forgetting import forget
+from peerd.node.formats import Formats
 from peerd.node.get import Opened, open_target
 from peerd.node.joining import Joining
 from peerd.node.lanes import Candidate
@@ -106,6 +107,7 @@ class Peer:
         self._core.tombstones = Tombstones(self._core)
         self._core.convicting = Convicting(self._core)
         self.revoking = self._core.revoking = Revoking(self._core)
+        self.formats = Formats(self._core)
         members.returned = self._missed
         self._joining = Joining(self._core)
         self._probing = Probing(self._core, self._joining)

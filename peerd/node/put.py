@@ -64,10 +64,15 @@ async def add(core: Core, body: AsyncIterator[bytes], form: Form, options: PutOp
             ingested = await ingest(core, body, form)
             if ingested.small is not None:
                 await store_small(core, ingested)
-            await core.store.note_addition(ingested.node.cid.to_bytes(), None)
-            placed = await _place(core, ingested, None, 0, options)
+            return await add_ingested(core, ingested, options, started)
     finally:
         core.tasks.spawn(core.intake.sweep(), "sweep")
+
+
+async def add_ingested(core: Core, ingested: Ingested, options: PutOptions, started: float) -> results.Put:
+    """Keep what came in, all of which is here and surrounded by `core.intake.one`, as added by this peer."""
+    await core.store.note_addition(ingested.node.cid.to_bytes(), None)
+    placed = await _place(core, ingested, None, 0, options)
     result = results.Put(
         cid=ingested.node.cid.text,
         size=ingested.node.size,

@@ -55,6 +55,15 @@ class Put(Struct, frozen=True, kw_only=True):
     elapsed_ms: float
 
 
+class Imported(Struct, frozen=True, kw_only=True):
+    """What a CAR brought: its roots, each as `peer add` tells it, its distinct blocks, and their bytes."""
+
+    roots: list[Put]
+    blocks: int
+    size: int
+    elapsed_ms: float
+
+
 class Get(Struct, frozen=True, kw_only=True):
     """What was found; `key`, `version` and `writer` only of a name."""
 

@@ -1091,6 +1091,13 @@ TABLE: list[Mutation] = [
     ),
     Mutation(
         "8.11",
+        "peerd/node/importing.py",
+        "whole = [await _whole(core, root) for root in arrived.roots]",
+        "whole = [Ingested(Node(root, 0, 0, 'file'), root.to_bytes(), None) for root in arrived.roots]",
+        ("tests/unit/node/test_cars.py::test_a_car_that_is_none_leaves_nothing",),
+    ),
+    Mutation(
+        "8.11",
         "peerd/content/car.py",
         "if not check(cid, data):",
         "if False:",

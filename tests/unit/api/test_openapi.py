@@ -16,6 +16,8 @@ PROMISED = {
     "/v1/content": {"post"},
     "/v1/content/{cid}": {"get", "head", "delete"},
     "/v1/content/{cid}/stat": {"get"},
+    "/v1/car": {"post"},
+    "/v1/car/{target}": {"get"},
     "/v1/ls": {"get"},
     "/v1/find": {"get"},
     "/v1/audit": {"get"},
