@@ -9,8 +9,10 @@ from typing import TypeVar
 from peerd.cache.sketch import SEED_BYTES
 from peerd.clock import Clock
 from peerd.content.block import Block
-from peerd.content.cid import CID_BYTES, Cid
-from peerd.errors import NoRoomError
+from peerd.content.cid import CID_BYTES, DAG_PB, Cid
+from peerd.content.dagpb import decode_node
+from peerd.content.limits import LINKS_MAX
+from peerd.errors import NoRoomError, WireError
 from peerd.ids import PeerId
 from peerd.io.store.bounds import ROOM_HINT, common_bytes, limit_bytes
 from peerd.io.store.interface import Freed, Store
@@ -19,6 +21,10 @@ from peerd.node.shares import Shares
 
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_BLOCKS_MAX = 512
+# So long at most small blocks wait for others to be written with them: what a kill of the process loses of them.
+BATCH_WAIT_S = 0.1
+# A node from this size on names so many blocks that it is written before they come.
+NODE_AT_ONCE_BYTES = 1024
 # Freed at a time when room is needed, so that not every batch has to ask.
 EVICT_BYTES = 32 * 1024 * 1024
 EVICT_PART = 16
@@ -33,7 +39,8 @@ T = TypeVar("T")
 class BlockWriter:
     """Collects blocks and puts them in batches; one batch is being written while the next fills.
 
-    With `root`, each batch is linked to it. Without, `cids` lists what was put, 36 bytes each, to be linked later.
+    With `root`, each batch is linked to it, and what has arrived outlives the process at once (`Store.stage_block`);
+    small blocks wait BATCH_WAIT_S for others. Without, `cids` lists what was put, 36 bytes each, to be linked later.
     With `writer`, it is held to its share of a quota that is nearly used up.
     """
 
@@ -46,6 +53,7 @@ class BlockWriter:
         self._batch_bytes = 0
         self._sent: list[Block] = []
         self._writing: asyncio.Task[None] | None = None
+        self._due: asyncio.TimerHandle | None = None
         self.cids = bytearray()
         self.dag_bytes = 0
 
@@ -56,7 +64,12 @@ class BlockWriter:
         self.dag_bytes += len(block.data)
         if self._root is None:
             self.cids += block.cid.to_bytes()
-        if self._batch_bytes >= BATCH_BYTES or len(self._batch) >= BATCH_BLOCKS_MAX:
+        else:
+            self._store.stage_block(block)
+            if self._due is None:
+                self._due = asyncio.get_running_loop().call_later(BATCH_WAIT_S, self._turn_when_due)
+        names_others = block.cid.codec == DAG_PB and len(block.data) >= NODE_AT_ONCE_BYTES
+        if self._batch_bytes >= BATCH_BYTES or len(self._batch) >= BATCH_BLOCKS_MAX or names_others:
             await self._turn()
 
     def pending(self, cid: Cid) -> bytes | None:
@@ -70,28 +83,71 @@ class BlockWriter:
 
     async def close(self) -> None:
         """Give up what is not written; for the way out of a failure."""
+        self._wait_no_more()
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)
             self._writing = None
+        self._store.unstage_blocks(self._batch)
 
     async def _turn(self) -> None:
         await self._written()
+        self._start()
+
+    def _start(self) -> None:
+        self._wait_no_more()
         if self._batch:
             batch, self._batch, self._batch_bytes = self._batch, [], 0
             self._sent = batch
             self._writing = asyncio.get_running_loop().create_task(self._write(batch))
 
+    def _turn_when_due(self) -> None:
+        """Write what has waited long enough; where the last batch failed, whoever adds or flushes next is told."""
+        self._due = None
+        if self._writing is None or (self._writing.done() and _succeeded(self._writing)):
+            self._writing, self._sent = None, []
+            self._start()
+        elif not self._writing.done():
+            self._due = asyncio.get_running_loop().call_later(BATCH_WAIT_S, self._turn_when_due)
+
+    def _wait_no_more(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
     async def _written(self) -> None:
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            await writing
-            self._sent = []
+        while (writing := self._writing) is not None:
+            await asyncio.wait({writing})  # who waits may be cancelled, and the others wait on
+            if self._writing is writing:
+                self._writing, self._sent = None, []
+                writing.result()
 
     async def _write(self, batch: list[Block]) -> None:
         if self._root is not None:
-            await self._store.link_blocks(self._root, [block.cid.to_bytes() for block in batch])
-        await self._room.put_blocks(batch, writer=self._writer)
+            links = [block.cid.to_bytes() for block in batch]
+            for block in batch:
+                links += _named(block)
+            await self._store.link_blocks(self._root, links)
+        try:
+            await self._room.put_blocks(batch, writer=self._writer)
+        except BaseException:
+            self._store.unstage_blocks(batch)
+            raise
+
+
+def _succeeded(task: asyncio.Task[None]) -> bool:
+    return not task.cancelled() and task.exception() is None
+
+
+def _named(node: Block) -> list[bytes]:
+    """Return the blocks that a node names: linked with it, they stay from the moment on at which they come."""
+    if node.cid.codec != DAG_PB:
+        return []
+    try:
+        links, _ = decode_node(node.data)
+    except WireError:  # whoever reads it says so
+        return []
+    return [link.cid.to_bytes() for link in links] if len(links) <= LINKS_MAX else []
 
 
 class Room:

@@ -275,27 +275,27 @@ class Source:
         return True
 
     async def __aexit__(self, *exc_info: object) -> None:
-        if self._keep_whole and self._completed:
-            # Who has been given all of it may hang up at once: that ends the answer, not our copy.
-            kept = asyncio.Event()
-            if self._core.tasks.spawn(self._end(kept), "keep a cached copy"):
-                await kept.wait()
-                return
-        await self._end(None)
+        # Who has been given all of it, or enough, may hang up at once: that ends the answer, not our copy.
+        kept = asyncio.Event()
+        if self._core.tasks.spawn(self._end(kept), "keep what was fetched"):
+            await kept.wait()
+        else:
+            await self._end(kept)
 
-    async def _end(self, kept: asyncio.Event | None) -> None:
-        """Keep what was read, where `kept` is to hear of it, and let go of the rest."""
+    async def _end(self, kept: asyncio.Event) -> None:
+        """Keep what was read: whole as a cached copy, else the blocks that came, for who asks again."""
         try:
             await self._fetcher.__aexit__(None)
-            if kept is not None:
-                # What was delivered is delivered, whatever becomes of our copy.
-                with suppress(PeerdError):
+            # What was delivered is delivered, whatever becomes of our copy.
+            with suppress(PeerdError):
+                if self._keep_whole and self._completed:
                     await self._kept()
+                elif self._keep and not self._failed_to_keep:
+                    await self._writer.flush()
             await self._writer.close()
         finally:
             self._coming_in.__exit__(None, None, None)
-            if kept is not None:
-                kept.set()
+            kept.set()
         with suppress(StoreError):
             self._core.store.touch_root(self._root.to_bytes(), self._core.store.now_s())
 

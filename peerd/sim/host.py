@@ -207,7 +207,7 @@ class Host:
         if not power:
             self.interface.stop()
         self._ports.open.pop(self.address, None)
-        self.store.crash()
+        self.store.crash(process_only=power)
         await self.store.close()
         if not power:
             self.clock.rebooted()

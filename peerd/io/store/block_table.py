@@ -54,6 +54,12 @@ def has_file(database: sqlite3.Connection, raw: bytes) -> bool:
     return _place(database, raw) == schema.PLACE_FILE
 
 
+def is_awaited(database: sqlite3.Connection, raw: bytes) -> bool:
+    """Say whether roots link a block of which there are no bytes."""
+    found = database.execute("SELECT 1 FROM blocks WHERE cid = ? AND place = ?", (raw, schema.PLACE_ABSENT)).fetchone()
+    return found is not None
+
+
 def _place(database: sqlite3.Connection, raw: bytes) -> int:
     row = database.execute("SELECT place FROM blocks WHERE cid = ?", (raw,)).fetchone()
     return schema.PLACE_ABSENT if row is None else row[0]

@@ -82,7 +82,11 @@ class BlockFiles:
 
     def stage(self, raw: bytes, data: bytes) -> Staged:
         """Write and sync a block under a temporary name; nothing stays behind where that fails."""
-        temporary = self._temporaries / f"{raw.hex()}.{next(self._numbers)}"
+        return self.write(raw, data, sync=True)
+
+    def write(self, raw: bytes, data: bytes, *, sync: bool = False) -> Staged:
+        """Write a block under a temporary name; nothing stays behind where that fails."""
+        temporary = self._temporaries / f"{raw.hex()}.{os.getpid()}-{next(self._numbers)}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         try:
             try:
@@ -90,8 +94,9 @@ class BlockFiles:
                 left = memoryview(data)
                 while left:
                     left = left[os.write(descriptor, left) :]
-                with self._health.syncing():
-                    sync_file(descriptor)
+                if sync:
+                    with self._health.syncing():
+                        sync_file(descriptor)
             finally:
                 os.close(descriptor)
         except BaseException:
@@ -127,12 +132,11 @@ class BlockFiles:
 
     def read(self, raw: bytes) -> bytes | None:
         """Return a block's bytes as they are on disk, None where there is no file or the disk cannot read it."""
-        try:
-            return self._path(raw).read_bytes()
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.EIO):
-                return None
-            raise
+        return _read(self._path(raw))
+
+    def read_staged(self, staged: Staged) -> bytes | None:
+        """Return what stands under a temporary name, None as `read`."""
+        return _read(staged.temporary)
 
     def remove(self, raw: bytes) -> None:
         """Delete a block's file; one that is gone already is no error."""
@@ -159,6 +163,15 @@ class BlockFiles:
     def _path(self, raw: bytes) -> Path:
         text = "b" + b32encode(raw).decode().rstrip("=").lower()
         return self._blocks / f"{raw[_FIRST_DIGEST_BYTE]:02x}" / text
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EIO):
+            return None
+        raise
 
 
 def _usable_bytes(disk: os.statvfs_result) -> int:

@@ -24,7 +24,8 @@ from peerd.clock import Entropy
 from peerd.errors import LocalError, NoRoomError, StoreError
 from peerd.io.datadir import FILE_MODE, DirectoryLock, KnownStore, make_directory, sync_directory, sync_file
 from peerd.io.store import ballast, block_table, bounds, floor_table, record_table, register_table, schema
-from peerd.io.store.blockfiles import BlockFiles
+from peerd.io.store.ahead import AHEAD_MAX
+from peerd.io.store.blockfiles import BlockFiles, Staged
 from peerd.io.store.faults import is_full, translated
 from peerd.io.store.health import StoreHealth
 from peerd.io.store.hot import KeySet
@@ -54,6 +55,8 @@ class OpenDisk:
     run: int
     remembered: Remembered
     lived: Lived
+    awaited: list[Staged]
+    """Blocks of some root that came whole before the last run was killed, and are still to be put."""
     restored: bool
     is_copy: bool
 
@@ -104,14 +107,14 @@ def _open_held(
             schema.rename(database, store_id)
             logger.warning("the store was restored from a backup: what is newer is asked of the other peers")
         run = schema.begin_run(database, known.run if known is not None else 0)
-        settle(database, files)
+        awaited = settle(database, files, keep_awaited=True)
         found = remember(database)
         lived = schema.lived(database)
         is_copy = schema.is_copy(database)
     except BaseException:
         database.close()
         raise
-    return OpenDisk(lock, database, files, store_id, run, found, lived, restored, is_copy)
+    return OpenDisk(lock, database, files, store_id, run, found, lived, awaited, restored, is_copy)
 
 
 def remember(database: sqlite3.Connection) -> Remembered:
@@ -120,17 +123,32 @@ def remember(database: sqlite3.Connection) -> Remembered:
     return Remembered(*(KeySet(row[0] for row in table.keys(database)) for table in tables))
 
 
-def settle(database: sqlite3.Connection, files: BlockFiles) -> None:
-    """Finish what was broken off: of blocks that were being written those stay that have a row and are whole."""
+def settle(database: sqlite3.Connection, files: BlockFiles, *, keep_awaited: bool = False) -> list[Staged]:
+    """Finish what was broken off: of blocks that were being written those stay that have a row and are whole.
+
+    With `keep_awaited` whole ones that a root waits for stay too, under their temporary names: they are returned.
+    """
     leftovers = files.leftovers()
+    awaited: dict[bytes, Staged] = {}
     for one in leftovers:
         if block_table.has_file(database, one.raw):
-            data = files.read(one.raw)
-            if data is None or hashlib.sha256(data).digest() != one.raw[-32:]:
+            if not _is_whole(files.read(one.raw), one.raw):
                 files.quarantine(one.raw)
                 block_table.drop_bytes(database, one.raw)
                 block_table.count_rotten(database)
-    settle_files(database, files, leftovers)
+        elif (
+            keep_awaited
+            and len(awaited) < AHEAD_MAX
+            and block_table.is_awaited(database, one.raw)
+            and _is_whole(files.read_staged(one), one.raw)
+        ):
+            awaited[one.raw] = one
+    settle_files(database, files, [one for one in leftovers if awaited.get(one.raw) is not one])
+    return list(awaited.values())
+
+
+def _is_whole(data: bytes | None, raw: bytes) -> bool:
+    return data is not None and hashlib.sha256(data).digest() == raw[-32:]
 
 
 def forget_cached(directory: Path) -> None:

@@ -18,6 +18,7 @@ from peerd.clock import Clock
 from peerd.errors import StoreError
 from peerd.ids import Key
 from peerd.io.store import root_table, schema
+from peerd.io.store.ahead import Ahead
 from peerd.io.store.blockfiles import Staged
 from peerd.io.store.disk import DATABASE_NAME, OpenDisk, Remembered
 from peerd.io.store.health import StoreHealth
@@ -74,6 +75,7 @@ class Handover:
         self._touched: dict[bytes, float] = {}
         self._slots = asyncio.Semaphore(WRITES_WAITING_MAX)
         self._staging = ThreadPoolExecutor(STAGING_THREADS, thread_name_prefix="peerd-store-blocks")
+        self._ahead = Ahead(disk.files, health, self._staging)
         self._readers = Readers(directory / DATABASE_NAME, READER_THREADS, health)
         self._writer = Writer(disk.database, disk.files, self._loop, health=health, place=self._place)
         self._writer.start()

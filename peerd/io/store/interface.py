@@ -15,6 +15,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 from peerd.content.block import Block
 from peerd.content.cid import Cid
 from peerd.ids import Key, PeerId
+from peerd.io.store.ahead import StagesBlocks
 from peerd.io.store.bounds import RootClass
 from peerd.io.store.health import StoreHealth
 from peerd.io.store.remembered import RememberedPeer
@@ -148,7 +149,7 @@ def unknown_root(cid: bytes, now: float) -> Root:
     return Root(cid, "raw", 0, 0, "cache", "", 0, False, now, now)
 
 
-class Store(KeepsSeen, Protocol):
+class Store(KeepsSeen, StagesBlocks, Protocol):
     """Everything a peer keeps."""
 
     @property

@@ -1,12 +1,15 @@
 """The store's calls on blocks, roots and claims, in memory; no order of hashes shows in what they answer."""
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peerd.content.block import Block
 from peerd.content.cid import Cid
+from peerd.errors import NoRoomError
 from peerd.io.store import bounds
+from peerd.io.store.ahead import AHEAD_MAX
 from peerd.io.store.interface import Freed, Root, unknown_root
 from peerd.io.store.memory_base import MemoryBase
 
@@ -42,6 +45,7 @@ class MemoryContent(MemoryBase):
         self._roots: dict[bytes, _Kept] = {}
         self._claims: dict[bytes, dict[bytes, None]] = {}
         self._additions: dict[bytes, float | None] = {}
+        self._ahead: dict[bytes, bytes] = {}
 
     async def put_blocks(self, blocks: Sequence[Block]) -> None:
         """See `Store.put_blocks`."""
@@ -64,7 +68,35 @@ class MemoryContent(MemoryBase):
         for known in here.values():
             known.put_at = self._clock.monotonic()
         for raw, data in new.items():
-            known = self._block_row(raw)
+            self._keep(raw, data)
+
+        self._unstage(new)
+
+    def stage_block(self, block: Block) -> None:
+        """See `StagesBlocks`."""
+        if len(block.data) > bounds.INLINE_MAX_BYTES and len(self._ahead) < AHEAD_MAX and not self._closed:
+            self._ahead[block.cid.to_bytes()] = block.data
+
+    def unstage_blocks(self, blocks: Iterable[Block]) -> None:
+        """See `StagesBlocks`."""
+        self._unstage(block.cid.to_bytes() for block in blocks)
+
+    def _unstage(self, raws: Iterable[bytes]) -> None:
+        for raw in raws:
+            self._ahead.pop(raw, None)
+
+    def crash(self, *, process_only: bool = False) -> None:
+        """See `MemoryBase.crash`; what was staged outlives the process, and nothing else does."""
+        ahead, self._ahead = self._ahead, {}
+        super().crash()
+        for raw, data in ahead.items() if process_only else ():
+            with suppress(NoRoomError):
+                self._require_room(len(data) + bounds.padding_bytes(len(data)) + bounds.BLOCK_ROW_BYTES, reserve=False)
+                self._keep(raw, data)
+
+    def _keep(self, raw: bytes, data: bytes) -> None:
+        known = self._block_row(raw)
+        if known.data is None:
             known.data, known.put_at = data, self._clock.monotonic()
             self._class_bytes[known.rank] += len(data)
             self._metadata_bytes += bounds.padding_bytes(len(data))

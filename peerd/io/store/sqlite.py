@@ -57,6 +57,11 @@ class SqliteStore(SqliteRecords, SqliteFloors, SqliteRegisters, SqliteSeen, Sqli
             raise
         store = cls(disk, path, quota_bytes=quota_bytes, clock=clock, health=health, check_interval_s=check_interval_s)
         store._finish_releases()
+        try:
+            await store._put_found(disk.awaited)
+        except BaseException:
+            await store.close()
+            raise
         return store
 
     async def put_provider(self, key: Key, peer: PeerId, statement: bytes, expires: float) -> None:

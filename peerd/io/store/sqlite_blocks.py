@@ -7,14 +7,16 @@ names and notes it. What a read finds damaged the writer looks at again, alone w
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 
+from loguru import logger
+
 from peerd.content.block import Block
 from peerd.content.cid import Cid
-from peerd.errors import StoreError
+from peerd.errors import LocalError, StoreError
 from peerd.io.store import block_table, bounds, schema
 from peerd.io.store.block_table import NewBlock, Spare
 from peerd.io.store.blockfiles import Staged
@@ -47,7 +49,7 @@ class SqliteBlocks(Handover):
         missing = await self._read("looking for blocks", partial(self._missing, wanted=wanted, raws=large))
         self._require_open()
         self.health.require_trusted()
-        writing = [self._staging.submit(self._files.stage, raw, wanted[raw]) for raw in missing]
+        writing = [self._ahead.synced(raw, wanted[raw]) for raw in missing]
         try:
             return list(await asyncio.gather(*map(asyncio.wrap_future, writing)))
         except OSError as error:
@@ -86,6 +88,28 @@ class SqliteBlocks(Handover):
         # A pool that is shut down takes nothing more: the next start sweeps.
         with suppress(RuntimeError):
             self._staging.submit(discard)
+
+    def stage_block(self, block: Block) -> None:
+        """See `StagesBlocks`."""
+        if len(block.data) > bounds.INLINE_MAX_BYTES and self._closing is None:
+            self._ahead.stage(block)
+
+    def unstage_blocks(self, blocks: Iterable[Block]) -> None:
+        """See `StagesBlocks`."""
+        self._ahead.drop(block.cid.to_bytes() for block in blocks)
+
+    async def _put_found(self, found: Sequence[Staged]) -> None:
+        """Put blocks that came whole before a kill; what has no room now goes."""
+        self._ahead.found(found)
+        for one in found:
+            try:
+                data = await asyncio.wrap_future(self._staging.submit(self._files.read_staged, one))
+                if data is not None:
+                    await self.put_blocks([Block(Cid.from_bytes(one.raw), data)])
+            except LocalError as error:
+                logger.warning("a block that came before the last start is let go", reason=str(error))
+            finally:
+                self._ahead.drop([one.raw])
 
     async def block(self, cid: Cid) -> bytes | None:
         """See `Store.block`."""
