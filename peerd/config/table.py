@@ -114,6 +114,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unclaimed_grace_s: Annotated[
         float, About("how long content stays that nothing claims any more", least=0.1, most=YEAR_S)
     ] = 3600.0
+    partial_grace_s: Annotated[
+        float, About("how long what came of an interrupted fetch stays for the rest", least=0.1, most=YEAR_S)
+    ] = DAY_S
     tombstone_grace_s: Annotated[
         float,
         About("absence up to which a peer is believed without asking about deletions", least=0.1, most=10 * YEAR_S),

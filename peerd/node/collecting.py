@@ -7,6 +7,7 @@ being read, and blocks that a put under way may count on stay (blocks.Intake).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from loguru import logger
 
@@ -34,13 +35,20 @@ class _Tally:
         return Collected(freed_bytes=self.bytes, roots=self.roots, blocks=self.blocks, records=self.records)
 
 
+class _Ages(NamedTuple):
+    """What was not used since goes (the store's clock): whole content, and what came of an interrupted fetch."""
+
+    whole: float
+    partial: float
+
+
 async def collect(core: Core) -> Collected:
     """Free all that may go now: cached and unclaimed copies, unlinked blocks, what ended, damaged files set aside.
 
     In small changes between those of others. Raises StoreError.
     """
     tally = _Tally()
-    await _collect_roots(core, tally, unused_since=None)
+    await _collect_roots(core, tally, None)
     await _collect_rest(core, tally, age_s=0.0)
     tally.bytes += await core.store.drop_rotten()
     return tally.total()
@@ -49,8 +57,8 @@ async def collect(core: Core) -> Collected:
 async def collect_aged(core: Core) -> Collected:
     """Free what nobody has claimed, used or finished for the grace, and cached copies beyond their bound."""
     tally = _Tally()
-    grace_s = core.settings.unclaimed_grace_s
-    await _collect_roots(core, tally, unused_since=core.store.now_s() - grace_s)
+    grace_s, now = core.settings.unclaimed_grace_s, core.store.now_s()
+    await _collect_roots(core, tally, _Ages(now - grace_s, now - core.settings.partial_grace_s))
     await _collect_rest(core, tally, age_s=grace_s)
     tally.bytes += await core.room.bound_cache(core.settings.cache_max_bytes)
     if tally.bytes:
@@ -86,13 +94,16 @@ async def _expire(core: Core, key: Key) -> bool:
     return await lay_floor(core, key, floor_of(record, ends=core.store.now_s() + core.settings.tombstone_grace_s))
 
 
-async def _collect_roots(core: Core, tally: _Tally, *, unused_since: float | None) -> None:
-    """Let go of roots of class cache; given an instant (the store's clock), only of unclaimed ones not used since."""
+async def _collect_roots(core: Core, tally: _Tally, unused: _Ages | None) -> None:
+    """Let go of roots of class cache; given ages, only of unclaimed ones that were not used since."""
     after: Root | None = None
     while page := await core.store.idle_roots(after, PAGE):
         for root in page:
-            if unused_since is not None and (root.copies > 0 or root.used_at > unused_since):
-                return  # the unclaimed come first, of them the longest unused
+            if unused is not None:
+                if root.copies > 0 or root.used_at > max(unused):
+                    return  # the unclaimed come first, of them the longest unused
+                if root.used_at > (unused.whole if root.complete else unused.partial):
+                    continue
             freed = await core.room.let_go(root.cid)
             if freed is not None:
                 tally.roots += 1
