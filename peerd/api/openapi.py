@@ -29,6 +29,7 @@ _PLACEHOLDERS = {
     "cid": "A content id.",
     "target": "A key or a content id, percent-encoded as a key is.",
     "peer": "A peer id.",
+    "path": "What a build tool names an entry: plain names between slashes, at most 1,024 bytes of UTF-8.",
     "name": "The name of a lock, 1 to 249 bytes of UTF-8; locks are apart from keys.",
 }
 _REQUEST_HEADERS = {
@@ -43,7 +44,16 @@ _VALUE_HEADERS = {
     "X-Peerd-Kind": "`file` or `directory`.",
 }
 _PARTIAL_HEADERS = {"Content-Range": "Which bytes of how many."}
-_TEXT_MEDIA: dict[Media, str] = {"events": "text/event-stream", "metrics": "text/plain", "html": "text/html"}
+_ENTRY_HEADERS = {"ETag": "The quoted content id."}
+_TEXT_MEDIA: dict[Media, str] = {
+    "events": "text/event-stream",
+    "metrics": "text/plain",
+    "html": "text/html",
+    "xml": "application/xml",
+}
+
+_METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE"})
+"""What a description can hold (OpenAPI 3.1, 4.8.9); the methods of WebDAV are told in docs/HTTP.md."""
 
 
 def describe(routes: Sequence[Route]) -> bytes:
@@ -52,7 +62,7 @@ def describe(routes: Sequence[Route]) -> bytes:
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     schema_of = dict(zip(types, schemas, strict=True))
     paths: dict[str, Json] = {}
-    for route in routes:
+    for route in (route for route in routes if route.method in _METHODS):
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema_of)
     return msgspec.json.encode(
         {
@@ -115,6 +125,8 @@ def _request_content(body: Body, schema_of: dict[Any, Json]) -> Json:
     if body == "revocation":
         about = "A revocation as `peerd identity revoke` writes it: hexadecimal digits."
         return {"application/octet-stream": {"schema": _BINARY | {"description": about}}}
+    if body == "entry":
+        return {"application/octet-stream": {"schema": _BINARY}}
     return {
         "application/octet-stream": {"schema": _BINARY},
         TAR_TYPE: {"schema": _BINARY | {"description": "A directory: its entries, without a top-level directory."}},
@@ -125,14 +137,15 @@ def _answers(route: Route, schema_of: dict[Any, Json]) -> Json:
     answers: Json = {}
     for status in route.statuses:
         answer: Json = {"description": HTTPStatus(status).phrase}
-        if route.method != "HEAD" and status != HTTPStatus.NOT_MODIFIED:
+        if route.method != "HEAD" and status != HTTPStatus.NOT_MODIFIED and route.media != "none":
             answer["content"] = _content(route, schema_of, partial=status == HTTPStatus.PARTIAL_CONTENT)
         if route.media == "car":
             answer["headers"] = {
                 "X-Peerd-Get": {"schema": {"type": "string"}, "description": _VALUE_HEADERS["X-Peerd-Get"]}
             }
-        if route.media == "value":
-            about = _VALUE_HEADERS | (_PARTIAL_HEADERS if status == HTTPStatus.PARTIAL_CONTENT else {})
+        if route.media in ("value", "entry"):
+            partial = _PARTIAL_HEADERS if status == HTTPStatus.PARTIAL_CONTENT else {}
+            about = _ENTRY_HEADERS if route.media == "entry" else _VALUE_HEADERS | partial
             answer["headers"] = {
                 name: {"schema": {"type": "string"}, "description": text} for name, text in about.items()
             }
@@ -145,6 +158,8 @@ def _content(route: Route, schema_of: dict[Any, Json], *, partial: bool) -> Json
         return {"application/json": {"schema": schema_of[route.answer]}}
     if route.media == "car":
         return {CAR_TYPE: {"schema": _BINARY}}
+    if route.media == "entry":
+        return {"application/octet-stream": {"schema": _BINARY}}
     if route.media == "value":
         content = {"application/octet-stream": {"schema": _BINARY}}
         return content if partial else content | {TAR_TYPE: {"schema": _BINARY}}

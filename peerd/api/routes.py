@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from peerd.api import answers, handlers, params
+from peerd.api import answers, build_cache, handlers, params
 from peerd.api.audit import send_audit
 from peerd.api.car import export, import_
 from peerd.api.errors import (
@@ -41,8 +41,8 @@ from peerd.errors import (
 from peerd.node import results
 
 Errors = tuple[type[PeerdError], ...]
-Body = Literal["value", "drop", "revocation", "car"]
-Media = Literal["json", "value", "events", "metrics", "html", "car"]
+Body = Literal["value", "drop", "revocation", "car", "entry"]
+Media = Literal["json", "value", "events", "metrics", "html", "car", "entry", "none", "xml"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +226,27 @@ def _locks() -> Iterator[Route]:
         yield Route(method, path, handle, (200,), results.Lock, params=(params.FENCE,), errors=(*errors, ConflictError))
 
 
+def _build_cache() -> Iterator[Route]:
+    path, read = "/cache/{path}", (UsageError, NotFoundError, StoreError)
+    for method in ("GET", "HEAD"):
+        yield Route(method, path, build_cache.get_entry, (200,), media="entry", errors=read)
+    yield Route(
+        "PUT",
+        path,
+        build_cache.put_entry,
+        (201, 200),
+        media="none",
+        body="entry",
+        errors=(UsageError, TooLargeError, NoRoomError, StoreError, SlowBodyError, EncodingError),
+    )
+    yield Route("DELETE", path, build_cache.delete_entry, (200,), media="none", errors=(*read, NoRoomError))
+    for each in (path, "/cache/"):
+        yield Route("OPTIONS", each, build_cache.show_options, (200,), media="none")
+    for each in (path, "/cache/", "/cache"):
+        yield Route("PROPFIND", each, build_cache.show_properties, (207,), media="xml", errors=read)
+        yield Route("MKCOL", each, build_cache.make_collection, (201,), media="none", errors=(UsageError,))
+
+
 def _daemon() -> Iterator[Route]:
     yield Route("GET", "/v1/status", handlers.status, (200,), results.Status)
     yield Route("GET", "/v1/peers", handlers.peers, (200,), list[results.PeerInfo])
@@ -283,7 +304,7 @@ def _daemon() -> Iterator[Route]:
     yield Route("GET", "/", handlers.page, (200,), media="html")
 
 
-ROUTES: tuple[Route, ...] = (*_names(), *_content(), *_either(), *_locks(), *_daemon())
+ROUTES: tuple[Route, ...] = (*_names(), *_content(), *_either(), *_locks(), *_build_cache(), *_daemon())
 
 STRUCTS: tuple[Any, ...] = (Problem, answers.DropList)
 """Types of the description that no route answers."""

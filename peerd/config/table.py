@@ -111,6 +111,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_max_bytes: Annotated[
         int | None, About("disk for what was fetched and may go again", default="what the quota leaves", least=0)
     ] = None
+    build_cache_max_bytes: Annotated[
+        int | None,
+        About(
+            "disk for what build tools put under `/cache/`, within that for what may go",
+            default="a quarter of the quota",
+            least=0,
+        ),
+    ] = None
+    build_cache_ttl_s: Annotated[
+        int, About("how long an entry of a build cache is kept at most", least=1, most=400 * 86400)
+    ] = 30 * 86400
+    build_cache_copies: Annotated[
+        int, About("peers that take the content of an entry of a build cache, its writer among them", least=1, most=8)
+    ] = 2
     unclaimed_grace_s: Annotated[
         float, About("how long content stays that nothing claims any more", least=0.1, most=YEAR_S)
     ] = 3600.0

@@ -80,6 +80,7 @@ async def expire_records(core: Core) -> int:
             await core.store.drop_floor(key)
     while await core.store.drop_providers(now, PAGE) == PAGE:
         pass
+    await core.build_cache.serving.expire()
     return count
 
 

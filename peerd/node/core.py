@@ -36,6 +36,7 @@ from peerd.records.statement import Verifier
 from peerd.trust.admission import Admission
 
 if TYPE_CHECKING:
+    from peerd.node.build_cache import BuildCache
     from peerd.node.convicting import Convicting
     from peerd.node.gossip import Gossip
     from peerd.node.reconciling import Reconciling
@@ -74,6 +75,7 @@ class Core:
     gossip: "Gossip" = field(init=False)
     convicting: "Convicting" = field(init=False)
     revoking: "Revoking" = field(init=False)
+    build_cache: "BuildCache" = field(init=False)
     intake: Intake
     room: Room
     registers: Registers

@@ -26,6 +26,7 @@ from peerd.kad.contact import Address
 from peerd.logs import short
 from peerd.node import auditing, expelling, listing, remembering, results, showing, stating
 from peerd.node.blocks import Intake, Room
+from peerd.node.build_cache import BuildCache
 from peerd.node.bulk_pool import BulkPool
 from peerd.node.claims import claimant_of, pin_root, unpin_root
 from peerd.node.collecting import collect
@@ -108,6 +109,7 @@ class Peer:
         self._core.convicting = Convicting(self._core)
         self.revoking = self._core.revoking = Revoking(self._core)
         self.formats = Formats(self._core)
+        self.build_cache = self._core.build_cache = BuildCache(self._core)
         members.returned = self._missed
         self._joining = Joining(self._core)
         self._probing = Probing(self._core, self._joining)

@@ -102,6 +102,10 @@ class Responder:
                 return proving.prove(self._core, request)
             case messages.Attest():
                 return proving.attest(self._core, request)
+            case messages.FindEntry():
+                return self._core.build_cache.serving.on_find(request)
+            case messages.KeepEntry():
+                return self._core.build_cache.serving.on_keep(peer, request)
             case messages.FindFloors():
                 return self._find_floors(request)
             case messages.KeepFloors():

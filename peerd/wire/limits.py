@@ -49,6 +49,13 @@ PROVIDER_MAX_BYTES = 256
 NOTICE_MAX_BYTES = 160
 CLAIM_MAX_BYTES = 512
 
+# An entry of a build cache and the bytes that ride in it: with the other fields of the reply it fits one datagram.
+ENTRY_MAX_BYTES = 1024
+ENTRY_VALUE_MAX_BYTES = 800
+
+# How long an entry of a build cache may live: what strangers have us remember ends.
+ENTRY_LIFE_MAX_S = 400 * 86400
+
 # Statements that convict somebody, two records at most: what a liar can have us read before it is thrown away.
 EVIDENCE_MAX_BYTES = 2304
 EVIDENCE_PER_FRAME_MAX = 16

@@ -12,6 +12,8 @@ from peerd.errors import WireError
 from peerd.ids import ID_BYTES, Key
 from peerd.wire import limits
 from peerd.wire.codec import Codec, encode
+from peerd.wire.entries import EntryFound, FindEntry, KeepEntry
+from peerd.wire.fields import Answering, Bytes32, LeftSeconds, RequestId
 
 CID_BYTES = 36
 FLOOR_BYTES = 84
@@ -20,8 +22,6 @@ PROOF_BYTES = 16
 CID_RAW, CID_DAG_PB = b"\x01\x55\x12\x20", b"\x01\x70\x12\x20"
 """What the 36 bytes of a CID begin with: version 1, the codec, sha2-256 of 32 bytes."""
 
-RequestId = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
-Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Cid36 = Annotated[bytes, Meta(min_length=CID_BYTES, max_length=CID_BYTES)]
 PackedContacts = Annotated[bytes, Meta(max_length=limits.CONTACTS_MAX * 51)]
 RecordBytes = Annotated[bytes, Meta(max_length=limits.RECORD_MAX_BYTES)]
@@ -45,7 +45,6 @@ BallotCounter = Annotated[int, Meta(ge=0, le=limits.BALLOT_MAX)]
 Origin = Annotated[bytes, Meta(max_length=8)]
 Epoch = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 Past = Annotated[bytes, Meta(max_length=limits.REGISTER_PAST_MAX * 6)]
-LeftSeconds = Annotated[int, Meta(ge=1, le=limits.TTL_MAX_S)]
 
 
 class Ping(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=1):
@@ -229,10 +228,6 @@ class Accept(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, t
     past: Past
 
 
-class Answering(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """What replies are and requests are not: one look tells, where a union would be gone through."""
-
-
 class Pong(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=64):
     """I am here.
 
@@ -375,6 +370,8 @@ Request = (
     | FindFloors
     | KeepFloors
     | Agree
+    | FindEntry
+    | KeepEntry
 )
 Reply = (
     Pong
@@ -390,6 +387,7 @@ Reply = (
     | Proven
     | Attested
     | Floors
+    | EntryFound
     | Refused
 )
 
@@ -404,16 +402,22 @@ __all__ = [
     "Accepted",
     "AddProvider",
     "Agree",
+    "Answering",
     "Attest",
     "Attested",
+    "Bytes32",
     "Done",
+    "EntryFound",
+    "FindEntry",
     "FindFloors",
     "FindNode",
     "FindProviders",
     "FindValue",
     "Floors",
+    "KeepEntry",
     "KeepFloors",
     "Leave",
+    "LeftSeconds",
     "Members",
     "Newer",
     "Nodes",
@@ -429,6 +433,7 @@ __all__ = [
     "Release",
     "Reply",
     "Request",
+    "RequestId",
     "Store",
     "Stored",
     "Tell",

@@ -33,9 +33,9 @@ from peerd.io.interfaces import Interface
 from peerd.io.mdns_hints import read_hint
 from peerd.kad import contact
 from peerd.node import claims as claim_rows
-from peerd.node import locking
+from peerd.node import entry_names, locking
 from peerd.node.ingest import _TarReader
-from peerd.records import attestation, claim, floor, life, notice, provider, receipt, record, revocation
+from peerd.records import attestation, claim, entry, floor, life, notice, provider, receipt, record, revocation
 from peerd.records.statement import Verifier
 from peerd.swarm import ranges
 from peerd.swarm.itemset import ItemSet
@@ -239,6 +239,7 @@ def _statements() -> Iterable[Decoder]:
         ("receipt", receipt.receipts, "receipt:receipts"),
         ("attestation", attestation.attestations, "attestation:attestations"),
         ("provider", provider.providers, "provider:providers"),
+        ("entry", entry.entries, "entry:entries"),
         ("notice", notice.leave_notices, "notice:leave_notices"),
         ("claim", claim.claims, "claim:claims"),
         ("life", life.lives, "life:lives"),
@@ -332,6 +333,14 @@ def _names() -> Iterable[Decoder]:
     )
     sizes = (b"10GiB", b"1 MB", b"1.5 TiB", b"4096")
     yield Decoder("size", _text(units.parse_size), sizes, ("config.units:parse_size",), local)
+    paths = (b"ab/cdef", b"proj/cas/" + b"0f" * 32, b"/a//b", b"..", b"cas/" + b"0f" * 32)
+    yield Decoder(
+        "path in a build cache",
+        _text(entry_names.parse_entry_path),
+        paths,
+        ("node.entry_names:parse_entry_path",),
+        local,
+    )
     certificate = tls.certificate_of(bytes(32))
     yield Decoder("certificate", lambda raw: tls.is_certificate_of(BOB.peer, raw), (certificate,), (), ())
     yield Decoder("hint of mDNS", _hint, (b"\n".join(_hint_lines()),), ("io.mdns_hints:read_hint",), ())

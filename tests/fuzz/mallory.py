@@ -46,6 +46,7 @@ _ANSWERS = {
     messages.Prove: (104,),
     messages.Attest: (105,),
     messages.FindFloors: (84,),
+    messages.FindEntry: (112,),
 }
 
 

@@ -1369,6 +1369,67 @@ TABLE: list[Mutation] = [
     ),
 ]
 
+_CACHE = "tests/unit/node/test_build_cache.py::"
+TABLE += [
+    # 12. Build caches
+    Mutation(
+        "12.1",
+        "peerd/node/build_cache.py",
+        "if found is not None and not name.fits(found.body):",
+        "if False:",
+        (_CACHE + "test_content_that_has_another_digest_is_not_had_from_liars",),
+    ),
+    Mutation(
+        "12.1",
+        "peerd/node/build_cache.py",
+        " or not await self._is_verified(name, body):",
+        ":",
+        (_CACHE + "test_content_that_has_another_digest_is_not_had_from_liars",),
+    ),
+    Mutation(
+        "12.2",
+        "peerd/node/build_cache.py",
+        "if found is None or not await self._can_be_read(name, found.body):",
+        "if found is None:",
+        (_CACHE + "test_a_source_that_dies_in_the_middle_is_a_miss_and_no_part_of_the_content",),
+    ),
+    Mutation(
+        "12.2",
+        "peerd/node/entry_lookup.py",
+        "        if reply.has and body.order == self.found.body.order:\n",
+        "        if body.order == self.found.body.order:\n",
+        (_CACHE + "test_an_entry_whose_content_nobody_has_any_more_is_a_miss_as_quick",),
+    ),
+    Mutation(
+        "12.3",
+        "peerd/node/entry_serving.py",
+        "        if not self._is_near(key):\n            raise RefusedError(REFUSED_FAR)\n",
+        "",
+        (_CACHE + "test_an_entry_is_kept_only_by_those_that_are_near",),
+    ),
+    Mutation(
+        "12.3",
+        "peerd/node/entry_serving.py",
+        "            while await store.entry_bytes() > self.bytes_max:\n",
+        "            while False:\n",
+        (_CACHE + "test_beyond_its_bound_the_longest_unused_go_and_nothing_of_users_does",),
+    ),
+    Mutation(
+        "12.4",
+        "peerd/node/entry_serving.py",
+        "entries.read(known.statement).order > body.order:",
+        "False:",
+        (_CACHE + "test_statements_that_prove_nothing_are_refused_and_older_ones_change_nothing",),
+    ),
+    Mutation(
+        "12.4",
+        "peerd/node/entry_serving.py",
+        "if writer != peer and not core.members.met(writer):",
+        "if False:",
+        (_CACHE + "test_statements_that_prove_nothing_are_refused_and_older_ones_change_nothing",),
+    ),
+]
+
 NOTHING_TO_REMOVE: dict[str, str] = {
     "3.6": "nothing but a handshake puts anybody into the table: there is no check to take out",
     "6.2": "that cheap checks come before dear ones is the order in which a datagram is read; they have rows below",

@@ -30,6 +30,7 @@ OTHERS = {
     "api.guard:check_origin": "compares",
     "api.guard:check_form": "looks at the method and at names of headers",
     "node.claims:check_claim": "by records.claim:claims, whose root it compares",
+    "node.entry_lookup:check_entry": "by records.entry:entries, whose writer it looks up",
     "node.holding:check_incoming": "by records.record:verify_record",
     "node.holding:check_record_receipt": "by records.receipt:receipts, whose fields it compares",
     "config.address:check_unix_path": "by config.address:parse_api_address",

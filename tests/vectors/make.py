@@ -16,6 +16,10 @@ from peerd.io.tls import certificate_of
 from peerd.kad.contact import Contact, pack_contacts
 from peerd.records.attestation import HAS, HAS_NOT, Attestation, attestations, proof_of
 from peerd.records.claim import Claim, claims
+from peerd.records.entry import CONTENT as ENTRY_CONTENT
+from peerd.records.entry import GONE as ENTRY_GONE
+from peerd.records.entry import INLINE as ENTRY_INLINE
+from peerd.records.entry import Entry, entries
 from peerd.records.evidence import BROKEN_PROMISE, EQUIVOCATION, FALSE_PROOF, digest_of, pack_evidence, read_evidence
 from peerd.records.floor import PackedFloor, pack_floors, pack_version
 from peerd.records.life import Forgotten, Life, forgotten_notices, lives
@@ -264,6 +268,8 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Attest(rid, OF_RECORD, record.key, record.version.digest, AUDIT_NONCE),
         messages.FindFloors(rid, pack_floors([floor])),
         messages.KeepFloors(rid, pack_floors([floor, floor._replace(left_s=600)])),
+        messages.FindEntry(rid, target),
+        messages.KeepEntry(rid, entries.sign(BOB, entry_body(ENTRY_CONTENT)), 600, True),
         messages.Relay(rid, BOB.peer, nonce),
         messages.Vouch(rid, nonce),
         messages.Tell(rid, news()),
@@ -288,6 +294,8 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Proven(rid, proof_of(AUDIT_NONCE, body_bytes(record.raw)) + bytes(16)),
         messages.Attested(rid, attestations.sign(BOB, attestation_body(HAS, record))),
         messages.Floors(rid, b"\x00\x01\x02\x03"),
+        messages.EntryFound(rid, entries.sign(BOB, entry_body(ENTRY_INLINE)), 59, True),
+        messages.EntryFound(rid, b"", None, False),
         messages.Promise(
             rid, True, 2**40 + 7, 2**33, BOB.peer, strong.raw, NONCE, 2, holders, holders[32:], NONCE[:6], 0
         ),
@@ -300,6 +308,13 @@ def all_messages() -> list[dict[str, Any]]:
         {"name": type(each).__name__, "tag": encode(each)[1], "fields": asdict(each), "bytes": encode(each)}
         for each in made
     ]
+
+
+def entry_body(kind: int) -> Entry:
+    """What bob put under a path of the build cache."""
+    value = {ENTRY_CONTENT: CONTENT, ENTRY_INLINE: b"object code", ENTRY_GONE: b""}[kind]
+    size = 7 if kind == ENTRY_CONTENT else len(value)
+    return Entry(1, name_key(OPEN, "@cache/ab/cdef"), BOB.peer, kind, STAMP, 86400, size, value)
 
 
 def record_body(who: Identity, **changes: Any) -> RecordBody:
@@ -402,6 +417,9 @@ def statements() -> list[dict[str, Any]]:
         ("provider", BOB, provider_body(REPLICA)),
         ("provider", BOB, provider_body(CACHE)),
         ("provider", BOB, provider_body(GONE)),
+        ("entry", BOB, entry_body(ENTRY_CONTENT)),
+        ("entry", BOB, entry_body(ENTRY_INLINE)),
+        ("entry", BOB, entry_body(ENTRY_GONE)),
         ("notice", ALICE, LeaveNotice(1, ALICE.peer, STAMP)),
         ("claim", ALICE, named_claim()),
         ("claim", ALICE, added_claim()),
@@ -421,6 +439,7 @@ def _statement(kind: str, who: Identity, body: Any) -> dict[str, Any]:
             "receipt": receipts,
             "attestation": attestations,
             "provider": providers,
+            "entry": entries,
             "notice": leave_notices,
             "life": lives,
             "forgotten": forgotten_notices,

@@ -49,6 +49,9 @@ EVIDENCE_MAX = 4_096
 SEEN_MAX = 100_000
 """Versions that were read here and may not be older the next time; those noted first go first."""
 
+ENTRIES_MAX = 200_000
+"""Entries of build caches, the longest unused go first: a CI farm writes as many as it likes."""
+
 CLAIM_MAX_BYTES = 640
 """A claim is a signed statement of at most 512 bytes, after what it is found by; anything longer is not one."""
 
@@ -76,6 +79,7 @@ FORGOTTEN_ROW_BYTES = 240
 RECEIPT_ROW_BYTES = 200
 EVIDENCE_ROW_BYTES = 120
 REVOKED_ROW_BYTES = 320
+ENTRY_ROW_BYTES = 240
 
 ROOM_HINT = "raise --quota, or delete something"
 
@@ -90,6 +94,8 @@ _BASE_PART = 8
 _PAGE_BYTES = 4_096
 _RECEIPTS_PART = 64
 _RECEIPT_BYTES = 256
+_ENTRIES_PART = 32
+_ENTRY_BYTES = 1_024
 
 
 def reserve_bytes(quota_bytes: int) -> int:
@@ -120,6 +126,11 @@ def common_bytes(quota_bytes: int) -> int:
 def receipts_max(quota_bytes: int) -> int:
     """Return how many receipts of others are kept: they take a 64th of a small quota at most."""
     return min(RECEIPTS_MAX, quota_bytes // _RECEIPTS_PART // (RECEIPT_ROW_BYTES + _RECEIPT_BYTES))
+
+
+def entries_max(quota_bytes: int) -> int:
+    """Return how many entries of build caches are kept: they take a 32nd of a small quota at most."""
+    return max(1, min(ENTRIES_MAX, quota_bytes // _ENTRIES_PART // (ENTRY_ROW_BYTES + _ENTRY_BYTES)))
 
 
 def padding_bytes(size: int) -> int:

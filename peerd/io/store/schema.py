@@ -22,6 +22,9 @@ COUNTER_ROOTS = 7
 COUNTER_ROTTEN = 8
 COUNTER_PROVIDERS = 9
 COUNTERS = 10
+# Made by a later script.
+COUNTER_ENTRIES = 10
+COUNTER_ENTRY_BYTES = 11
 
 # Where a block's bytes are.
 PLACE_ABSENT = 0
@@ -195,6 +198,22 @@ CREATE TABLE seen (
 );
 """
 
+_ENTRIES = f"""
+INSERT INTO counters VALUES ({COUNTER_ENTRIES}, 0);
+INSERT INTO counters VALUES ({COUNTER_ENTRY_BYTES}, 0);
+CREATE TABLE entries (
+    key BLOB PRIMARY KEY, statement BLOB NOT NULL, expires REAL NOT NULL, used_at REAL NOT NULL, kept INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX entries_by_use ON entries (used_at, key);
+CREATE INDEX entries_by_end ON entries (expires, key);
+CREATE INDEX entries_kept ON entries (used_at, key) WHERE kept > 0;
+CREATE TRIGGER entries_come AFTER INSERT ON entries BEGIN {_add(COUNTER_ENTRY_BYTES, "NEW.kept")} END;
+CREATE TRIGGER entries_change AFTER UPDATE OF kept ON entries BEGIN
+    {_add(COUNTER_ENTRY_BYTES, "NEW.kept - OLD.kept")}
+END;
+CREATE TRIGGER entries_go AFTER DELETE ON entries BEGIN {_add(COUNTER_ENTRY_BYTES, "-OLD.kept")} END;
+"""  # noqa: S608  our own constants
+
 MIGRATIONS: tuple[str, ...] = (
     _TABLES + _TRIGGERS + _COUNTER_ROWS,
     _FLOORS
@@ -209,6 +228,7 @@ MIGRATIONS: tuple[str, ...] = (
     "ALTER TABLE peers ADD COLUMN lived_s REAL NOT NULL DEFAULT 0; CREATE INDEX peers_by_life ON peers (lived_s);",
     _REVOKED + _cost_triggers("revoked", str(bounds.REVOKED_ROW_BYTES)),
     _SEEN + _cost_triggers("seen", str(bounds.SEEN_ROW_BYTES)),
+    _ENTRIES + _cost_triggers("entries", f"length(ROW.statement) + {bounds.ENTRY_ROW_BYTES}", COUNTER_ENTRIES),
 )
 """Script n brings a store from version n to n + 1; a released one is never changed."""
 

@@ -21,6 +21,7 @@ from peerd.io.store.interface import Usage
 from peerd.io.store.keeper import CHECK_INTERVAL_S
 from peerd.io.store.remembered import RememberedPeer
 from peerd.io.store.sqlite_blocks import SqliteBlocks
+from peerd.io.store.sqlite_entries import SqliteEntries
 from peerd.io.store.sqlite_evidence import SqliteEvidence
 from peerd.io.store.sqlite_floors import SqliteFloors
 from peerd.io.store.sqlite_records import SqliteRecords
@@ -29,7 +30,9 @@ from peerd.io.store.sqlite_roots import SqliteRoots
 from peerd.io.store.sqlite_seen import SqliteSeen
 
 
-class SqliteStore(SqliteRecords, SqliteFloors, SqliteRegisters, SqliteSeen, SqliteBlocks, SqliteRoots, SqliteEvidence):
+class SqliteStore(
+    SqliteRecords, SqliteFloors, SqliteRegisters, SqliteSeen, SqliteBlocks, SqliteRoots, SqliteEvidence, SqliteEntries
+):
     """See `Store`."""
 
     @classmethod

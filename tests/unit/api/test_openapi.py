@@ -23,6 +23,8 @@ PROMISED = {
     "/v1/audit": {"get"},
     "/v1/locks/{name}": {"post", "put", "delete"},
     "/v1/pins/{target}": {"post", "delete"},
+    "/cache/{path}": {"get", "head", "put", "delete", "options"},
+    "/cache/": {"options"},
     "/v1/status": {"get"},
     "/v1/peers": {"get"},
     "/v1/evidence": {"get"},

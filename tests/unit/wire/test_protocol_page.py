@@ -9,6 +9,7 @@ import pytest
 from peerd.node import bulk, callers
 from peerd.records.attestation import Attestation
 from peerd.records.claim import Claim
+from peerd.records.entry import Entry
 from peerd.records.evidence import Evidence
 from peerd.records.life import Forgotten, Life
 from peerd.records.notice import LeaveNotice
@@ -62,6 +63,7 @@ def test_the_tables_of_messages_have_each_with_its_tag_and_its_fields_in_order()
         ("Receipts", Receipt),
         ("Attestations", Attestation),
         ("Provider records", Provider),
+        ("Entries of build caches", Entry),
         ("Leave notices", LeaveNotice),
         ("Claims", Claim),
         ("Statements of life", Life),

@@ -10,6 +10,7 @@ import pytest
 from peerd.kad.contact import unpack_contacts
 from peerd.records.attestation import attestations
 from peerd.records.claim import claims
+from peerd.records.entry import entries
 from peerd.records.evidence import digest_of, read_evidence
 from peerd.records.life import forgotten_notices, lives
 from peerd.records.notice import leave_notices
@@ -96,6 +97,7 @@ def test_a_statement_is_verified_and_read_as_its_fields(case: dict[str, Any]) ->
             "receipt": receipts,
             "attestation": attestations,
             "provider": providers,
+            "entry": entries,
             "notice": leave_notices,
             "life": lives,
             "forgotten": forgotten_notices,

@@ -7,6 +7,7 @@ import pytest
 
 from peerd.errors import PeerdError
 from peerd.io.store import bounds
+from peerd.io.store.entries import EntryRow
 from peerd.io.store.interface import ANY, MISS, Floor, Store
 from peerd.io.store.memory import MemoryStore
 from peerd.io.store.sqlite import SqliteStore
@@ -64,6 +65,9 @@ def step(chance: random.Random, clock: HandClock) -> Step:
                 [(key(number), peer(other), bytes(size // 8)), (key(other), peer(0), b"r")]
             ),
             lambda store: store.put_evidence(peer(other), bytes(size // 8)),
+            lambda store: store.put_entry(key(number), EntryRow(bytes(size // 8), at, float(other), wanted % 3)),
+            lambda store: store.release_entry(key(number)),
+            lambda store: store.drop_entries(at / 4, 2),
             lambda store: store.remember_peers([(peer(number), "10.0.0.1", 7433, at)]),
         ]
     )
@@ -83,12 +87,13 @@ async def view(store: Store) -> list[object]:
     seen += [await store.expired_records(30.0, 100), await store.remembered_peers(100), await store.record_count()]
     cids = [block(at, SIZES[at % len(SIZES)]).cid for at in range(20)]
     seen += [await store.has_blocks(cids), [await store.block(cid) for cid in cids]]
-    seen += [await store.evidence()]
+    seen += [await store.evidence(), await store.entry_bytes(), await store.idle_entries(9)]
     seen += [await store.receipt(key(at // 6), peer(at % 6)) for at in range(36)]
     for number in range(6):
         seen += [await store.history(key(number)), await store.providers(key(number), 20.0)]
         seen += [await store.claims(root(number).cid), await store.roots_with_claim(b"claim %d" % number)]
         seen += [await store.record_with_cid(raws(block(number))[0]), await store.record(key(number))]
+        seen += [await store.entry(key(number))]
         seen += [await store.holders(key(number)), await store.floor(key(number))]
         assert store.peek_floor(key(number)) in (MISS, seen[-1])
     return seen
