@@ -125,6 +125,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     build_cache_copies: Annotated[
         int, About("peers that take the content of an entry of a build cache, its writer among them", least=1, most=8)
     ] = 2
+    record_cache_s: Annotated[
+        float,
+        About(
+            "longest life of a record cached for reads with `one`; less than 1: none is cached, nor given to be",
+            least=0,
+            most=600,
+        ),
+    ] = 120.0
     unclaimed_grace_s: Annotated[
         float, About("how long content stays that nothing claims any more", least=0.1, most=YEAR_S)
     ] = 3600.0

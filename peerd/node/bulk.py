@@ -21,8 +21,8 @@ from peerd.node.inflow import Inflow
 from peerd.node.tasks import Tasks
 from peerd.wire import frames
 from peerd.wire.codec import encode
+from peerd.wire.fields import CID_BYTES
 from peerd.wire.frames import HoldBody
-from peerd.wire.messages import CID_BYTES
 
 # Requests of the other end that may wait here at a time; who sends more does not follow the protocol.
 QUEUED_MAX = 64

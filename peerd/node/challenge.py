@@ -10,7 +10,8 @@ from peerd.clock import Entropy
 from peerd.errors import WireError
 from peerd.records.attestation import proof_of
 from peerd.records.record import Record, body_bytes
-from peerd.wire.messages import PROOF_BYTES, Proven, Reply
+from peerd.wire.fields import PROOF_BYTES
+from peerd.wire.messages import Proven, Reply
 
 NONCE_BYTES = 16
 PROVEN, DENIED, FALSE = range(3)

@@ -25,8 +25,8 @@ from peerd.records.evidence import BROKEN_PROMISE, pack_evidence
 from peerd.records.receipt import OF_CONTENT, receipts
 from peerd.trust.evidence import breaks
 from peerd.wire import frames
+from peerd.wire.fields import PROOF_BYTES
 from peerd.wire.limits import PROVEN_ROOTS_MAX
-from peerd.wire.messages import PROOF_BYTES
 
 if TYPE_CHECKING:
     from peerd.node.restoring import Restoring

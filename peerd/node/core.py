@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from peerd.node.convicting import Convicting
     from peerd.node.gossip import Gossip
     from peerd.node.reconciling import Reconciling
+    from peerd.node.record_cache import RecordCache
     from peerd.node.returning import Returning
     from peerd.node.revoking import Revoking
     from peerd.node.tombstones import Tombstones
@@ -70,6 +71,7 @@ class Core:
     bulk: BulkPool = field(init=False)
     known: Known = field(init=False)
     reconciling: "Reconciling" = field(init=False)
+    cached: "RecordCache" = field(init=False)
     returning: "Returning" = field(init=False)
     tombstones: "Tombstones" = field(init=False)
     gossip: "Gossip" = field(init=False)

@@ -54,7 +54,7 @@ _RELAYED = frozenset({messages.Relay, messages.Vouch})
 _READS = frozenset({messages.FindProviders, messages.Prove, messages.Attest, messages.FindFloors, messages.KeepFloors})
 _COST_READ, _COST_CHANGE = 4.0, 8.0
 _TELLING = (messages.Ping, messages.Tell)
-_COSTS = dict.fromkeys(_READS, _COST_READ) | dict.fromkeys(_DURABLE, _COST_CHANGE)
+_COSTS = dict.fromkeys(_READS, _COST_READ) | dict.fromkeys((*_DURABLE, messages.KeepCached), _COST_CHANGE)
 
 REFUSED_BUSY = "busy"
 

@@ -28,6 +28,9 @@ class Reading:
     stale_since_s: float | None = None
     """For how long nobody has confirmed it, where nobody could be asked."""
 
+    cached: bool = False
+    """It is no holder's, but was cached here."""
+
     @property
     def sequence(self) -> int:
         """Return the highest sequence known, 0 where there is none."""

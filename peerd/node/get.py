@@ -103,7 +103,7 @@ async def open_target(core: Core, target: str, options: GetOptions, *, own: bool
         return await _open_cid(core, found, options, started)
     reading = await _read_patiently(core, found, options, started)
     record = need(reading, found.shown)
-    opened = await _open_record(core, found, record, options, started, local=reading.local, hops=reading.hops)
+    opened = await _open_record(core, found, record, options, started, reading=reading)
     if reading.stale_since_s is not None:
         opened.info = structs.replace(opened.info, stale_since_s=reading.stale_since_s)
     return opened
@@ -126,13 +126,13 @@ async def _read_patiently(core: Core, name: Name, options: GetOptions, started: 
 
 
 async def _open_record(
-    core: Core, name: Name, record: Record, options: GetOptions, started: float, *, local: bool, hops: int
+    core: Core, name: Name, record: Record, options: GetOptions, started: float, *, reading: Reading
 ) -> Opened:
     raw = record_cid_bytes(record)
     assert raw is not None, "a tombstone is not opened"
     root = Cid.from_bytes(raw)
     inline = record.body.value if record.body.kind == INLINE else None
-    source = "local" if local else "peer"
+    source = "cache" if reading.cached else "local" if reading.local else "peer"
     if inline is None:
         held = await _root_here(core, raw)
         if held is not None and held.complete:
@@ -149,7 +149,7 @@ async def _open_record(
         version=record.version.text,
         writer=peer_id_text(record.body.writer),
         source=source,  # type: ignore[arg-type]
-        hops=0 if source != "peer" else hops,
+        hops=0 if source != "peer" else reading.hops,
         elapsed_ms=elapsed_ms(core, started),
     )
     return Opened(core, info, info.kind, record.body.size, root, options, inline, name.shown)

@@ -165,6 +165,7 @@ async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -
                 await _note_conflict(core, record, present)
                 lost = present
             core.events.emit("record", name=record.body.name, version=record.version.text, deleted=record.deleted)
+            core.cached.held(record)
             # Claims are also of puts that failed, and of versions that never came here.
             if present is not None or record.deleted:
                 core.tasks.spawn(record_changed(core, present, record), "end claims")

@@ -49,6 +49,7 @@ from peerd.node.promising import Promises
 from peerd.node.proofs import Proofs
 from peerd.node.put import add, put, remove
 from peerd.node.reconciling import Reconciling
+from peerd.node.record_cache import RecordCache
 from peerd.node.registers import Registers
 from peerd.node.reholding import Reholding
 from peerd.node.responder import Responder
@@ -105,6 +106,7 @@ class Peer:
             admission=admission_of(settings),
         )
         self._core.reconciling = Reconciling(self._core)
+        self._core.cached = RecordCache(self._core)
         self._core.tombstones = Tombstones(self._core)
         self._core.convicting = Convicting(self._core)
         self.revoking = self._core.revoking = Revoking(self._core)

@@ -17,7 +17,8 @@ from peerd.records.attestation import HAS, HAS_NOT, NEWER, OVER, UNKNOWN, keyed_
 from peerd.records.receipt import OF_RECORD
 from peerd.records.record import body_bytes, read_record
 from peerd.wire import frames
-from peerd.wire.messages import CID_DAG_PB, CID_RAW, PROOF_BYTES, Attest, Attested, Prove, Proven, Refused, Reply
+from peerd.wire.fields import CID_DAG_PB, CID_RAW, PROOF_BYTES
+from peerd.wire.messages import Attest, Attested, Prove, Proven, Refused, Reply
 
 BlockReader = Callable[[Cid], Awaitable[bytes | None]]
 

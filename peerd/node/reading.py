@@ -24,7 +24,7 @@ from peerd.node.further import ask_further
 from peerd.node.holding import Over, Standing
 from peerd.node.lifetimes import Lifetimes
 from peerd.node.nearest import Holders, holders_of, read_quorum, search
-from peerd.node.searching import search_for
+from peerd.node.reading_one import read_one
 from peerd.node.seen import is_older
 from peerd.records.floor import unpack_version
 from peerd.records.record import Record
@@ -51,17 +51,8 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
     least = await core.seen.of(key)
     if own is not None and least is not None and is_older(own, least):
         own = None  # it was read newer than what is here
-    if consistency == "one":
-        if own is not None and core.returning.confirmed(key):
-            return Reading(own, local=True, hops=0, have=[core.peer], trace=[])
-        if own is not None and core.members.alive_count() == 0:
-            stale_s = core.returning.unconfirmed_s
-            return Reading(own, local=True, hops=0, have=[core.peer], trace=[], stale_since_s=stale_s)
-        if not core.members.complete:
-            found = await search_for(core, key, least)
-            if not found.crowded:
-                have = [found.holder] if found.holder is not None else []
-                return Reading(found.record, local=False, hops=found.hops, have=have, trace=found.trace)
+    if consistency == "one" and (found := await read_one(core, key, own, least, for_write=for_write)) is not None:
+        return found
     if own is None and not for_write:
         await core.settled.wait()
     holders = await holders_of(core, key)
@@ -300,7 +291,8 @@ class _Read:
     def _ask(self, asking: Asking, contact: Contact) -> None:
         roundtrips = self.core.endpoint.roundtrips
         silent_s = roundtrips.hedge_s(contact.peer) if self.one else roundtrips.rto_s(contact.peer)
-        asking.ask(contact, FindValue, self.key, False, silent_after_s=silent_s)
+        cached = self.one and not self.for_write
+        asking.ask(contact, FindValue, self.key, False, cached, silent_after_s=silent_s)
         hop = Hop(contact, 1, self.core.now())
         self.trace.append(hop)
         self.hops_by_peer[contact.peer] = hop
@@ -355,6 +347,7 @@ class _Read:
             return None
         if record is not None and isinstance(reply, Value):
             self.lives.left_s[peer] = reply.left_s
+            self.core.cached.take(record, self.hops_by_peer[peer].contact, reply)
         self.quorum.on_answer(peer, record, floor)
         return record
 

@@ -106,6 +106,10 @@ class Responder:
                 return self._core.build_cache.serving.on_find(request)
             case messages.KeepEntry():
                 return self._core.build_cache.serving.on_keep(peer, request)
+            case messages.KeepCached():
+                return self._keep_cached(peer, request)
+            case messages.Place():
+                return self._core.cached.on_place(request)
             case messages.FindFloors():
                 return self._find_floors(request)
             case messages.KeepFloors():
@@ -155,10 +159,14 @@ class Responder:
     def _value(
         self, peer: PeerId, request: messages.FindValue, raw: bytes, left_s: int | None, floor: bytes = b""
     ) -> Reply:
+        cached = self._core.cached
+        if request.cached and not raw and not floor and (value := cached.answer(Key(request.key), peer, request.rid)):
+            return value
         # Who gets the record asks nobody else, and who knows all members needs no contacts.
         told = request.near and not raw
         contacts = b"" if not told else self._nearest(request.key, peer, _CONTACTS_ROOM_BYTES - len(floor))
-        return Value(request.rid, raw, left_s, contacts, floor)
+        keep_s = cached.grant(Key(request.key), peer) if raw and request.cached else 0
+        return Value(request.rid, raw, left_s, contacts, floor, keep_s)
 
     async def _store(self, peer: PeerId, request: messages.Store) -> Reply:
         core = self._core
@@ -269,6 +277,13 @@ class Responder:
             return Refused(request.rid, REFUSED_BAD)
         except StoreError:
             return Refused(request.rid, REFUSED_STORE)
+
+    def _keep_cached(self, peer: PeerId, request: messages.KeepCached) -> Reply:
+        try:
+            return self._core.cached.on_keep(peer, request)
+        except WireError as error:
+            self._core.counts.rejected[error.reason] += 1
+            return Refused(request.rid, REFUSED_BAD)
 
     def _keep_floors(self, peer: PeerId, request: messages.KeepFloors) -> Reply:
         try:

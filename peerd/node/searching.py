@@ -15,7 +15,7 @@ from peerd.node.holding import record_of
 from peerd.node.nearest import search
 from peerd.node.seen import is_older
 from peerd.records.record import Record
-from peerd.wire.messages import FindValue, Reply
+from peerd.wire.messages import FindValue, Reply, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,18 @@ class Searched:
     """Nothing was found, and those that said so stand at the key in a crowd: its region is to be asked."""
 
 
-async def search_for(core: Core, key: Key, least: Seen | None) -> Searched:
-    """Search for a record that is not older than `least`.
+def _cached_will_do(rid: int, key: Key) -> FindValue:
+    return FindValue(rid, key, True, True)
+
+
+async def search_for(core: Core, key: Key, least: Seen | None, *, cached: bool) -> Searched:
+    """Search for a record that is not older than `least`; where `cached`, one that is only cached will do.
 
     Raises TimedOutError where too few answered to know whether there is one.
     """
-    found: list[tuple[Record, PeerId]] = []
-    denials: list[PeerId] = []
+    kind = _cached_will_do if cached else FindValue
+    found: list[tuple[Record, Contact, Value]] = []
+    denials: dict[PeerId, Contact] = {}
 
     def on_reply(contact: Contact, reply: Reply) -> str | None:
         try:
@@ -48,16 +53,22 @@ async def search_for(core: Core, key: Key, least: Seen | None) -> Searched:
         if record is not None and least is not None and is_older(record, least):
             return "older"
         if record is None:
-            denials.append(contact.peer)
+            denials[contact.peer] = contact
             return "nothing"
-        found.append((record, contact.peer))
+        assert isinstance(reply, Value)
+        found.append((record, contact, reply))
         return None
 
-    holders = await search(core, key, FindValue, on_reply=on_reply)
+    holders = await search(core, key, kind, on_reply=on_reply)
     if not found:  # those on the way may have led it astray
-        holders = await search(core, key, FindValue, on_reply=on_reply, after=holders)
+        holders = await search(core, key, kind, on_reply=on_reply, after=holders)
     if found:
-        return Searched(*found[0], holders.hops, holders.trace)
+        record, holder, value = found[0]
+        core.cached.take(record, holder, value)
+        if value.keep_s and value.age_s is None:
+            core.cached.place(key, holder, denials.values())
+        hops = next(hop.hop for hop in holders.trace if hop.contact.peer == holder.peer)
+        return Searched(record, holder.peer, hops, holders.trace)
     rule = core.members.rule()
     if rule is not None and holders.seems_crowded(key, rule):
         return Searched(None, None, holders.hops, holders.trace, crowded=True)

@@ -86,6 +86,7 @@ async def write(
         chosen, holders = await write_strong(
             core, draft, if_version=if_version, only_existing=only_existing, require=require, timeout_s=timeout_s
         )
+        core.cached.saw(chosen.record)
         return Written(chosen.record, holders, len(chosen.state.holders), chosen.before)
 
 
@@ -121,6 +122,7 @@ async def _write_plainly(
             known = max(known, sequence, found[1])
             continue
         outcome.before = before
+        core.cached.saw(record)
         return outcome
     raise ConflictError("others write this key faster than this peer can", hint="try again")
 

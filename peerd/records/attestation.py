@@ -14,7 +14,7 @@ from peerd.errors import WireError
 from peerd.records.receipt import OF_CONTENT, OF_RECORD, RunId, Stamp
 from peerd.records.statement import Statements
 from peerd.wire import limits
-from peerd.wire.messages import PROOF_BYTES, AuditNonce, Bytes32
+from peerd.wire.fields import PROOF_BYTES, AuditNonce, Bytes32
 
 HAS, HAS_NOT, NEWER, OVER, UNKNOWN = range(5)
 """It is here, as `proof` shows; it is not, and was not promised in this run; something newer took its place; it is over

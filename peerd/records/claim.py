@@ -13,7 +13,7 @@ from peerd.records.floor import FloorVersion
 from peerd.records.record import DIRECTORY, FILE, Record
 from peerd.records.statement import Statements
 from peerd.wire import limits
-from peerd.wire.messages import CID_DAG_PB, CID_RAW, Bytes32, Cid36
+from peerd.wire.fields import CID_DAG_PB, CID_RAW, Bytes32, Cid36
 
 
 class Claim(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):

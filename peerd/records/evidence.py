@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from peerd.errors import WireError
 from peerd.wire import limits
 from peerd.wire.codec import Codec, encode
-from peerd.wire.messages import Bytes32
+from peerd.wire.fields import Bytes32
 
 EQUIVOCATION, BROKEN_PROMISE, FALSE_PROOF, RETRACTION = 1, 2, 3, 4
 """Two records of one version; a receipt and an attestation that denies it; an attestation whose proof the record shows

@@ -9,13 +9,13 @@ from typing import NamedTuple
 from peerd.errors import WireError
 from peerd.ids import ID_BYTES, Key
 from peerd.records.record import NONCE_BYTES
-from peerd.wire import limits, messages
+from peerd.wire import fields, limits
 
 VERSION_BYTES = 8 + ID_BYTES + NONCE_BYTES
 LEFT_BYTES = 4
 LEFT_MAX_S = 2 ** (8 * LEFT_BYTES) - 1
 FLOOR_BYTES = ID_BYTES + VERSION_BYTES + LEFT_BYTES
-assert FLOOR_BYTES == messages.FLOOR_BYTES
+assert FLOOR_BYTES == fields.FLOOR_BYTES
 
 NOTHING, BELOW, ABOVE, OVER = range(4)
 """What a holder says of a version of a key: it knows nothing of the key; has an older one; has it or a newer one; or

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from peerd.errors import WireError
 from peerd.records.statement import Statements
 from peerd.wire import limits
-from peerd.wire.messages import Bytes32
+from peerd.wire.fields import Bytes32
 
 NONCE_BYTES = 8
 

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from peerd.records.statement import Statements
 from peerd.wire import limits
-from peerd.wire.messages import Bytes32
+from peerd.wire.fields import Bytes32
 
 
 class LeaveNotice(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):

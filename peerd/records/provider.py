@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from peerd.errors import WireError
 from peerd.records.statement import Statements
 from peerd.wire import limits
-from peerd.wire.messages import CID_DAG_PB, CID_RAW, Bytes32, Cid36
+from peerd.wire.fields import CID_DAG_PB, CID_RAW, Bytes32, Cid36
 
 REPLICA, CACHE, GONE = 1, 2, 3
 

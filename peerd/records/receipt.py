@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from peerd.records.statement import Statements
 from peerd.wire import limits
-from peerd.wire.messages import Bytes32
+from peerd.wire.fields import Bytes32
 
 OF_RECORD, OF_CONTENT = 1, 2
 STORE_ID_BYTES = 16

@@ -16,7 +16,7 @@ from peerd.ids import Key, NetworkId, PeerId, name_key
 from peerd.records.statement import Statements, Verifier
 from peerd.records.version import Version
 from peerd.wire import limits
-from peerd.wire.messages import CID_BYTES, CID_DAG_PB, CID_RAW, Bytes32
+from peerd.wire.fields import CID_BYTES, CID_DAG_PB, CID_RAW, Bytes32
 
 TOMBSTONE, INLINE, FILE, DIRECTORY = 0, 1, 2, 3
 NONCE_BYTES = 8

@@ -14,7 +14,7 @@ from peerd.errors import WireError
 from peerd.ids import PeerId
 from peerd.records.statement import Statements, Verifier
 from peerd.wire import limits
-from peerd.wire.messages import Bytes32
+from peerd.wire.fields import Bytes32
 
 TEXT_MAX_BYTES = 2 * limits.NOTICE_MAX_BYTES + 64
 """Of a file: the digits, and room for the white space around them."""

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from peerd.errors import WireError
 from peerd.wire import limits
 from peerd.wire.codec import Codec
-from peerd.wire.messages import CID_BYTES, Bytes32, Cid36
+from peerd.wire.fields import CID_BYTES, Bytes32, Cid36
 
 _HEADER = struct.Struct(">IBI")
 HEADER_BYTES = _HEADER.size

@@ -65,6 +65,9 @@ EVIDENCE_PER_FRAME_MAX = 16
 PROVEN_MAX = 13
 PROVEN_ROOTS_MAX = 16
 
+# A cached record lives at most so long: who gave it and then lies or is cut off leaves an old one no longer than that.
+CACHED_LIFE_MAX_S = 600
+
 # Revocations in one frame, and how much of a digest says that two peers know the same ones: each costs a signature.
 REVOCATIONS_PER_FRAME_MAX = 256
 REVOKED_MAX_BYTES = 3 + REVOCATIONS_PER_FRAME_MAX * (2 + NOTICE_MAX_BYTES)

@@ -11,40 +11,34 @@ from msgspec import Meta, Struct
 from peerd.errors import WireError
 from peerd.ids import ID_BYTES, Key
 from peerd.wire import limits
+from peerd.wire.agreeing import Accept, Accepted, Prepare, Promise
+from peerd.wire.caching import AgeSeconds, KeepCached, KeepSeconds, Place
 from peerd.wire.codec import Codec, encode
 from peerd.wire.entries import EntryFound, FindEntry, KeepEntry
-from peerd.wire.fields import Answering, Bytes32, LeftSeconds, RequestId
-
-CID_BYTES = 36
-FLOOR_BYTES = 84
-PROVEN_BYTES = 64
-PROOF_BYTES = 16
-CID_RAW, CID_DAG_PB = b"\x01\x55\x12\x20", b"\x01\x70\x12\x20"
-"""What the 36 bytes of a CID begin with: version 1, the codec, sha2-256 of 32 bytes."""
-
-Cid36 = Annotated[bytes, Meta(min_length=CID_BYTES, max_length=CID_BYTES)]
-PackedContacts = Annotated[bytes, Meta(max_length=limits.CONTACTS_MAX * 51)]
-RecordBytes = Annotated[bytes, Meta(max_length=limits.RECORD_MAX_BYTES)]
-ReceiptBytes = Annotated[bytes, Meta(max_length=limits.RECEIPT_MAX_BYTES)]
-ProviderBytes = Annotated[bytes, Meta(max_length=limits.PROVIDER_MAX_BYTES)]
-NoticeBytes = Annotated[bytes, Meta(max_length=limits.NOTICE_MAX_BYTES)]
-PingPadding = Annotated[bytes, Meta(max_length=limits.PING_PADDING_BYTES)]
-VouchPadding = Annotated[bytes, Meta(min_length=limits.VOUCH_PADDING_BYTES, max_length=limits.VOUCH_PADDING_BYTES)]
-VouchNonce = Annotated[bytes, Meta(min_length=8, max_length=8)]
-NewsItem = Annotated[bytes, Meta(min_length=1, max_length=1 + limits.NOTICE_MAX_BYTES)]
-News = Annotated[tuple[NewsItem, ...], Meta(max_length=limits.NEWS_MAX)]
-Places = Annotated[bytes, Meta(max_length=4 * limits.MEMBERS_HAVE_MAX)]
-RefusalCode = Annotated[str, Meta(pattern=rf"\A[a-z_]{{1,{limits.REFUSAL_CODE_MAX}}}\Z")]
-AttestationBytes = Annotated[bytes, Meta(max_length=limits.ATTESTATION_MAX_BYTES)]
-AuditNonce = Annotated[bytes, Meta(min_length=16, max_length=16)]
-PackedFloors = Annotated[bytes, Meta(min_length=FLOOR_BYTES, max_length=limits.FLOORS_MAX * FLOOR_BYTES)]
-FloorBytes = Annotated[bytes, Meta(max_length=48)]
-StrongRecordBytes = Annotated[bytes, Meta(min_length=1, max_length=limits.STRONG_RECORD_MAX_BYTES)]
-PeerIds = Annotated[bytes, Meta(max_length=limits.REGISTER_HOLDERS_MAX * 32)]
-BallotCounter = Annotated[int, Meta(ge=0, le=limits.BALLOT_MAX)]
-Origin = Annotated[bytes, Meta(max_length=8)]
-Epoch = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
-Past = Annotated[bytes, Meta(max_length=limits.REGISTER_PAST_MAX * 6)]
+from peerd.wire.fields import (
+    PROOF_BYTES,
+    PROVEN_BYTES,
+    Answering,
+    AttestationBytes,
+    AuditNonce,
+    Bytes32,
+    Cid36,
+    FloorBytes,
+    LeftSeconds,
+    News,
+    NoticeBytes,
+    PackedContacts,
+    PackedFloors,
+    PingPadding,
+    Places,
+    ProviderBytes,
+    ReceiptBytes,
+    RecordBytes,
+    RefusalCode,
+    RequestId,
+    VouchNonce,
+    VouchPadding,
+)
 
 
 class Ping(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=1):
@@ -63,11 +57,15 @@ class FindNode(Struct, array_like=True, frozen=True, forbid_unknown_fields=True,
 
 
 class FindValue(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=3):
-    """The record under `key`; who is nearest to it, where there is none and that is asked for (`near`)."""
+    """The record under `key`; who is nearest to it, where there is none and that is asked for (`near`).
+
+    `cached`: one that is only cached will do, and the asker would keep what it gets so.
+    """
 
     rid: RequestId
     key: Bytes32
     near: bool = True
+    cached: bool = False
 
 
 class FindProviders(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=4):
@@ -202,32 +200,6 @@ class Tell(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag
     news: News
 
 
-class Prepare(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=24):
-    """Promise to take nothing older than the sender's ballot `counter`, and show what you accepted; 0 only asks.
-
-    `holders` are the peers that the sender expects to hold the key: who has no state promises only where they fit what
-    it knows.
-    """
-
-    rid: RequestId
-    key: Bytes32
-    counter: BallotCounter
-    holders: PeerIds
-
-
-class Accept(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=25):
-    """Accept this state of the register of the record's key, proposed by the sender with the ballot `counter`."""
-
-    rid: RequestId
-    counter: BallotCounter
-    record: StrongRecordBytes
-    origin: Origin
-    epoch: Epoch
-    holders: PeerIds
-    previous: PeerIds
-    past: Past
-
-
 class Pong(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=64):
     """I am here.
 
@@ -251,6 +223,8 @@ class Value(Answering, array_like=True, frozen=True, forbid_unknown_fields=True,
     """The record with the seconds of life it has left, or empty and, where they were asked for, nearest contacts.
 
     `floor` is the version (48 bytes: sequence, writer, nonce) at or below which nothing is to come back, or empty.
+    For `keep_s` the asker may answer from the record, and is told of a newer one meanwhile. `age_s` is of a record that
+    is only cached: the seconds since a holder gave it; None of a holder's own.
     """
 
     rid: RequestId
@@ -258,6 +232,8 @@ class Value(Answering, array_like=True, frozen=True, forbid_unknown_fields=True,
     left_s: LeftSeconds | None
     contacts: PackedContacts
     floor: FloorBytes = b""
+    keep_s: KeepSeconds = 0
+    age_s: AgeSeconds | None = None
 
 
 class Providers(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=67):
@@ -316,33 +292,6 @@ class Vouched(Answering, array_like=True, frozen=True, forbid_unknown_fields=Tru
     statement: NoticeBytes
 
 
-class Promise(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=88):
-    """What this peer knows of a register: promised (`ok`) or not, the highest counter promised, the state accepted.
-
-    Without a state: `epoch` is 0, and where `ok`, `record` is the plain record here and `beneath` the sequence of the
-    floor here, below which no version may be; where not `ok`, `holders` are those that this peer expects.
-    """
-
-    rid: RequestId
-    ok: bool
-    counter: BallotCounter
-    accepted_counter: BallotCounter
-    accepted_peer: Annotated[bytes, Meta(max_length=32)]
-    record: RecordBytes
-    origin: Origin
-    epoch: Epoch
-    holders: PeerIds
-    previous: PeerIds
-    past: Past
-    beneath: Annotated[int, Meta(ge=0, le=limits.SEQUENCE_MAX)]
-
-
-class Accepted(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=89):
-    """The state is on this peer's disk."""
-
-    rid: RequestId
-
-
 class Refused(Answering, array_like=True, frozen=True, forbid_unknown_fields=True, tag=127):
     """We will not; `code` is one of the constants in PROTOCOL.md."""
 
@@ -370,6 +319,8 @@ Request = (
     | FindFloors
     | KeepFloors
     | Agree
+    | KeepCached
+    | Place
     | FindEntry
     | KeepEntry
 )
@@ -405,7 +356,6 @@ __all__ = [
     "Answering",
     "Attest",
     "Attested",
-    "Bytes32",
     "Done",
     "EntryFound",
     "FindEntry",
@@ -414,14 +364,15 @@ __all__ = [
     "FindProviders",
     "FindValue",
     "Floors",
+    "KeepCached",
     "KeepEntry",
     "KeepFloors",
     "Leave",
-    "LeftSeconds",
     "Members",
     "Newer",
     "Nodes",
     "Ping",
+    "Place",
     "Pong",
     "Prepare",
     "Promise",
@@ -433,7 +384,6 @@ __all__ = [
     "Release",
     "Reply",
     "Request",
-    "RequestId",
     "Store",
     "Stored",
     "Tell",

@@ -13,8 +13,8 @@ from msgspec import Meta, Struct
 from peerd.errors import WireError
 from peerd.wire import limits
 from peerd.wire.codec import Codec
+from peerd.wire.fields import LeftSeconds, RecordBytes
 from peerd.wire.frames import ITEM_BYTES, KEY_BYTES
-from peerd.wire.messages import LeftSeconds, RecordBytes
 
 MARK_BYTES = ITEM_BYTES - KEY_BYTES
 NO_MARK = bytes(MARK_BYTES)

@@ -7,7 +7,8 @@ from peerd.node.promising import Promises
 from peerd.records.attestation import HAS, HAS_NOT, NEWER, OVER, UNKNOWN
 from peerd.records.record import read_record
 from peerd.wire import frames
-from peerd.wire.messages import PROOF_BYTES, Attest, Attested, Prove, Proven, Refused, Request, Store
+from peerd.wire.fields import PROOF_BYTES
+from peerd.wire.messages import Attest, Attested, Prove, Proven, Refused, Request, Store
 from tests.hostile.base import Answer, Honest, HonestBytes, Liar, replied
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from peerd.ids import PeerId
 from peerd.wire import frames
-from peerd.wire.messages import PROOF_BYTES, Agree, Done, Prove, Proven, Request
+from peerd.wire.fields import PROOF_BYTES
+from peerd.wire.messages import Agree, Done, Prove, Proven, Request
 from tests.hostile.base import Answer, Honest, HonestBytes, Liar
 
 

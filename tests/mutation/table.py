@@ -247,6 +247,34 @@ TABLE: list[Mutation] = [
         "if False:",
         ("tests/sim/test_replays.py::test_what_was_said_is_said_again_and_nothing_changes",),
     ),
+    Mutation(
+        "2.12",
+        "peerd/node/record_cache.py",
+        "        if entry is None and near:\n",
+        "        if entry is None:\n",
+        ("tests/unit/node/test_record_cache.py::test_what_somebody_far_from_the_key_gives_is_not_kept",),
+    ),
+    Mutation(
+        "2.12",
+        "peerd/node/record_cache.py",
+        "elif entry is not None and entry.value.record.version < record.version:",
+        "elif entry is not None:",
+        ("tests/unit/node/test_record_cache.py::test_an_older_version_takes_no_place_from_a_newer",),
+    ),
+    Mutation(
+        "2.12",
+        "peerd/node/record_cache.py",
+        "if entry is None or not entry.from_holder:",
+        "if entry is None:",
+        ("tests/unit/node/test_record_cache.py::test_a_liars_old_version_is_not_given_on_by_who_read_it",),
+    ),
+    Mutation(
+        "2.12",
+        "peerd/node/record_cache.py",
+        "if least is not None and is_older(entry.value.record, least):",
+        "if False:",
+        ("tests/unit/node/test_record_cache.py::test_what_was_read_newer_is_not_read_older_from_the_cache",),
+    ),
     # 3. Sybil and eclipse
     Mutation(
         "3.1",
@@ -806,6 +834,43 @@ TABLE: list[Mutation] = [
         (
             "tests/unit/io/store/test_overlay.py::test_a_peer_with_more_than_its_part_of_all_providers_displaces_its_own",
         ),
+    ),
+    Mutation(
+        "6.20",
+        "peerd/cache/records.py",
+        "if count > part and len(self._of.get(entry.budget, ())) < count - 1:",
+        "if False:",
+        ("tests/unit/cache/test_records.py::test_who_gives_ever_more_pushes_out_its_own",),
+    ),
+    Mutation(
+        "6.20",
+        "peerd/cache/takers.py",
+        "return self._total < self._all_max and self._count[taker] < part",
+        "return self._total < self._all_max",
+        ("tests/unit/cache/test_takers.py::test_who_asks_for_everything_leaves_others_their_place",),
+    ),
+    Mutation(
+        "6.20",
+        "peerd/node/record_cache.py",
+        "if has_until < now + self._life_s / 2 and",
+        "if",
+        (
+            "tests/unit/node/test_record_cache.py::test_who_asks_to_have_others_given_something_again_and_again_has_it_given_once",
+        ),
+    ),
+    Mutation(
+        "6.21",
+        "peerd/cache/sketch.py",
+        ", key=self._seed)",
+        ")",
+        ("tests/unit/cache/test_sketch.py::test_who_does_not_know_the_seed_raises_no_chosen_counter",),
+    ),
+    Mutation(
+        "6.21",
+        "peerd/cache/admission.py",
+        "                if uses <= 0 or",
+        "                if False or",
+        ("tests/unit/cache/test_admission.py::test_a_scan_leaves_what_is_read_often_where_it_is",),
     ),
     # 7. mDNS
     Mutation(

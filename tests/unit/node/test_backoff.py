@@ -13,7 +13,8 @@ from peerd.node.given import GIVEN_EACH, SAVED_MAX, Given
 from peerd.node.repairing import SENT_MAX, Repairing
 from peerd.sim.host import Host
 from peerd.sim.world import World
-from peerd.wire.messages import PROOF_BYTES, FindValue, Prove, Proven, Request, Store, Value
+from peerd.wire.fields import PROOF_BYTES
+from peerd.wire.messages import FindValue, Prove, Proven, Request, Store, Value
 from tests.unit.node.hosts import Answer, answering, by_distance, core, eventually, get, joined, kept, key_of, put
 
 ALICE, BOB = PeerId(bytes(32)), PeerId(bytes([1] * 32))

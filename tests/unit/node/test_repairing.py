@@ -17,8 +17,9 @@ from peerd.node.placing import Placed, place
 from peerd.node.repairing import FULL_MAX, Repairing
 from peerd.records.record import read_record
 from peerd.sim.host import Host
+from peerd.wire.fields import PROOF_BYTES
 from peerd.wire.limits import SEQUENCE_JUMP_MAX
-from peerd.wire.messages import PROOF_BYTES, Newer, Prove, Proven, Request, Store
+from peerd.wire.messages import Newer, Prove, Proven, Request, Store
 from tests.unit.node.hosts import (
     Answer,
     World,

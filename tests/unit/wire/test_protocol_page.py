@@ -17,7 +17,7 @@ from peerd.records.provider import Provider
 from peerd.records.receipt import Receipt
 from peerd.records.record import RecordBody
 from peerd.records.revocation import Revocation
-from peerd.wire import envelope, frames, limits, messages, reconcile
+from peerd.wire import envelope, fields, frames, limits, messages, reconcile
 from peerd.wire.codec import encode
 
 ROOT = Path(__file__).parents[3]
@@ -147,7 +147,7 @@ def test_a_whole_record_fits_every_message_that_carries_one() -> None:
         messages.Release(rid, cid, record),
         messages.Value(rid, record, limits.TTL_MAX_S, b""),
         messages.Newer(rid, record),
-        messages.Prove(rid, bytes(16), bytes(limits.PROVEN_MAX * messages.PROVEN_BYTES)),
+        messages.Prove(rid, bytes(16), bytes(limits.PROVEN_MAX * fields.PROVEN_BYTES)),
         messages.Promise(rid, True, most, 0, b"", record, b"", 0, b"", b"", b"", limits.SEQUENCE_MAX),
         messages.Promise(rid, True, most, most, bytes(32), strong, bytes(8), 2**32 - 1, peers, peers, past, 2**62),
         messages.Accept(rid, most, strong, bytes(8), 2**32 - 1, peers, peers, past),

@@ -1,0 +1,30 @@
+"""Reading by `one` without asking the holders: what is here, what is cached here, the first that a look-up finds."""
+
+from peerd.ids import Key
+from peerd.io.store.seen import Seen
+from peerd.node.core import Core
+from peerd.node.found import Reading
+from peerd.node.searching import search_for
+from peerd.records.record import Record
+
+
+async def read_one(core: Core, key: Key, own: Record | None, least: Seen | None, *, for_write: bool) -> Reading | None:
+    """Return what a reader in haste takes, None where the holders, who are known, are to be asked.
+
+    `own` is the record of our own store, `least` what was read before. A write takes nothing that is only cached.
+    Raises TimedOutError.
+    """
+    if own is not None and core.returning.confirmed(key):
+        return Reading(own, local=True, hops=0, have=[core.peer], trace=[])
+    if own is not None and core.members.alive_count() == 0:
+        stale_s = core.returning.unconfirmed_s
+        return Reading(own, local=True, hops=0, have=[core.peer], trace=[], stale_since_s=stale_s)
+    if not for_write and (cached := core.cached.find(key, least)) is not None:
+        return Reading(cached, local=True, hops=0, have=[], trace=[], cached=True)
+    if core.members.complete:
+        return None
+    found = await search_for(core, key, least, cached=not for_write)
+    if found.crowded:
+        return None
+    have = [found.holder] if found.holder is not None else []
+    return Reading(found.record, local=False, hops=found.hops, have=have, trace=found.trace)
