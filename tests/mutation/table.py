@@ -870,7 +870,7 @@ TABLE: list[Mutation] = [
         "peerd/cache/admission.py",
         "                if uses <= 0 or",
         "                if False or",
-        ("tests/unit/cache/test_admission.py::test_a_scan_leaves_what_is_read_often_where_it_is",),
+        ("tests/unit/cache/test_admission.py::test_what_would_push_out_more_used_things_is_not_kept_and_counted",),
     ),
     # 7. mDNS
     Mutation(

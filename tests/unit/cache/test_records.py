@@ -26,6 +26,7 @@ def test_who_gives_ever_more_pushes_out_its_own() -> None:
     assert all(table.get(b"bob" + bytes([number]), 1.0) for number in range(5))
     for number in range(64 // GIVER_PARTS):
         assert table.put(b"carol" + bytes([number]), of("carol"))
+    assert all(table.get(b"carol" + bytes([number]), 1.0) for number in range(64 // GIVER_PARTS))
     assert all(table.get(b"bob" + bytes([number]), 1.0) for number in range(5))
     assert len(table) == 64
 
