@@ -58,6 +58,7 @@ def holder() -> Any:
         promises=Promises(ALICE, store, entropy, clock),
         room=Room(store, Intake(store, clock)),
         trust=Trusting(clock),
+        cached=SimpleNamespace(held=lambda record: None),
         tasks=SimpleNamespace(spawn=lambda coroutine, _: coroutine.close()),  # what it ends elsewhere is not looked at
     )
 
