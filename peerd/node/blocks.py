@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from peerd.cache.sketch import SEED_BYTES
-from peerd.clock import Clock
+from peerd.clock import Clock, Entropy
 from peerd.content.block import Block
 from peerd.content.cid import CID_BYTES, DAG_PB, Cid
 from peerd.content.dagpb import decode_node
@@ -154,12 +154,12 @@ class Room:
     """Makes room for blocks by letting cached copies go, never those that are coming in just now."""
 
     def __init__(
-        self, store: Store, intake: "Intake", seed: bytes = bytes(SEED_BYTES), cache_max_bytes: int | None = None
+        self, store: Store, intake: "Intake", entropy: Entropy = bytes, cache_max_bytes: int | None = None
     ) -> None:
-        """`seed` is what nobody else knows; cached copies take `cache_max_bytes` at most, None: what is left."""
+        """Cached copies take `cache_max_bytes` at most, None: what is left."""
         self._store = store
         self._intake = intake
-        self.caching = Caching(store, seed, cache_max_bytes)
+        self.caching = Caching(store, entropy(SEED_BYTES), cache_max_bytes)
         self._narrow = asyncio.Lock()
         self._arriving_bytes = 0
         self._promised_bytes = 0

@@ -45,6 +45,7 @@ class Maintaining:
         sweep_s = max(SWEEP_MIN_S, min(settings.repair_interval_s, settings.tombstone_grace_s / SWEEPS_PER_GRACE))
         spawn(self._every(sweep_s, self._core.tombstones.sweep), "tombstones")
         spawn(mend_lives(self._core), "mend lives")
+        spawn(self._core.room.caching.begin(), "take over cached copies")
         spawn(scrub(self._core), "scrub")
 
     @property

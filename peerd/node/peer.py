@@ -15,7 +15,6 @@ from functools import partial
 
 from loguru import logger
 
-from peerd.cache.sketch import SEED_BYTES
 from peerd.config import HostPort, Settings, parse_host_port
 from peerd.errors import NotFoundError, PeerdError, UsageError
 from peerd.identity import Identity
@@ -83,7 +82,7 @@ class Peer:
         self._tasks = Tasks()
         members = Members(identity.network, identity.peer, settings, environment.clock, changed=self._members_changed)
         intake = Intake(store, environment.clock)
-        room = Room(store, intake, environment.entropy(SEED_BYTES), settings.cache_max_bytes)
+        room = Room(store, intake, environment.entropy, settings.cache_max_bytes)
         registers = Registers(store, environment.clock)
         room.shares.claimant = claimant_of
         room.shares.proposer = registers.proposer
@@ -173,7 +172,6 @@ class Peer:
         core.revoking.start()
         await remembering.offer_remembered(core, self._joining)
         await offer_bootstrap()
-        self._tasks.spawn(core.room.caching.begin(), "take over cached copies")
         self._tasks.spawn(self._joining.settle(), "settle")
 
     async def stop(self) -> None:

@@ -11,8 +11,7 @@ from msgspec import Meta, Struct
 from peerd.errors import WireError
 from peerd.records.statement import Statements
 from peerd.wire import limits
-from peerd.wire.fields import Bytes32
-from peerd.wire.messages import CID_BYTES, CID_DAG_PB, CID_RAW
+from peerd.wire.fields import CID_BYTES, CID_DAG_PB, CID_RAW, Bytes32
 
 CONTENT, INLINE, GONE = 1, 2, 3
 
