@@ -254,7 +254,6 @@ def all_messages() -> list[dict[str, Any]]:
         messages.FindNode(rid, target),
         messages.FindValue(rid, target),
         messages.FindValue(rid, target, False),
-        messages.FindValue(rid, target, True, True),
         messages.FindProviders(rid, target),
         messages.Store(rid, record.raw, None),
         messages.Store(rid, record.raw, 3600),
@@ -271,8 +270,6 @@ def all_messages() -> list[dict[str, Any]]:
         messages.KeepFloors(rid, pack_floors([floor, floor._replace(left_s=600)])),
         messages.FindEntry(rid, target),
         messages.KeepEntry(rid, entries.sign(BOB, entry_body(ENTRY_CONTENT)), 600, True),
-        messages.KeepCached(rid, record.raw, None, 60),
-        messages.Place(rid, target, BOB.peer),
         messages.Relay(rid, BOB.peer, nonce),
         messages.Vouch(rid, nonce),
         messages.Tell(rid, news()),
@@ -289,7 +286,6 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Value(rid, record.raw, 59, b""),
         messages.Value(rid, b"", None, packed),
         messages.Value(rid, b"", None, packed, pack_version(floor.version)),
-        messages.Value(rid, record.raw, None, b"", b"", 120, 7),
         messages.Providers(rid, [provider], packed),
         messages.Providers(rid, [], b""),
         messages.Stored(rid, receipt),
@@ -307,6 +303,7 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Promise(rid, False, 0, 0, b"", b"", b"", 0, holders, b"", b"", 0),
         messages.Accepted(rid),
         messages.Refused(rid, "no_room"),
+        *_of_caching(rid, target, record),
     ]
     return [
         {"name": type(each).__name__, "tag": encode(each)[1], "fields": asdict(each), "bytes": encode(each)}
@@ -319,6 +316,15 @@ def entry_body(kind: int) -> Entry:
     value = {ENTRY_CONTENT: CONTENT, ENTRY_INLINE: b"object code", ENTRY_GONE: b""}[kind]
     size = 7 if kind == ENTRY_CONTENT else len(value)
     return Entry(1, name_key(OPEN, "@cache/ab/cdef"), BOB.peer, kind, STAMP, 86400, size, value)
+
+
+def _of_caching(rid: int, key: bytes, record: Record) -> tuple[messages.Request | messages.Reply, ...]:
+    return (
+        messages.FindValue(rid, key, True, True),
+        messages.Value(rid, record.raw, None, b"", b"", 120, 7),
+        messages.KeepCached(rid, record.raw, None, 60),
+        messages.Place(rid, key, BOB.peer),
+    )
 
 
 def record_body(who: Identity, **changes: Any) -> RecordBody:
