@@ -284,7 +284,6 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Nodes(rid, b""),
         messages.Value(rid, record.raw, None, b""),
         messages.Value(rid, record.raw, 59, b""),
-        messages.Value(rid, b"", None, packed),
         messages.Value(rid, b"", None, packed, pack_version(floor.version)),
         messages.Providers(rid, [provider], packed),
         messages.Providers(rid, [], b""),
@@ -321,6 +320,7 @@ def entry_body(kind: int) -> Entry:
 def _of_caching(rid: int, key: bytes, record: Record) -> tuple[messages.Request | messages.Reply, ...]:
     return (
         messages.FindValue(rid, key, True, True),
+        messages.Value(rid, b"", None, b""),
         messages.Value(rid, record.raw, None, b"", b"", 120, 7),
         messages.KeepCached(rid, record.raw, None, 60),
         messages.Place(rid, key, BOB.peer),
