@@ -40,13 +40,17 @@ _WHY = {
 class Fetch:
     """A value asked for; `info` is the JSON of what was found, as it came."""
 
-    def __init__(self, client: Client, name: str, invocation: Invocation, *options: str) -> None:
+    def __init__(
+        self, client: Client, name: str, invocation: Invocation, *options: str, any_order: bool = False
+    ) -> None:
         self._client = client
         self._path = f"/v1/kv/{keys.quote(name)}"
         self._shown = safe(name)
         self._again = client.options("consistency", "own", "no-cache", "timeout")
         self._offset = invocation.number("offset") or 0
         query = client.options("consistency", "own", "pin", "no-cache", "timeout", *options)
+        if any_order:
+            query.append(("order", "any"))
         self._response = client.call("GET", self._path, query, headers=_condition(invocation.text("if-version")))
         self.info = self._response.headers.get("x-peerd-get", "")
         self.kind = self._response.headers.get("x-peerd-kind", "")

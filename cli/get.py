@@ -28,7 +28,10 @@ def get(invocation: Invocation) -> None:
         return
     from .place import Place
 
-    with Place(path) as place, Fetch(Client(invocation), name, invocation) as fetch:
+    with (
+        Place(path) as place,
+        Fetch(Client(invocation), name, invocation, any_order=not place.is_stream) as fetch,
+    ):
         place.check(fetch.kind)
         progress = for_invocation(invocation, "get")
         if fetch.kind == "directory":

@@ -91,6 +91,12 @@ def _consistency(text: str) -> str:
     return text
 
 
+def _order(text: str) -> bool:
+    if text not in {"first", "any"}:
+        raise ValueError("is not one of first, any")
+    return text == "first"
+
+
 def _seconds(text: str) -> float:
     # float() also reads 'nan', 'inf', '1_0' and the digits of other scripts.
     try:
@@ -140,6 +146,13 @@ TTL = Param(
 OWN = Param("own", "own", _flag, _FLAG, "The name under this peer's own id, `<peer id>/KEY`.")
 PIN = Param("pin", "pin", _flag, _FLAG, "Keep it on this peer whatever happens.")
 NO_CACHE = Param("no-cache", "cache", _negated_flag, _FLAG, "Keep no cached copy here; of no effect on a write.")
+ORDER = Param(
+    "order",
+    "in_order",
+    _order,
+    {"enum": ["first", "any"], "default": "first"},
+    "What is fetched first: the first bytes, or (`any`) what others lack most, so that all of it is here sooner.",
+)
 IF_VERSION = Param(
     "if-version",
     "if_version",

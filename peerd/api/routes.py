@@ -111,7 +111,15 @@ class Table:
         raise NoRouteError("the API has no such path", hint="/v1/openapi.json lists them")
 
 
-_READ_PARAMS = (params.CONSISTENCY, params.PIN, params.NO_CACHE, params.TIMEOUT, params.OFFSET, params.LENGTH)
+_READ_PARAMS = (
+    params.CONSISTENCY,
+    params.PIN,
+    params.NO_CACHE,
+    params.ORDER,
+    params.TIMEOUT,
+    params.OFFSET,
+    params.LENGTH,
+)
 _ADD_PARAMS = (params.REQUIRE, params.CONSISTENCY, params.TTL, params.PIN, params.NO_CACHE, params.TIMEOUT)
 _PUT_PARAMS = (*_ADD_PARAMS, params.OWN, params.IF_VERSION)
 _WITHDRAW_PARAMS = (params.REQUIRE, params.CONSISTENCY, params.NO_CACHE, params.TIMEOUT)

@@ -216,6 +216,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, About("look-ups a second that each member has answered in any case; 16 times as many at most", least=1)
     ] = 256.0
     connections_max: Annotated[int, About("TCP connections with other peers at a time", least=2)] = 128
+    upload_slots: Annotated[
+        int, About("large blocks sent at a time, over all connections; whoever was served longest ago is next", least=1)
+    ] = 3
     api_connections_max: Annotated[int, About("connections to the local API at a time", least=2)] = 256
 
     # Logs

@@ -34,8 +34,11 @@ BACKLOG = 128
 HANDSHAKE_TIMEOUT_S = 5.0
 # Bytes that may wait in a stream's buffers: what one block needs, so that memory does not grow with the transfer.
 READ_BUFFER_BYTES = 1024 * 1024
-WRITE_BUFFER_BYTES = 1024 * 1024
+WRITE_BUFFER_BYTES = 256 * 1024
 WRITE_PIECE_BYTES = 256 * 1024
+# Of what was written so much may wait in the kernel before it was sent once: who has written a block has sent it.
+UNSENT_BYTES = 128 * 1024
+TCP_NOTSENT_LOWAT = 25
 
 # RFC 5280 in DER: version 3, serial number 1, Ed25519 (RFC 8410), issuer and subject CN=peerd, 2020 to 2120; then the
 # key. Around it the length, and behind it the algorithm and length of the signature.
@@ -112,6 +115,7 @@ class TlsStream:
         sock = writer.get_extra_info("socket")
         with suppress(OSError, AttributeError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
     async def read_exactly(self, count: int) -> bytes:
         """Return `count` bytes."""

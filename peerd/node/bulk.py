@@ -18,6 +18,7 @@ from peerd.io.environment import Stream
 from peerd.logs import short
 from peerd.node.bulk_handler import BulkHandler
 from peerd.node.inflow import Inflow
+from peerd.node.slots import LARGE_BYTES
 from peerd.node.tasks import Tasks
 from peerd.wire import frames
 from peerd.wire.codec import encode
@@ -30,7 +31,7 @@ HOLDS_MAX = 8
 # Requests of ours under way at a time, by kind: below what the other end lets wait.
 ASKED_MAX = {frames.WANT: 32, frames.VERSIONS: 8, frames.AUDIT: 4, frames.ROOTS: 4, frames.HOLD: HOLDS_MAX}
 ASKED_MAX |= {frames.PROVE: 2, frames.EVIDENCE: 2, frames.REVOCATIONS: 2}
-ASKED_MAX |= {frames.RECONCILE: 2, frames.PULL: 4, frames.OFFER: 2, frames.GIVE: 4}
+ASKED_MAX |= {frames.RECONCILE: 2, frames.PULL: 4, frames.OFFER: 2, frames.GIVE: 4, frames.JOIN: 4}
 IDLE_CLOSE_S = 60.0
 # Questions given up whose blocks may still come; those of older ones end the connection.
 GIVEN_UP_MAX = 256
@@ -172,6 +173,7 @@ class BulkConnection:
                 server.cancel()
         finally:
             self.close()
+            self._handler.sharing.ended(self)
             while not self._queue.empty():
                 self._inflow.remove(self.peer, len(self._queue.get_nowait()[2]))
 
@@ -190,6 +192,18 @@ class BulkConnection:
         """Tell the other end that its long request goes on."""
         with suppress(UnreachableError):
             await self._send(frames.PROGRESS, rid)
+
+    async def tell(self, kind: int, payload: bytes) -> None:
+        """Send what has no answer."""
+        await self._send(kind, 0, payload)
+
+    async def answer(self, kind: int, rid: int, payload: bytes) -> None:
+        """Send the answer to a question that did not wait with the others."""
+        await self._send(kind, rid, payload)
+
+    async def share(self, root: bytes, cid: bytes, data: bytes) -> None:
+        """Send a block of a root to one who gave leave to (frames.SHARE)."""
+        await self._send_block(frames.SHARE, 0, root + cid, data)
 
     async def _send(self, kind: int, rid: int, payload: bytes = b"") -> None:
         async with self._writing:
@@ -221,12 +235,17 @@ class BulkConnection:
             if kind == frames.BLOCK:
                 await self._on_block(rid, length)
                 continue
+            if kind == frames.SHARE:
+                await self._on_share(length)
+                continue
             payload = await self._payload(length, kind)
             self.used_at = asyncio.get_running_loop().time()
             if kind in frames.ANSWERS:
                 self._on_answer(kind, rid, payload)
             elif kind == frames.HOLD:
                 self._on_hold(rid, payload)
+            elif kind in frames.SHARING:
+                self._handler.sharing.heard(self, kind, rid, payload)
             elif kind in frames.REQUESTS:
                 if self._queue.full() or not self._inflow.add(self.peer, length):
                     raise WireError("too_many_requests")
@@ -251,6 +270,16 @@ class BulkConnection:
         self.used_at = asyncio.get_running_loop().time()
         if ask is not None:
             self._delivered(ask, cid, data)
+
+    async def _on_share(self, length: int) -> None:
+        """Read a block that its sender chose; where it is not wanted any more it is read past."""
+        root = await self._stream.read_exactly(CID_BYTES)
+        cid = await self._stream.read_exactly(CID_BYTES)
+        wanted = self._handler.sharing.begins(self, root, cid)
+        data = await self._payload(length - 2 * CID_BYTES, frames.BLOCK, keep=wanted)
+        self.used_at = asyncio.get_running_loop().time()
+        if wanted:
+            await self._handler.sharing.came(self, root, cid, data)
 
     async def _payload(self, length: int, kind: int, *, keep: bool = True) -> bytes:
         """Read a payload piece by piece, so that a slow link is seen to deliver."""
@@ -321,11 +350,19 @@ class BulkConnection:
             if data is None:
                 await self._send(frames.MISSING, rid, cid)
                 continue
-            head = frames.pack_header(frames.BLOCK, rid, len(cid) + len(data)) + cid
-            async with self._writing:
-                await self._write(head + data if len(data) < 65536 else head)
-                if len(data) >= 65536:
-                    await self._write(data)
+            if len(data) < LARGE_BYTES:
+                await self._send_block(frames.BLOCK, rid, cid, data)
+                continue
+            async with self._handler.sharing.slots.one(self.peer):
+                await self._send_block(frames.BLOCK, rid, cid, data)
+
+    async def _send_block(self, kind: int, rid: int, names: bytes, data: bytes) -> None:
+        head = frames.pack_header(kind, rid, len(names) + len(data)) + names
+        async with self._writing:
+            await self._write(head + data if len(data) < LARGE_BYTES else head)
+            if len(data) >= LARGE_BYTES:
+                await self._write(data)
+        self.used_at = asyncio.get_running_loop().time()
 
     def _on_hold(self, rid: int, payload: bytes) -> None:
         body = frames.hold_codec.decode_canonical(payload)

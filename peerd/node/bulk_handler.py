@@ -3,14 +3,39 @@
 from typing import TYPE_CHECKING, Protocol
 
 from peerd.ids import PeerId
+from peerd.node.slots import Slots
 from peerd.wire.frames import HoldBody
 
 if TYPE_CHECKING:
     from peerd.node.bulk import BulkConnection
 
 
+class SharingHandler(Protocol):
+    """What the node does among those who share a root (node.sharing)."""
+
+    @property
+    def slots(self) -> Slots:
+        """The turns in which large blocks are sent."""
+
+    def heard(self, connection: "BulkConnection", kind: int, rid: int, payload: bytes) -> None:
+        """Take a frame of frames.SHARING. Raises WireError."""
+
+    def begins(self, connection: "BulkConnection", root: bytes, cid: bytes) -> bool:
+        """A block begins to come; says whether to read it. Raises WireError where it may not come."""
+
+    async def came(self, connection: "BulkConnection", root: bytes, cid: bytes, data: bytes) -> None:
+        """A block came. Raises WireError where it is a wrong one."""
+
+    def ended(self, connection: "BulkConnection") -> None:
+        """A connection is over."""
+
+
 class BulkHandler(Protocol):
     """What the node does for the other end of a connection."""
+
+    @property
+    def sharing(self) -> SharingHandler:
+        """What is done among those who share a root."""
 
     async def block(self, cid: bytes) -> bytes | None:
         """Return a block kept here."""

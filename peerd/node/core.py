@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from peerd.node.record_cache import RecordCache
     from peerd.node.returning import Returning
     from peerd.node.revoking import Revoking
+    from peerd.node.sharing import SharedRoots
     from peerd.node.tombstones import Tombstones
 
 
@@ -78,6 +79,7 @@ class Core:
     convicting: "Convicting" = field(init=False)
     revoking: "Revoking" = field(init=False)
     build_cache: "BuildCache" = field(init=False)
+    sharing: "SharedRoots" = field(init=False)
     intake: Intake
     room: Room
     registers: Registers

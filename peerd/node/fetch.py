@@ -182,8 +182,9 @@ class Fetcher:
                 if peer not in self._schedule.sources:
                     return
                 self._wake.clear()
+                look_in_s = self._schedule.look_in_s(self._core.now()) if self._futures else None
                 try:
-                    async with asyncio.timeout(self._schedule.look_in_s(self._core.now())):
+                    async with asyncio.timeout(look_in_s):
                         await self._wake.wait()
                 except TimeoutError:
                     pass

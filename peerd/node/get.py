@@ -33,6 +33,7 @@ from peerd.node.auditing import some_have
 from peerd.node.blocks import BlockWriter, link_whole
 from peerd.node.core import Core
 from peerd.node.fetch import Fetcher
+from peerd.node.filling import Filling
 from peerd.node.found import Reading, need
 from peerd.node.holding import record_cid_bytes
 from peerd.node.names import Name, target_of
@@ -47,6 +48,8 @@ from peerd.trust.quorum import majority
 
 # Blocks of one file under way ahead of its reader, of 1 MiB each.
 AHEAD_BLOCKS = 12
+# A file below this is read in order in any case: there is nothing in it that others could give meanwhile.
+FILLED_LEAST_BYTES = 2 * CHUNK_BYTES
 # Between two questions for a name of which too few holders answer.
 ASK_AGAIN_S = 1.0
 
@@ -79,6 +82,8 @@ class Opened:
             return
         whole = offset == 0 and (length is None or length >= self.size)
         async with Source(self, keep_whole=whole) as source:
+            if whole and not self.options.in_order:
+                await source.fill()
             async for piece in source.file(self.root, offset, length, first=await source.first()):
                 yield piece
 
@@ -248,6 +253,8 @@ class Source:
         self._coming_in = self._core.room.coming_in(self._root)
         self._read = CidSet()
         """The blocks of a read that is to be kept whole."""
+        self._find = find
+        self._filling: Filling | None = None
 
     async def __aenter__(self) -> "Source":
         self._core.room.caching.used(self._root.to_bytes())
@@ -285,6 +292,8 @@ class Source:
     async def _end(self, kept: asyncio.Event) -> None:
         """Keep what was read: whole as a cached copy, else the blocks that came, for who asks again."""
         try:
+            if self._filling is not None:
+                await self._filling.end()
             await self._fetcher.__aexit__(None)
             # What was delivered is delivered, whatever becomes of our copy.
             with suppress(PeerdError):
@@ -293,11 +302,27 @@ class Source:
                 elif self._keep and not self._failed_to_keep:
                     await self._writer.flush()
             await self._writer.close()
+            if self._filling is not None:
+                self._filling.forget()
         finally:
             self._coming_in.__exit__(None, None, None)
             kept.set()
         with suppress(StoreError):
             self._core.store.touch_root(self._root.to_bytes(), self._core.store.now_s())
+
+    async def fill(self) -> None:
+        """Fetch all of it from now on, in any order, where it is kept and large enough to be worth it."""
+        if not self._keep_whole or self._opened.info.source != "peer" or self._opened.size < FILLED_LEAST_BYTES:
+            return
+        patience_s = self._opened.options.timeout_s
+        filling = Filling(self._core, self._root, self._fetcher, self._writer, self._find, patience_s=patience_s)
+        if await filling.begin(self._node):
+            self._filling = filling
+
+    async def _node(self, cid: Cid) -> bytes:
+        if cid == self._root and self._opened.first is not None:
+            return self._opened.first
+        return await self.block(cid)
 
     async def first(self) -> bytes | None:
         """Return the root block where it was fetched before this read, and keep it."""
@@ -316,6 +341,8 @@ class Source:
         """Return one block, and keep it where it came from elsewhere."""
         if self._keep_whole and len(self._read) < WALK_BLOCKS_MAX:
             self._read.add(cid.to_bytes())
+        if self._filling is not None and self._filling.covers(cid):
+            return await self._filling.block(cid)
         pending = self._writer.pending(cid)
         if pending is not None:
             return pending

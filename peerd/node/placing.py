@@ -276,6 +276,7 @@ class Holding:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._mending = Mending(core)
+        self.sharing = core.sharing
 
     async def block(self, cid: bytes) -> bytes | None:
         """Return a block kept here; also the value of a record, whose content id names it."""

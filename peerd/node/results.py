@@ -31,6 +31,7 @@ class GetOptions(Struct, frozen=True, kw_only=True):
     """How to read; the timeout is seconds without progress.
 
     `patience_s` is how long a name is asked for again where too few of its holders answer: as long as the user said.
+    `in_order`: the first bytes are wanted first; else all of it as soon as may be.
     """
 
     consistency: Consistency = "quorum"
@@ -38,6 +39,7 @@ class GetOptions(Struct, frozen=True, kw_only=True):
     pin: bool = False
     timeout_s: float = 30.0
     patience_s: float = 0.0
+    in_order: bool = True
 
 
 class Put(Struct, frozen=True, kw_only=True):

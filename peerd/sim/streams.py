@@ -16,7 +16,7 @@ from peerd.sim.network import Interface, Network
 
 PIECE_BYTES = 64 * 1024
 # What may be under way or unread in one direction before the sender waits.
-WINDOW_BYTES = 1024 * 1024
+WINDOW_BYTES = 256 * 1024
 RETRANSMISSION_S = 0.2
 RETRANSMISSION_MAX_S = 3.0
 # For how long a sender tries before it counts the connection as broken.

@@ -35,6 +35,8 @@ REVOCATIONS = 28
 BLOCK, MISSING, HELD, PROGRESS, HISTORY, FAILED, AUDITED, KEPT, PROVED, SHOWN = 32, 33, 34, 35, 36, 37, 44, 45, 46, 47
 RANGES, ENTRIES, WANTED, TAKEN = 40, 41, 42, 43
 REVOKED = 48
+# Of those who fetch the same (node.sharing): a question and its answer, and what is told without either.
+JOIN, JOINED, HAVE, CREDIT, SHARE, LEAVE, PROPOSE, DECIDE = 64, 65, 66, 67, 68, 69, 70, 71
 
 ANSWER_OF = {
     HOLD: HELD,
@@ -48,10 +50,14 @@ ANSWER_OF = {
     OFFER: WANTED,
     GIVE: TAKEN,
     REVOCATIONS: REVOKED,
+    JOIN: JOINED,
 }
 """What answers a request that has one answer; a WANT has one for each block."""
 
-REQUESTS = frozenset({WANT, *ANSWER_OF})
+SHARING = frozenset({JOIN, HAVE, CREDIT, LEAVE, PROPOSE, DECIDE})
+"""What is said among those who share a root, but for the blocks themselves; none of it waits behind a request."""
+
+REQUESTS = frozenset({WANT, *ANSWER_OF} - SHARING)
 ANSWERS = frozenset({BLOCK, MISSING, PROGRESS, FAILED, *ANSWER_OF.values()})
 
 # What a peer says of a root: nothing of it is there, not all of it, a cached copy, a promised one, one pinned besides.
@@ -89,6 +95,14 @@ _PAYLOAD_BYTES = {
     TAKEN: (1, limits.ENTRIES_MAX),
     REVOCATIONS: (KEY_BYTES + limits.REVOKED_DIGEST_BYTES, KEY_BYTES + limits.REVOKED_DIGEST_BYTES),
     REVOKED: (1, limits.REVOKED_MAX_BYTES),
+    JOIN: (CID_BYTES, CID_BYTES),
+    JOINED: (1, 1 + limits.SHARERS_TOLD_MAX * KEY_BYTES),
+    HAVE: (2 * CID_BYTES, (1 + limits.HAVE_PER_FRAME_MAX) * CID_BYTES),
+    CREDIT: (CID_BYTES + 1, CID_BYTES + 1),
+    SHARE: (2 * CID_BYTES, limits.FRAME_MAX_BYTES + CID_BYTES),
+    LEAVE: (CID_BYTES, CID_BYTES),
+    PROPOSE: (2 * CID_BYTES, 2 * CID_BYTES),
+    DECIDE: (2 * CID_BYTES + 1, 2 * CID_BYTES + 1),
 }
 
 
@@ -207,3 +221,10 @@ def split_digests(payload: bytes) -> list[bytes]:
     if not payload or len(payload) % DIGEST_BYTES:
         raise WireError("evidence")
     return [payload[at : at + DIGEST_BYTES] for at in range(0, len(payload), DIGEST_BYTES)]
+
+
+def split_joined(payload: bytes) -> tuple[bool, list[bytes]]:
+    """Return whether all blocks are there, and who else shares the root; WireError where it is malformed."""
+    if payload[:1] not in (b"\0", b"\1") or len(payload) % KEY_BYTES != 1:
+        raise WireError("joined")
+    return payload[0] == 1, [payload[at : at + KEY_BYTES] for at in range(1, len(payload), KEY_BYTES)]

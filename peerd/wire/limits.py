@@ -114,6 +114,11 @@ CLAIMS_PER_HOLD_MAX = 8
 VERSIONS_MAX = 32
 HISTORY_MAX_BYTES = 4096
 
+# Sharing: others that a peer is told of at a time, each of whom it may call; blocks named as had in one frame, each of
+# which is looked up.
+SHARERS_TOLD_MAX = 32
+HAVE_PER_FRAME_MAX = 1024
+
 # Keys or roots that somebody may have us look up for one frame, and the longest answer about so many keys.
 AUDITED_PER_FRAME_MAX = 512
 AUDITED_MAX_BYTES = 3 + AUDITED_PER_FRAME_MAX * 73

@@ -8,7 +8,8 @@ the time from the moment all are told to begin until the last has the whole file
 no way of distributing can beat: max(F/u, F/d, (N-1)F/(u + sum u_i)) for N hosts that send u and receive d.
 
 Every getter is a command of its own, started before and waiting: it begins when a line comes on its standard input.
-libtorrent's getters are told the addresses of all others, so that it need not find them.
+All files are in memory: hosts that shared one disk would be measured on that disk, which peerd syncs and the others do
+not. libtorrent's getters are told the addresses of all others, so that it need not find them.
 """
 
 import argparse
@@ -37,6 +38,9 @@ RATE_MBIT = 100
 SIZE_BYTES = 64 * MIB
 NAME = "model"
 HTTP_PORT = 8080
+SHARED_MEMORY = Path("/dev/shm")
+PAYLOAD_SHARE = 1448 / 1514
+"""Of the bytes of a full Ethernet frame."""
 BT_PORT = 6881
 _LIMIT_S = 300.0
 _READY_LIMIT_S = 30.0
@@ -78,7 +82,7 @@ def peerd_crowd(hosts: int, size: int, rate_mbit: int, *, env: dict[str, str] | 
     """Measure `peer get -o` of one file by all hosts but the one that has it."""
     # One copy wanted, which the origin is nearest to: nobody has anything of the file before the others ask.
     own = {"PEERD_COPIES": "1", "PEERD_REPAIR_INTERVAL_S": "3600", **(env or {})}
-    with netns.Net(hosts) as net, Daemons() as group, tempfile.TemporaryDirectory(prefix="peerd-crowd-") as folder:
+    with netns.Net(hosts) as net, Daemons(SHARED_MEMORY) as group, _folder() as folder:
         daemons = [group.prepare(host, "--no-mdns", env=own) for host in net.hosts]
         daemons[0].launch().wait_ready()
         bootstrap = ["--bootstrap", HostPort(net.hosts[0].address, 7433).text]
@@ -93,7 +97,7 @@ def peerd_crowd(hosts: int, size: int, rate_mbit: int, *, env: dict[str, str] | 
         for daemon in daemons[1:]:
             assert daemon.status()["storage"]["cache_bytes"] + daemon.status()["storage"]["replica_bytes"] == 0
         for host in net.hosts:
-            host.limit(f"{rate_mbit}mbit")
+            _shape(host, rate_mbit)
         before = [_sent(host) for host in net.hosts]
         cpu = [daemon.cpu_s() for daemon in daemons]
         targets = [daemon.home / "got" for daemon in daemons[1:]]
@@ -110,7 +114,7 @@ def peerd_crowd(hosts: int, size: int, rate_mbit: int, *, env: dict[str, str] | 
 
 def libtorrent_crowd(hosts: int, size: int, rate_mbit: int) -> Outcome:
     """Measure libtorrent: sessions that know each other's addresses, one of them a seed."""
-    with netns.Net(hosts) as net, tempfile.TemporaryDirectory(prefix="peerd-crowd-") as folder:
+    with netns.Net(hosts) as net, _folder() as folder:
         path = _made(Path(folder), size, 0)
         peers = [f"{host.address}:{BT_PORT}" for host in net.hosts]
         seed, targets = _bt(net.hosts[0], "seed", path, path.parent, peers), []
@@ -123,7 +127,7 @@ def libtorrent_crowd(hosts: int, size: int, rate_mbit: int) -> Outcome:
             commands.append(_bt(host, "get", path.with_suffix(".torrent"), into, peers))
             _await_line(commands[-1].stdout, "ready")
         for host in net.hosts:
-            host.limit(f"{rate_mbit}mbit")
+            _shape(host, rate_mbit)
         before = [_sent(host) for host in net.hosts]
         took, spent = _race(commands, until="done")
         sent = [_sent(host) - at for host, at in zip(net.hosts, before, strict=True)]
@@ -133,7 +137,7 @@ def libtorrent_crowd(hosts: int, size: int, rate_mbit: int) -> Outcome:
 
 def http_crowd(hosts: int, size: int, rate_mbit: int) -> Outcome:
     """Measure one HTTP server (aiohttp, sendfile) from which all fetch by curl."""
-    with netns.Net(hosts) as net, tempfile.TemporaryDirectory(prefix="peerd-crowd-") as folder:
+    with netns.Net(hosts) as net, _folder() as folder:
         path = _made(Path(folder), size, 0)
         server = net.hosts[0].popen(
             [sys.executable, "-m", "tests.bench.rivals.http_file", path, net.hosts[0].address, str(HTTP_PORT)],
@@ -142,7 +146,7 @@ def http_crowd(hosts: int, size: int, rate_mbit: int) -> Outcome:
         )
         _await_line(server.stdout, "serving")
         for host in net.hosts:
-            host.limit(f"{rate_mbit}mbit")
+            _shape(host, rate_mbit)
         url = f"http://{net.hosts[0].address}:{HTTP_PORT}/"
         targets = [Path(folder) / host.name for host in net.hosts[1:]]
         commands = [
@@ -159,6 +163,15 @@ SUBJECTS: dict[str, Callable[[int, int, int], Outcome]] = {
     "libtorrent": libtorrent_crowd,
     "one HTTP server": http_crowd,
 }
+
+
+def _folder() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="peerd-crowd-", dir=SHARED_MEMORY)
+
+
+def _shape(host: netns.Host, rate_mbit: int) -> None:
+    """Give a host the rate that such a link carries of TCP's payload: whole bursts pass, whose headers do not count."""
+    host.limit(f"{rate_mbit * 1000 * PAYLOAD_SHARE:.0f}kbit", burst="80kb")
 
 
 def _waiting(env: dict[str, str] | None, host: netns.Host | None, command: Sequence[str]) -> "subprocess.Popen[Any]":

@@ -180,6 +180,8 @@ def _frames() -> Iterable[Decoder]:
     proves, shows = samples.payloads(frames.PROVE), samples.payloads(frames.EVIDENCE)
     yield Decoder("what to prove", frames.split_prove, proves, ("wire.frames:split_prove",))
     yield Decoder("names of evidence", frames.split_digests, shows, ("wire.frames:split_digests",))
+    joined = samples.payloads(frames.JOINED)
+    yield Decoder("who shares a root", frames.split_joined, joined, ("wire.frames:split_joined",))
     yield Decoder("keys of a frame", frames.split_keys, samples.payloads(frames.AUDIT), ("wire.frames:split_keys",))
 
 

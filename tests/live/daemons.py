@@ -295,10 +295,10 @@ class Daemon:
 class Daemons:
     """The daemons of one test or one module."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path = Path("/tmp")) -> None:
         self.all: list[Daemon] = []
         # Short: the path of a Unix socket has at most 103 bytes.
-        self.root = Path(tempfile.mkdtemp(prefix="pd-", dir="/tmp"))
+        self.root = Path(tempfile.mkdtemp(prefix="pd-", dir=folder))
         _current.append(self)
 
     def __enter__(self) -> "Daemons":

@@ -155,6 +155,9 @@ def test_a_frame_is_read_as_its_fields(case: dict[str, Any]) -> None:
     elif case["name"] == "SHOWN":
         shown = [raw.hex() for raw in frames.shown_codec.decode_canonical(payload)]
         assert shown == case["fields"]["evidence"]
+    elif case["name"] == "JOINED":
+        whole, peers = frames.split_joined(payload)
+        assert {"whole": whole, "peers": [peer.hex() for peer in peers]} == case["fields"]
     elif case["name"] == "KEPT":
         assert list(payload) == case["fields"]["kept"]
     elif case["name"] in codecs:
@@ -169,7 +172,8 @@ def test_a_frame_is_read_as_its_fields(case: dict[str, Any]) -> None:
 
 def test_there_is_a_vector_for_every_frame() -> None:
     kinds = {case["kind"] for case in committed("frames")["frames"]}
-    assert kinds == frames.REQUESTS | frames.ANSWERS | {frames.NONCE, frames.PROOF, frames.READY}
+    opening = {frames.NONCE, frames.PROOF, frames.READY}
+    assert kinds == frames.REQUESTS | frames.ANSWERS | frames.SHARING | {frames.SHARE} | opening
 
 
 @pytest.mark.parametrize("case", committed("rejected"), ids=shown)
