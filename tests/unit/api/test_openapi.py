@@ -92,7 +92,7 @@ async def test_described_parameters_are_taken(described: Any, api: Api) -> None:
         if route.path == "/v1/events":
             continue
         for param in route.params:
-            value = sample.get(param.schema.get("type", ""), "one")
+            value = sample.get(param.schema.get("type", "")) or param.schema.get("enum", ["one"])[0]
             target = (
                 route.path.replace("{key}", "a").replace("{peer}", "p").replace("{cid}", api.peer.keep("b", b"").cid)
             )
