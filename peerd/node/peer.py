@@ -56,7 +56,6 @@ from peerd.node.results import Form, GetOptions, PutOptions
 from peerd.node.revoking import Revoking
 from peerd.node.safety import Counting
 from peerd.node.scrubbing import verify
-from peerd.node.sharing import SharedRoots
 from peerd.node.tasks import Tasks
 from peerd.node.tombstones import Tombstones
 from peerd.node.trusting import Trusting
@@ -112,7 +111,6 @@ class Peer:
         self.revoking = self._core.revoking = Revoking(self._core)
         self.formats = Formats(self._core)
         self.build_cache = self._core.build_cache = BuildCache(self._core)
-        self._core.sharing = SharedRoots(self._core)
         members.returned = self._missed
         self._joining = Joining(self._core)
         self._probing = Probing(self._core, self._joining)

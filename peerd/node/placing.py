@@ -28,6 +28,7 @@ from peerd.node.holding import readable
 from peerd.node.nearest import copy_holders_of
 from peerd.node.providing import CACHE, REPLICA, announce, find_providers, sources_of
 from peerd.node.scrubbing import Mending
+from peerd.node.sharing import SharedRoots
 from peerd.records.claim import Claim
 from peerd.records.receipt import OF_CONTENT, receipts
 from peerd.records.record import INLINE, read_record
@@ -276,7 +277,7 @@ class Holding:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._mending = Mending(core)
-        self.sharing = core.sharing
+        self.sharing = core.sharing = SharedRoots(core)
 
     async def block(self, cid: bytes) -> bytes | None:
         """Return a block kept here; also the value of a record, whose content id names it."""
