@@ -10,14 +10,15 @@ import random
 import shutil
 import signal
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from loguru import logger
 
 from peerd import logs
-from peerd.api.listen import listen_all
+from peerd.api.gateway_server import GatewayServer
+from peerd.api.listen import Listening, listen_all
 from peerd.api.server import ApiServer, Places
 from peerd.config import HostPort, Settings, read_network_key, read_passphrase
 from peerd.errors import NoRoomError
@@ -113,6 +114,9 @@ async def _start(
     listening = await listen_all([address.text for address in settings.api])
     for each in listening:
         stack.callback(each.remove)
+    for_all = await listen_all([] if settings.gateway is None else [settings.gateway.text], option="--gateway")
+    for each in for_all:
+        stack.callback(each.remove)
     data = stack.enter_context(DataDirectory.open(settings.data))
     clock = SystemClock()
     seed, store = await _open_data(settings, data, clock, passphrase)
@@ -134,11 +138,23 @@ async def _start(
     )
     addresses = await api.start()
     stack.push_async_callback(api.stop)
+    gateway = await _serve_gateway(settings, peer, for_all, stack)
     await _discover(settings, peer, stack)
     listen = HostPort(settings.listen.host, peer.addresses[0][1]).text
-    logs.ready_line(settings.log_format, id=peer.id_text, listen=listen, api=addresses)
+    logs.ready_line(settings.log_format, id=peer.id_text, listen=listen, api=addresses, gateway=gateway)
     notify_ready()
     return peer
+
+
+async def _serve_gateway(
+    settings: Settings, peer: Peer, listening: Sequence[Listening], stack: AsyncExitStack
+) -> list[str]:
+    if not listening:
+        return []
+    server = GatewayServer(peer, listening, connections_max=settings.gateway_connections_max)
+    addresses = await server.start()
+    stack.push_async_callback(server.stop)
+    return addresses
 
 
 def _network(settings: Settings) -> NetworkId:

@@ -63,13 +63,23 @@ def is_set_up() -> bool:
     return _is_set_up
 
 
-def ready_line(form: Form, *, id: str, listen: str, api: Sequence[str], stream: TextIO | None = None) -> None:  # noqa: A002
+def ready_line(
+    form: Form,
+    *,
+    id: str,  # noqa: A002
+    listen: str,
+    api: Sequence[str],
+    gateway: Sequence[str] = (),
+    stream: TextIO | None = None,
+) -> None:
     """Print the line that says that the peer can serve; scripts wait for it, so no log level hides it."""
     stream = stream or sys.stderr
     if form == "json":
-        line = _json_line(datetime.now(UTC), "info", "peerd ready", {"id": id, "listen": listen, "api": list(api)})
+        fields = {"id": id, "listen": listen, "api": list(api)} | ({"gateway": list(gateway)} if gateway else {})
+        line = _json_line(datetime.now(UTC), "info", "peerd ready", fields)
     else:
         line = f"peerd ready id={id} listen={listen} api={escape(','.join(api))}"
+        line += f" gateway={escape(','.join(gateway))}" if gateway else ""
     stream.write(line + "\n")
     stream.flush()
 

@@ -8,11 +8,10 @@ from aiohttp import web
 from peerd.api.download import get_header, send_chunks
 from peerd.api.errors import COMMON_HEADERS, EncodingError
 from peerd.api.exchange import Exchange, json_response
+from peerd.api.gateway_request import CAR_TYPE
 from peerd.api.params import get_options, put_options
 from peerd.api.upload import body_chunks, body_form
 from peerd.errors import UsageError
-
-CAR_TYPE = "application/vnd.ipld.car"
 
 
 async def export(exchange: Exchange) -> web.StreamResponse:

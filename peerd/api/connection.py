@@ -5,6 +5,7 @@ signals) is left out, because keys need the path as it was sent.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NoReturn, cast
@@ -44,14 +45,25 @@ class BoundedServer(web.Server):
 
     With `strangers`, anybody on the host can connect: a connection on which no request was admitted yet makes way for
     the next one, the oldest first. Who has the token sends its request at once; silent and slow ones keep nobody out.
+    With `address_max`, no address has more than so many.
     """
 
-    def __init__(self, answer: Answer, *, connections_max: int, idle_s: float, strangers: bool = False) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        connections_max: int,
+        idle_s: float,
+        strangers: bool = False,
+        address_max: int | None = None,
+    ) -> None:
         # A client that goes away takes its operation with it: nobody is left to hear how it ends.
         super().__init__(answer, handler_cancellation=True)
         self._connections_max = connections_max
         self._idle_s = idle_s
         self._strangers = strangers
+        self._address_max = address_max
+        self._addresses: Counter[str] = Counter()
         self._open: dict[_Connection, None] = {}
         """In the order of coming, from before aiohttp knows of them: a burst is counted as it is accepted."""
         self._refusing: set[_Overflow] = set()
@@ -67,6 +79,21 @@ class BoundedServer(web.Server):
     def gone(self, connection: "_Connection") -> None:
         """A connection has ended, or is about to."""
         self._open.pop(connection, None)
+
+    def came(self, address: str) -> bool:
+        """A connection was made from an address; return whether it may have one more."""
+        if self._address_max is None:
+            return True
+        self._addresses[address] += 1
+        return self._addresses[address] <= self._address_max
+
+    def left(self, address: str) -> None:
+        """A connection from an address, of which `came` was told, has ended."""
+        if self._address_max is None:
+            return
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
 
     def _make_way(self) -> bool:
         oldest = next((each for each in self._open if not each.admitted), None) if self._strangers else None
@@ -96,12 +123,13 @@ class BoundedServer(web.Server):
 class _Connection(web.RequestHandler):
     """aiohttp's connection, with problem documents for what is no request and for what nobody foresaw."""
 
-    __slots__ = ("_ended", "_server", "admitted")
+    __slots__ = ("_address", "_ended", "_server", "admitted")
 
     def __init__(self, server: BoundedServer, **options: Any) -> None:
         super().__init__(server, **options)
         self._server = server
         self._ended = False
+        self._address = ""
         self.admitted = False
         """Whether a request came on it that may be made."""
 
@@ -114,12 +142,15 @@ class _Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve it."""
         super().connection_made(transport)
-        if self._ended:
+        name = transport.get_extra_info("peername")
+        self._address = str(name[0]) if isinstance(name, tuple) else ""
+        if not self._server.came(self._address) or self._ended:
             self.end()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Count it no more."""
         self._server.gone(self)
+        self._server.left(self._address)
         super().connection_lost(exc)
 
     def handle_error(

@@ -43,6 +43,18 @@ class MethodError(UsageError):
         self.allowed = allowed
 
 
+class NotAcceptableError(UsageError):
+    """A form of the answer that is not served."""
+
+    http_status = 406
+
+
+class BusyError(UsageError):
+    """Too many requests of one address at a time."""
+
+    http_status = 429
+
+
 class SlowBodyError(UsageError):
     """The client stopped sending in the middle of a body."""
 

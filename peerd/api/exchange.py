@@ -34,6 +34,8 @@ class Exchange:
     argument: str
     """The decoded text of the path's one placeholder, empty where it has none."""
     query: Query
+    public: bool = False
+    """Whether it came to an address for everybody, which gives out content and nothing else."""
 
     @property
     def target(self) -> str:

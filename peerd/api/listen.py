@@ -21,7 +21,7 @@ from peerd.io.datadir import OTHERS, make_directory
 BACKLOG = 128
 SOCKET_MODE = 0o600
 
-_HINT = "stop what uses it, or give the daemon another address with --api"
+_HINT = "stop what uses it, or give the daemon another address with {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Listening:
             self.path.unlink(missing_ok=True)
 
 
-async def listen_all(addresses: Sequence[str]) -> list[Listening]:
+async def listen_all(addresses: Sequence[str], *, option: str = "--api") -> list[Listening]:
     """Return all of `addresses` bound, or none: raises as `listen` does.
 
     Apart from the server, so that a daemon can do it before it writes anything; who connects waits until it is served.
@@ -50,13 +50,13 @@ async def listen_all(addresses: Sequence[str]) -> list[Listening]:
     with ExitStack() as undo:
         bound: list[Listening] = []
         for address in addresses:
-            bound.append(await listen(address))
+            bound.append(await listen(address, option=option))
             undo.callback(bound[-1].remove)
         undo.pop_all()
         return bound
 
 
-async def listen(address: str) -> Listening:
+async def listen(address: str, *, option: str = "--api") -> Listening:
     """Return `address` (`unix:PATH` or HOST:PORT) bound, with port 0 resolved.
 
     Raises UsageError where the address is malformed, taken, not ours or not permitted.
@@ -68,7 +68,8 @@ async def listen(address: str) -> Listening:
         return await _listen_tcp(parsed)
     except OSError as error:
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be bound: {error.strerror or error}"
-        raise UsageError(f"the API address {parsed.text} {reason}", hint=_HINT) from error
+        what = "API" if option == "--api" else "gateway's"
+        raise UsageError(f"the {what} address {parsed.text} {reason}", hint=_HINT.format(option)) from error
 
 
 async def _listen_tcp(address: HostPort) -> Listening:
@@ -142,7 +143,7 @@ def _make_way(path: Path) -> None:
             return
         except BlockingIOError:
             pass  # Its backlog is full: alive, and busy.
-    raise UsageError(f"another daemon answers on {path}", hint=_HINT)
+    raise UsageError(f"another daemon answers on {path}", hint=_HINT.format("--api"))
 
 
 def _inode(path: Path) -> int:

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from peerd import __version__
-from peerd.api.car import CAR_TYPE
 from peerd.api.errors import PROBLEM_TYPE, InternalError, Problem, UnauthenticatedError, UnavailableError
+from peerd.api.gateway_request import CAR_TYPE, RAW_TYPE
 from peerd.api.routes import STRUCTS, Body, Media, Route
 from peerd.api.upload import TAR_TYPE
 from peerd.errors import NotAuthorisedError, PeerdError, UsageError
@@ -30,18 +30,26 @@ _PLACEHOLDERS = {
     "target": "A key or a content id, percent-encoded as a key is.",
     "peer": "A peer id.",
     "path": "What a build tool names an entry: plain names between slashes, at most 1,024 bytes of UTF-8.",
+    "content": "A content id, and a path below it.",
     "name": "The name of a lock, 1 to 249 bytes of UTF-8; locks are apart from keys.",
 }
 _REQUEST_HEADERS = {
     "If-Match": "The quoted version that must be the present one.",
     "If-None-Match": "On a write `*`: nothing may be there yet. On a read: quoted versions that the client has.",
     "Range": "One range of bytes of a file; several, or another unit, are answered by the whole.",
+    "Accept": "`application/vnd.ipld.raw` or `application/vnd.ipld.car`, where `format` is not given.",
+    "Cache-Control": "`only-if-cached`: what is not here already is 412.",
     "If-Range": "The quoted version that the range is of; the whole is sent where it is another.",
 }
 _VALUE_HEADERS = {
     "ETag": "The quoted version of a name, the quoted content id of content.",
     "X-Peerd-Get": "How it was found: the JSON of `Get` on one line, ASCII.",
     "X-Peerd-Kind": "`file` or `directory`.",
+}
+_GATEWAY_HEADERS = {
+    "ETag": "The quoted content id of a file; with `.raw` of a block, weak and with `.car` and more of a CAR.",
+    "X-Ipfs-Path": "The path that was asked for.",
+    "X-Ipfs-Roots": "The content ids of the root and of each part of the path.",
 }
 _PARTIAL_HEADERS = {"Content-Range": "Which bytes of how many."}
 _ENTRY_HEADERS = {"ETag": "The quoted content id."}
@@ -143,6 +151,10 @@ def _answers(route: Route, schema_of: dict[Any, Json]) -> Json:
             answer["headers"] = {
                 "X-Peerd-Get": {"schema": {"type": "string"}, "description": _VALUE_HEADERS["X-Peerd-Get"]}
             }
+        if route.media == "content":
+            answer["headers"] = {
+                name: {"schema": {"type": "string"}, "description": text} for name, text in _GATEWAY_HEADERS.items()
+            }
         if route.media in ("value", "entry"):
             partial = _PARTIAL_HEADERS if status == HTTPStatus.PARTIAL_CONTENT else {}
             about = _ENTRY_HEADERS if route.media == "entry" else _VALUE_HEADERS | partial
@@ -160,6 +172,8 @@ def _content(route: Route, schema_of: dict[Any, Json], *, partial: bool) -> Json
         return {CAR_TYPE: {"schema": _BINARY}}
     if route.media == "entry":
         return {"application/octet-stream": {"schema": _BINARY}}
+    if route.media == "content":
+        return {kind: {"schema": _BINARY} for kind in ("*/*", RAW_TYPE, CAR_TYPE)}
     if route.media == "value":
         content = {"application/octet-stream": {"schema": _BINARY}}
         return content if partial else content | {TAR_TYPE: {"schema": _BINARY}}

@@ -34,12 +34,17 @@ class Param:
     about: str
 
 
-def read_query(raw: str, params: Sequence[Param]) -> Query:
-    """Return what the query string sets. Raises UsageError for an unknown or repeated parameter or a bad value."""
+def read_query(raw: str, params: Sequence[Param], *, lenient: bool = False) -> Query:
+    """Return what the query string sets; `lenient` passes over parameters that are not known.
+
+    Raises UsageError for an unknown or repeated parameter or a bad value.
+    """
     known = {param.name.replace("-", "_"): param for param in params}
     query: Query = {}
     for name, text in decode_query(raw) if raw else ():
         param = known.get(name.replace("-", "_"))
+        if param is None and lenient:
+            continue
         if param is None:
             names = ", ".join(sorted(each.name for each in params)) or "none"
             raise UsageError(f"unknown query parameter {name[:80]!r}", hint=f"taken here: {names}")
@@ -183,3 +188,25 @@ OFFSET = Param(
 LENGTH = Param(
     "length", "length", _integer(0, INTEGER_MAX), {"type": "integer", "minimum": 0}, "Most bytes wanted of a file."
 )
+FORMAT = Param(
+    "format", "format", _text, {"enum": ["raw", "car"]}, "A block or a CAR; the file itself where not given."
+)
+DAG_SCOPE = Param(
+    "dag-scope",
+    "dag_scope",
+    _text,
+    {"enum": ["block", "entity", "all"], "default": "all"},
+    "What a CAR has of the end of the path: its block, what makes up the file or lists the directory, or all below it.",
+)
+ENTITY_BYTES = Param(
+    "entity-bytes",
+    "entity_bytes",
+    _text,
+    {"type": "string", "pattern": r"^-?\d+:(\*|-?\d+)$"},
+    "First and last byte of a file whose blocks a CAR has; negative ones from its end.",
+)
+CAR_VERSION = Param("car-version", "car_version", _text, {"enum": ["1"]}, "The version of the CAR.")
+CAR_ORDER = Param("car-order", "car_order", _text, {"enum": ["dfs", "unk"]}, "The order of its blocks; it is dfs.")
+CAR_DUPS = Param("car-dups", "car_dups", _text, {"enum": ["y", "n"]}, "Whether blocks may come twice; none does.")
+FILENAME = Param("filename", "filename", _text, {"type": "string"}, "The name that a browser is to save it under.")
+DOWNLOAD = Param("download", "download", _flag, _FLAG, "Have a browser save it rather than show it.")

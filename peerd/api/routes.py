@@ -12,9 +12,11 @@ from peerd.api import answers, build_cache, handlers, params
 from peerd.api.audit import send_audit
 from peerd.api.car import export, import_
 from peerd.api.errors import (
+    BusyError,
     EncodingError,
     MethodError,
     NoRouteError,
+    NotAcceptableError,
     Problem,
     RangeError,
     SlowBodyError,
@@ -23,6 +25,7 @@ from peerd.api.errors import (
 )
 from peerd.api.events import send_events
 from peerd.api.exchange import Handler
+from peerd.api.gateway import serve_gateway
 from peerd.api.params import Param
 from peerd.api.target import decode
 from peerd.errors import (
@@ -42,7 +45,7 @@ from peerd.node import results
 
 Errors = tuple[type[PeerdError], ...]
 Body = Literal["value", "drop", "revocation", "car", "entry"]
-Media = Literal["json", "value", "events", "metrics", "html", "car", "entry", "none", "xml"]
+Media = Literal["json", "value", "events", "metrics", "html", "car", "content", "entry", "none", "xml"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class Route:
     body: Body | None = None
     errors: Errors = ()
     needs_token: bool = True
+    lenient: bool = False
+    """Whether parameters that it does not know are passed over, as a specification of others wants it."""
 
     @property
     def placeholder(self) -> str | None:
@@ -227,6 +232,24 @@ def _either() -> Iterator[Route]:
     yield Route("DELETE", "/v1/pins/{target}", handlers.unpin, (200,), results.Pinned, errors=pin)
 
 
+def gateway_routes() -> Iterator[Route]:
+    """The routes of the IPFS gateway, on the API and on an address of its own."""
+    car = (params.DAG_SCOPE, params.ENTITY_BYTES, params.CAR_VERSION, params.CAR_ORDER, params.CAR_DUPS)
+    errors = (UsageError, NotFoundError, TimedOutError, IntegrityError, RangeError, NotAcceptableError, ConflictError)
+    for method in ("GET", "HEAD"):
+        yield Route(
+            method,
+            "/ipfs/{content}",
+            serve_gateway,
+            (200, 206, 301, 304) if method == "GET" else (200, 301, 304),
+            media="content",
+            params=(params.FORMAT, *car, params.FILENAME, params.DOWNLOAD),
+            headers=("Accept", "Cache-Control", "Range", "If-Range", "If-None-Match"),
+            errors=(*errors, BusyError, StoreError),
+            lenient=True,
+        )
+
+
 def _locks() -> Iterator[Route]:
     path, errors = "/v1/locks/{name}", (UsageError, TimedOutError, NoRoomError, StoreError)
     yield Route("POST", path, handlers.take_lock, (201,), results.Lock, params=(params.TIMEOUT,), errors=errors)
@@ -312,7 +335,15 @@ def _daemon() -> Iterator[Route]:
     yield Route("GET", "/", handlers.page, (200,), media="html")
 
 
-ROUTES: tuple[Route, ...] = (*_names(), *_content(), *_either(), *_locks(), *_build_cache(), *_daemon())
+ROUTES: tuple[Route, ...] = (
+    *_names(),
+    *_content(),
+    *_either(),
+    *gateway_routes(),
+    *_locks(),
+    *_build_cache(),
+    *_daemon(),
+)
 
 STRUCTS: tuple[Any, ...] = (Problem, answers.DropList)
 """Types of the description that no route answers."""

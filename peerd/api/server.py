@@ -33,6 +33,9 @@ BODY_IDLE_S = 300.0
 WRITE_IDLE_S = 600.0
 GRACE_S = 3.0
 
+ADDRESSES_MIN = 4
+"""So many addresses, at least, have connections to what is open to everybody."""
+
 CLIENT_GONE = 499
 """Counted for a request whose client did not wait for the answer; never sent."""
 
@@ -66,6 +69,8 @@ class ApiServer:
     the Unix socket.
     """
 
+    public = False
+
     def __init__(
         self,
         peer: "Peer",
@@ -79,6 +84,7 @@ class ApiServer:
         body_idle_s: float = BODY_IDLE_S,
         write_idle_s: float = WRITE_IDLE_S,
         grace_s: float = GRACE_S,
+        routes: tuple[Route, ...] = ROUTES,
     ) -> None:
         if not token:
             raise UsageError("the API needs a token that is not empty")
@@ -95,7 +101,7 @@ class ApiServer:
         self._connections_max = connections_max
         self._idle_s = idle_s
         self._grace_s = grace_s
-        self._table = Table(ROUTES)
+        self._table = Table(routes)
         self._served: list[_Served] = []
         self._endless: dict[asyncio.Task[object], bool] = {}
 
@@ -178,6 +184,7 @@ class ApiServer:
             connections_max=self._connections_max,
             idle_s=self._idle_s,
             strangers=listening.bound is not None,
+            address_max=self._connections_max // ADDRESSES_MIN if self.public else None,
         )
         loop = asyncio.get_running_loop()
         accepting = [
@@ -201,7 +208,8 @@ class ApiServer:
                 server=self,
                 local=bound is None,
                 argument=argument,
-                query=read_query(query, route.params),
+                query=read_query(query, route.params, lenient=route.lenient),
+                public=self.public,
             )
             if exchange.query.get("pin") and not exchange.local:
                 check_effect(request.method, request.headers)

@@ -65,6 +65,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             default=f"unix:$XDG_RUNTIME_DIR/peerd/api.sock (else DATA/api.sock) and 127.0.0.1:{DEFAULT_API_PORT}",
         ),
     ] = ()
+    gateway: Annotated[
+        HostPort | None,
+        About(
+            "the read-only IPFS gateway, without a token, on an address of its own",
+            flag="--gateway HOST:PORT",
+            default="off",
+        ),
+    ] = None
     network: Annotated[str, About("overlays of different names never merge", flag="--network NAME")] = "default"
     network_key: Annotated[
         Path | None,
@@ -220,6 +228,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, About("large blocks sent at a time, over all connections; whoever was served longest ago is next", least=1)
     ] = 3
     api_connections_max: Annotated[int, About("connections to the local API at a time", least=2)] = 256
+    gateway_connections_max: Annotated[
+        int, About("connections to the gateway at a time, of one address a quarter of them", least=4)
+    ] = 256
 
     # Logs
     log_level: Annotated[LogLevel, About("least severity that is logged", flag="--log-level LEVEL")] = "info"
@@ -242,6 +253,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 LATER = {
     "coordinator": "--coordinator URL",
-    "gateway": "--gateway HOST:PORT",
 }
 """Settings of parts that this version has not: refused by name, so that nobody believes they work."""

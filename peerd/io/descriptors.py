@@ -14,8 +14,8 @@ from peerd.config import Settings
 
 # The store's files and threads, the datagram sockets, mDNS on some interfaces, the log.
 KEPT_BACK = 64
-# A part of what is left for connections with peers, one for the API on all its addresses; as much again stays free for
-# streams that have not done their handshake, and for those that are told to go.
+# A part of what is left for connections with peers, one for the API on all its addresses and the gateway; as much again
+# stays free for streams that have not done their handshake, and for those that are told to go.
 PARTS = 3
 # However few there are, a peer can be talked to.
 LEAST = 4
@@ -23,7 +23,7 @@ LEAST = 4
 
 def ask_for_enough(settings: Settings) -> None:
     """Have the system let this process open as many files as the settings may need, as far as it lets us ask."""
-    wanted = KEPT_BACK + PARTS * max(settings.connections_max, settings.api_connections_max * max(1, len(settings.api)))
+    wanted = KEPT_BACK + PARTS * max(settings.connections_max, settings.api_connections_max * _addresses(settings))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
@@ -38,8 +38,17 @@ def fitted(settings: Settings, limit: int | None = None) -> Settings:
         return settings
     part = max(0, limit - KEPT_BACK) // PARTS
     peers = min(settings.connections_max, max(LEAST, part))
-    api = min(settings.api_connections_max, max(LEAST, part // max(1, len(settings.api))))
-    if (peers, api) == (settings.connections_max, settings.api_connections_max):
+    for_api = max(LEAST, part // _addresses(settings))
+    api = min(settings.api_connections_max, for_api)
+    gateway = min(settings.gateway_connections_max, for_api) if settings.gateway else settings.gateway_connections_max
+    given = (settings.connections_max, settings.api_connections_max, settings.gateway_connections_max)
+    if (peers, api, gateway) == given:
         return settings
     logger.warning("few files may be open at a time: fewer connections are taken", limit=limit, peers=peers, api=api)
-    return msgspec.structs.replace(settings, connections_max=peers, api_connections_max=api)
+    return msgspec.structs.replace(
+        settings, connections_max=peers, api_connections_max=api, gateway_connections_max=gateway
+    )
+
+
+def _addresses(settings: Settings) -> int:
+    return max(1, len(settings.api) + (settings.gateway is not None))

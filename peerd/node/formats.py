@@ -1,10 +1,11 @@
-"""The formats of the field, as one part of a Peer: CAR files in and out."""
+"""The formats of the field, as one part of a Peer: CAR files in and out, and what the gateway reads."""
 
 from collections.abc import AsyncIterator
 
 from peerd.node import results
 from peerd.node.core import Core
 from peerd.node.exporting import car
+from peerd.node.gateway import Gateway
 from peerd.node.get import Opened
 from peerd.node.importing import import_car
 from peerd.node.results import PutOptions
@@ -15,6 +16,7 @@ class Formats:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self.gateway = Gateway(core)
 
     def car(self, opened: Opened) -> AsyncIterator[bytes]:
         """Yield the whole DAG of something as a CAR."""

@@ -206,7 +206,7 @@ def test_a_value_of_another_type_in_the_file_is_refused_with_file_and_key(text: 
     assert _refused({}, home).message.startswith(f"{path}: {text.split()[0]}: ")
 
 
-@pytest.mark.parametrize("name", ["coordinator", "gateway"])
+@pytest.mark.parametrize("name", ["coordinator"])
 def test_what_this_version_has_not_is_refused_by_name(name: str, home: dict[str, str]) -> None:
     assert _refused({name: "x:1"}, home).message == f"--{name}: not in this version"
     assert _refused({}, home | {f"PEERD_{name.upper()}": "x:1"}).message == f"PEERD_{name.upper()}: not in this version"

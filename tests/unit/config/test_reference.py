@@ -18,7 +18,7 @@ FLAGS = {
     "--quota",
     "--copies",
 }
-FLAGS |= {"--log-level", "--log-format"}
+FLAGS |= {"--gateway", "--log-level", "--log-format"}
 
 
 def test_the_settings_page_is_what_the_table_says() -> None:
@@ -27,7 +27,7 @@ def test_the_settings_page_is_what_the_table_says() -> None:
 
 def test_every_promised_flag_is_there() -> None:
     assert {entry.option for entry in entries()} - {None} == FLAGS
-    assert set(LATER) == {"coordinator", "gateway"}
+    assert set(LATER) == {"coordinator"}
 
 
 def test_keys_variables_and_flags_are_each_given_once() -> None:
