@@ -46,9 +46,9 @@ async def serve_gateway(exchange: Exchange) -> web.StreamResponse:
         raise ConflictError(f"not here: {wanted.text}")
     async with gateway.open(wanted.cid) as reading:
         located = await reading.locate(wanted.path)
+        gateway.met(located, reading.under)
         headers = _headers(exchange, wanted, [cid.text for cid in located.roots])
         if wanted.form == "raw":
-            gateway.sent(located, reading.under)
             return await _send_raw(exchange, headers, located.cid.text, located.data)
         if wanted.form == "car":
             span = span_of(wanted.entity, located.node.file_size) if wanted.entity else None

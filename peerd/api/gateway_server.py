@@ -40,7 +40,7 @@ async def _preflight(exchange: Exchange) -> web.StreamResponse:
 
 
 def _routes() -> tuple[Route, ...]:
-    return (*gateway_routes(), Route("OPTIONS", "/ipfs/{path}", _preflight, (204,), lenient=True))
+    return (*gateway_routes(), Route("OPTIONS", "/ipfs/{content}", _preflight, (204,), lenient=True))
 
 
 class GatewayServer(ApiServer):

@@ -1,7 +1,7 @@
 """Reading for the gateway: any block, path or file by CID, from here or from the overlay, within a bounded time.
 
-Only roots and the files of directories are announced, their blocks are not; but IPFS clients ask for one block after
-the other. So for each block that was sent it is remembered below which root its links hang: who has that has them.
+Only roots are announced, their blocks are not; but IPFS clients ask for one block after the other. So of each block
+that was looked at it is remembered below which root it and its links hang: who has that root has them.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ PATIENCE_S = 10.0
 """How long a block is waited for without progress."""
 
 PARENTS_MAX = 32_768
-"""Links of blocks that were sent, with the root they hang below: a client that asks for ever new ones fills no more."""
+"""Blocks and links that were met, with the root they hang below: who asks for ever new ones fills no more."""
 
 
 @dataclass(slots=True)
@@ -70,10 +70,10 @@ class Gateway:
         """Return the root below which a block hangs, as far as it is known; else the block itself."""
         return self._parents.get(cid.to_bytes(), cid)
 
-    def sent(self, located: Located, under: Cid) -> None:
-        """Note that a block was sent, whose links a client may ask for next."""
-        for link in located.node.links:
-            raw = link.cid.to_bytes()
+    def met(self, located: Located, under: Cid) -> None:
+        """Note what was found below a root: the way there and the links of its end, which may be asked for next."""
+        for cid in (*located.roots[1:], *(link.cid for link in located.node.links)):
+            raw = cid.to_bytes()
             self._parents[raw] = under
             self._parents.move_to_end(raw)
         while len(self._parents) > PARENTS_MAX:

@@ -19,12 +19,14 @@ from cli.failure import Failure
 from cli.httpwire import Wire, WireFailure
 from cli.tarin import TarReader
 from peerd.api import conditions, guard, params, target
+from peerd.api.gateway_request import read_request
 from peerd.config import address, secret, units
 from peerd.config.load import load
 from peerd.content import cid, dagpb, hamt, names, protobuf, unixfs
 from peerd.content.car import CarReader
 from peerd.content.dag_walk import DagWalk
 from peerd.content.directory_reader import DirectoryReader
+from peerd.content.entry_lookup import EntryLookup
 from peerd.content.file_reader import FileReader
 from peerd.errors import IntegrityError, PeerdError, WireError
 from peerd.ids import find_peer_id, parse_peer_id
@@ -294,6 +296,7 @@ def _blocks() -> Iterable[Decoder]:
     yield Decoder("dag-pb", dagpb.decode_node, nodes, ("content.dagpb:decode_node",))
     yield Decoder("unixfs", lambda raw: unixfs.decode(root, raw), nodes, ("content.unixfs:decode",))
     yield Decoder("shard", shard, nodes, ("content.hamt:read_slots",))
+    yield Decoder("entry", entry_found, nodes, ("content.entry_lookup:EntryLookup",), integrity)
     for name, reader, covers in (
         ("directory", DirectoryReader, "content.directory_reader:DirectoryReader"),
         ("walk", DagWalk, "content.dag_walk:DagWalk"),
@@ -308,6 +311,15 @@ def _blocks() -> Iterable[Decoder]:
             return given
 
         yield Decoder(f"{name} as it is read", read, nodes, (covers,), integrity)
+
+
+def entry_found(raw: bytes) -> object:
+    """Look for a name in a directory of these bytes, and go on in the same where it leads to another shard."""
+    lookup = EntryLookup(cid.Cid(cid.DAG_PB, bytes(32)), "a")
+    for _ in range(8):
+        if not lookup.done:
+            lookup.give(raw)
+    return lookup.found
 
 
 def car_read(raw: bytes) -> object:
@@ -403,6 +415,16 @@ def _http() -> Iterable[Decoder]:
     hosts = (b"127.0.0.1:7434", b"localhost:7434", b"[::1]:7434", b"evil.example:7434")
     host = _text(lambda raw: guard.check_host([raw], bound, "127.0.0.1"))
     yield Decoder("Host", host, hosts, ("api.guard:check_host",), local)
+    root = b"bafkreiem4twkqzsq2aj4shbycd4yvoj2cx72vezicletlhi7dijjciqpui"
+    paths = (root, root + b"/a/b/", root + b"/../x", b"bafkqabtimvwgy3yk")
+    accepts = (b"application/vnd.ipld.car; version=1; order=dfs; dups=y, */*;q=0.1", b"application/vnd.ipld.raw")
+    ranges_of = (b"0:5", b"-3:*", b"2:-1")
+    path = _text(lambda raw: read_request(raw, {}, None))
+    yield Decoder("path of the gateway", path, paths, ("api.gateway_request:read_request",), local)
+    accept = _text(lambda raw: read_request(root.decode(), {}, raw))
+    yield Decoder("form of the gateway", accept, accepts, ("api.gateway_request:read_request",), local)
+    entity = _text(lambda raw: read_request(root.decode(), {"entity_bytes": raw}, None))
+    yield Decoder("bytes of an entity", entity, ranges_of, ("api.gateway_request:read_request",), local)
     credentials = (b"Bearer secret", b"Basic Og==", b"Basic cGVlcjpzZWNyZXQ=")
     yield Decoder(
         "Authorization",

@@ -84,6 +84,7 @@ class Daemon:
         self.id = ""
         self.listen = ""
         self.api: list[str] = []
+        self.gateway = ""
         self.process: subprocess.Popen[bytes] | None = None
         self.program: Sequence[str] = [PEERD]
         """What is started with the flags."""
@@ -169,6 +170,7 @@ class Daemon:
         assert line is not None, f"{self.name} ended with {self.process and self.process.returncode}: {self.log}"
         fields = dict(part.split("=", 1) for part in line.removeprefix(_READY).split())
         self.id, self.listen, self.api = fields["id"], fields["listen"], fields["api"].split(",")
+        self.gateway = fields.get("gateway", "")
         return self
 
     def refuse(self, limit_s: float = READY_LIMIT_S, *, wrapper: Sequence[str] = ()) -> list[str]:

@@ -1272,6 +1272,41 @@ TABLE: list[Mutation] = [
         "    if False:",
         ("tests/unit/api/test_listen.py::test_a_socket_in_a_directory_that_others_may_enter_is_refused",),
     ),
+    Mutation(
+        "9.9",
+        "peerd/api/gateway.py",
+        '    return headers | {"Content-Security-Policy": SANDBOX, "X-Frame-Options": "DENY"}',
+        "    return headers",
+        ("tests/unit/api/test_gateway.py::test_on_the_api_content_needs_the_token_and_is_sandboxed",),
+    ),
+    Mutation(
+        "9.10",
+        "peerd/api/gateway_server.py",
+        "if request.method not in SAFE_METHODS:",
+        "if False:",
+        ("tests/unit/api/test_gateway.py::test_the_gateway_is_read_only_for_all_origins_and_rules_over_none",),
+    ),
+    Mutation(
+        "9.10",
+        "peerd/api/gateway.py",
+        'if field(request, "Service-Worker") is not None:',
+        "if False:",
+        ("tests/unit/api/test_gateway.py::test_the_gateway_is_read_only_for_all_origins_and_rules_over_none",),
+    ),
+    Mutation(
+        "9.11",
+        "peerd/api/connection.py",
+        "return self._addresses[address] <= self._address_max",
+        "return True",
+        ("tests/unit/api/test_gateway.py::test_one_address_asks_for_so_much_at_a_time",),
+    ),
+    Mutation(
+        "9.11",
+        "peerd/api/gateway_server.py",
+        'if self._at_a_time[request.remote or ""] > AT_A_TIME_MAX:',
+        "if False:",
+        ("tests/unit/api/test_gateway.py::test_one_address_asks_for_so_much_at_a_time",),
+    ),
     # 10. Fuzz
     Mutation(
         "10.1",

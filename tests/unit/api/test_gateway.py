@@ -5,6 +5,7 @@ import io
 import tarfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,17 @@ from peerd.api.media_types import media_type
 from peerd.api.server import ApiServer, Places
 from peerd.config import HostPort, Settings
 from peerd.content.block import Block, raw_block
+from peerd.content.build import DirectoryBuilder
 from peerd.content.car import CarReader
 from peerd.content.cid import Cid
 from peerd.content.entry_lookup import EntryLookup
 from peerd.content.unixfs import decode
 from peerd.daemon import open_peer
 from peerd.errors import UsageError
+from peerd.ids import distance, node_id
 from peerd.node.peer import Peer
 from peerd.node.results import GetOptions, PutOptions
-from tests.unit.content.vectors import directory, pattern
+from tests.unit.content.vectors import directory, file, pattern
 
 from .wire import Answer, Client
 
@@ -71,6 +74,22 @@ def tar(files: dict[str, bytes]) -> bytes:
     return into.getvalue()
 
 
+def near(alice: Peer, bob: Peer) -> dict[str, bytes]:
+    """Return a file with which the root is nearer to alice, so that the one promised copy is hers."""
+    files = {name: file(data) for name, data in FILES.items()}
+    for number in count():
+        extra = {"extra": b"%d" % number}
+        builder = DirectoryBuilder()
+        builder.add_symlink("link", "a.txt")
+        for name, (_, node) in (files | {"extra": file(extra["extra"])}).items():
+            builder.add(name, node)
+        digest = builder.finish()[1].cid.digest
+        hers, his = (distance(node_id(each.network_id, each.peer_id), digest) for each in (alice, bob))
+        if hers < his:
+            return extra
+    raise AssertionError
+
+
 async def once(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
@@ -84,7 +103,8 @@ async def gates(tmp_path: Path) -> AsyncIterator[Gates]:
         async with asyncio.timeout(20):
             while alice.lonely or bob.lonely:
                 await asyncio.sleep(0.02)
-        stored = await alice.add(once(tar(FILES)), form="tar", options=PutOptions(require=1))
+        stored = await alice.add(once(tar(FILES | near(alice, bob))), form="tar", options=PutOptions(require=1))
+        assert (await bob.status()).blobs == 0
         gateway = GatewayServer(bob, ["127.0.0.1:0"], connections_max=8)
         api = ApiServer(bob, ["127.0.0.1:0"], TOKEN, places=Places(data="", token=""), grace_s=0.1)
         addresses = [*await gateway.start(), *await api.start()]
@@ -205,12 +225,17 @@ async def test_what_nobody_has_is_404_or_504_soon(gates: Gates) -> None:
 
 async def test_what_was_read_whole_is_here_from_then_on(gates: Gates) -> None:
     cached = {"Cache-Control": "only-if-cached"}
-    cid = (await gates.gateway.ask("HEAD", f"/ipfs/{gates.root}/big.bin")).headers["etag"].strip('"')
-    for target in (f"/ipfs/{cid}", f"/ipfs/{gates.root}?format=car"):
-        assert (await gates.gateway.ask("GET", target, headers=cached)).status == 412
-        assert (await gates.gateway.ask("GET", target)).status == 200
-        assert (await gates.gateway.ask("GET", target, headers=cached)).status == 200
+    target = f"/ipfs/{gates.root}?format=car"
+    assert (await gates.gateway.ask("GET", target, headers=cached)).status == 412
+    assert (await gates.gateway.ask("GET", target)).status == 200
+    assert (await gates.gateway.ask("GET", target, headers=cached)).status == 200
     assert (await gates.bob.open(gates.root, GetOptions())).info.source == "cache"
+
+
+async def test_a_block_that_was_met_below_a_root_is_found_by_its_own_id(gates: Gates) -> None:
+    cid = (await gates.gateway.ask("HEAD", f"/ipfs/{gates.root}/big.bin")).headers["etag"].strip('"')
+    part = await gates.gateway.ask("GET", f"/ipfs/{cid}", headers={"Range": "bytes=-11"})
+    assert (part.status, part.body) == (206, BIG[-11:])
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ PROMISED = {
     "/v1/pins/{target}": {"post", "delete"},
     "/cache/{path}": {"get", "head", "put", "delete", "options"},
     "/cache/": {"options"},
+    "/ipfs/{content}": {"get", "head"},
     "/v1/status": {"get"},
     "/v1/peers": {"get"},
     "/v1/evidence": {"get"},
