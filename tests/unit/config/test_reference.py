@@ -39,7 +39,7 @@ def test_every_number_says_its_unit_in_its_name_and_has_a_bound() -> None:
     for entry in entries():
         if entry.kind in {int, float}:
             assert entry.bounds, entry.name
-            assert entry.unit or entry.name.endswith(("copies", "_share")), entry.name
+            assert entry.unit or entry.name.endswith(("copies", "_share", "_slots")), entry.name
 
 
 def test_a_rate_is_no_duration() -> None:
