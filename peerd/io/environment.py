@@ -44,6 +44,9 @@ class Stream(Protocol):
     async def read_exactly(self, count: int) -> bytes:
         """Return `count` bytes; raises UnreachableError where the stream ends before."""
 
+    async def read_long(self, count: int, arrived: Callable[[], None]) -> bytes:
+        """As `read_exactly`, for what may take long; calls `arrived` at each 256 KiB of it, and at the end."""
+
     async def write(self, data: bytes) -> None:
         """Write all, waiting while the other end is slow; raises UnreachableError where it is gone."""
 

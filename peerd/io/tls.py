@@ -28,12 +28,12 @@ from peerd.identity import ED25519
 from peerd.ids import PeerId
 from peerd.io.accepting import Acceptor
 from peerd.io.environment import Stream
+from peerd.io.streaming import ByteProtocol
 from peerd.kad.contact import Address
 
 BACKLOG = 128
 HANDSHAKE_TIMEOUT_S = 5.0
-# Bytes that may wait in a stream's buffers: what one block needs, so that memory does not grow with the transfer.
-READ_BUFFER_BYTES = 1024 * 1024
+# Bytes that may wait to be sent: what one block needs, so that memory does not grow with the transfer.
 WRITE_BUFFER_BYTES = 256 * 1024
 WRITE_PIECE_BYTES = 256 * 1024
 # Of what was written so much may wait in the kernel before it was sent once: who has written a block has sent it.
@@ -105,43 +105,48 @@ def client_context() -> ssl.SSLContext:
 class TlsStream:
     """One TLS connection; satisfies `Stream`."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server_key: PeerId) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, protocol: ByteProtocol, transport: asyncio.Transport, server_key: PeerId) -> None:
+        self._protocol = protocol
+        self._transport = transport
         self.server_key = server_key
-        host, port = writer.get_extra_info("peername")[:2]
+        host, port = transport.get_extra_info("peername")[:2]
         self.remote: Address = (host, port)
-        writer.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        sock = writer.get_extra_info("socket")
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        sock = transport.get_extra_info("socket")
         with suppress(OSError, AttributeError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
     async def read_exactly(self, count: int) -> bytes:
         """Return `count` bytes."""
-        try:
-            return await self._reader.readexactly(count)
-        except (asyncio.IncompleteReadError, OSError, ssl.SSLError) as error:
-            raise UnreachableError("the connection ended") from error
+        return await self._protocol.read_long(count, _ignored)
+
+    async def read_long(self, count: int, arrived: Callable[[], None]) -> bytes:
+        """Return `count` bytes; calls `arrived` as they come, not for every little."""
+        return await self._protocol.read_long(count, arrived)
 
     async def write(self, data: bytes) -> None:
         """Write all, waiting while the other end is slow."""
         try:
             if len(data) <= WRITE_PIECE_BYTES:
-                self._writer.write(data)
-                await self._writer.drain()
+                self._transport.write(data)
+                await self._protocol.drain()
                 return
             view = memoryview(data)
             for at in range(0, len(view), WRITE_PIECE_BYTES):
-                self._writer.write(view[at : at + WRITE_PIECE_BYTES])
-                await self._writer.drain()
+                self._transport.write(view[at : at + WRITE_PIECE_BYTES])
+                await self._protocol.drain()
         except (OSError, ssl.SSLError, RuntimeError) as error:
             raise UnreachableError("the connection ended") from error
 
     def close(self) -> None:
         """Cut it."""
         with suppress(OSError, RuntimeError):
-            self._writer.transport.abort()
+            self._transport.abort()
+
+
+def _ignored() -> None:
+    pass
 
 
 class TlsListener:
@@ -171,8 +176,7 @@ class TlsListener:
 
     async def _shake_hands(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=READ_BUFFER_BYTES, loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        protocol = ByteProtocol()
         try:
             transport, _ = await loop.connect_accepted_socket(
                 lambda: protocol,
@@ -184,7 +188,7 @@ class TlsListener:
         except (OSError, ssl.SSLError, TimeoutError) as error:  # the loop has closed the socket
             logger.debug("no TLS with a caller", reason=type(error).__name__)
             return
-        stream = TlsStream(reader, asyncio.StreamWriter(transport, protocol, reader, loop), self._own)
+        stream = TlsStream(protocol, transport, self._own)
         serving = loop.create_task(self._serve(stream), name="stream")
         self._open.add(serving)
         serving.add_done_callback(self._open.discard)
@@ -201,19 +205,20 @@ async def connect(context: ssl.SSLContext, peer: PeerId, address: Address) -> Tl
 
     Raises UnreachableError, or WireError (`other_peer`) where somebody else is.
     """
+    loop = asyncio.get_running_loop()
     try:
-        reader, writer = await asyncio.open_connection(
+        transport, protocol = await loop.create_connection(
+            ByteProtocol,
             *address,
             ssl=context,
             server_hostname="peerd",
-            limit=READ_BUFFER_BYTES,
             ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
             ssl_shutdown_timeout=1.0,
         )
     except (OSError, ssl.SSLError, TimeoutError) as error:
         raise UnreachableError(f"no connection: {error}") from error
-    certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
     if certificate is None or not is_certificate_of(peer, certificate):
-        writer.transport.abort()
+        transport.abort()
         raise WireError("other_peer")
-    return TlsStream(reader, writer, peer)
+    return TlsStream(protocol, transport, peer)

@@ -36,7 +36,6 @@ IDLE_CLOSE_S = 60.0
 # Questions given up whose blocks may still come; those of older ones end the connection.
 GIVEN_UP_MAX = 256
 PROGRESS_INTERVAL_S = 1.0
-PIECE_BYTES = 256 * 1024
 # So many times as long as an answer may stand still, one block may take to be written: slow links are slow to drain.
 WRITE_STALLS_MAX = 4
 # So many times as long a short answer may take, whatever else comes meanwhile; and who holds content may say that it
@@ -266,7 +265,7 @@ class BulkConnection:
         else:
             raise WireError("unasked_block")
         self._heard_at = asyncio.get_running_loop().time()
-        data = await self._payload(length - CID_BYTES, frames.BLOCK, keep=ask is not None)
+        data = await self._payload(length - CID_BYTES, frames.BLOCK)
         self.used_at = asyncio.get_running_loop().time()
         if ask is not None:
             self._delivered(ask, cid, data)
@@ -276,22 +275,19 @@ class BulkConnection:
         root = await self._stream.read_exactly(CID_BYTES)
         cid = await self._stream.read_exactly(CID_BYTES)
         wanted = self._handler.sharing.begins(self, root, cid)
-        data = await self._payload(length - 2 * CID_BYTES, frames.BLOCK, keep=wanted)
+        data = await self._payload(length - 2 * CID_BYTES, frames.BLOCK)
         self.used_at = asyncio.get_running_loop().time()
         if wanted:
             await self._handler.sharing.came(self, root, cid, data)
 
-    async def _payload(self, length: int, kind: int, *, keep: bool = True) -> bytes:
-        """Read a payload piece by piece, so that a slow link is seen to deliver."""
-        pieces = []
-        while length:
-            piece = await self._stream.read_exactly(min(length, PIECE_BYTES))
-            length -= len(piece)
-            if keep:
-                pieces.append(piece)
-            if kind in frames.ANSWERS:
-                self._heard_at = asyncio.get_running_loop().time()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    async def _payload(self, length: int, kind: int) -> bytes:
+        """Read a payload; a slow link is seen to deliver an answer piece by piece."""
+        if kind in frames.ANSWERS:
+            return await self._stream.read_long(length, self._hear)
+        return await self._stream.read_exactly(length)
+
+    def _hear(self) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
 
     def _delivered(self, ask: _Ask, cid: bytes, data: bytes | None) -> None:
         """Give an answer to who waits for it, where somebody still does."""

@@ -282,7 +282,7 @@ class Holding:
     async def block(self, cid: bytes) -> bytes | None:
         """Return a block kept here; also the value of a record, whose content id names it."""
         core = self._core
-        data = await core.store.block(Cid.from_bytes(cid))
+        data = await core.store.block_to_send(Cid.from_bytes(cid))
         if data is not None:
             return data
         value = await inline_value(core, cid)

@@ -17,6 +17,8 @@ from peerd.sim.network import Interface, Network
 PIECE_BYTES = 64 * 1024
 # What may be under way or unread in one direction before the sender waits.
 WINDOW_BYTES = 256 * 1024
+# A long read tells of each so many bytes.
+TOLD_BYTES = 256 * 1024
 RETRANSMISSION_S = 0.2
 RETRANSMISSION_MAX_S = 3.0
 # For how long a sender tries before it counts the connection as broken.
@@ -44,6 +46,7 @@ class SimulatedStream:
         self._unread = bytearray()
         self._wanted = 0
         self._reader: asyncio.Future[None] | None = None
+        self._arrived: Callable[[], None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._flying: deque[tuple[float, bytes | None]] = deque()
         self._flying_bytes = 0
@@ -82,6 +85,16 @@ class SimulatedStream:
         data = bytes(self._unread[:count])
         del self._unread[:count]
         self._other_end.room()
+        return data
+
+    async def read_long(self, count: int, arrived: Callable[[], None]) -> bytes:
+        """As `read_exactly`; calls `arrived` for each TOLD_BYTES that have come, and at the end."""
+        self._arrived = arrived
+        try:
+            data = await self.read_exactly(count)
+        finally:
+            self._arrived = None
+        arrived()
         return data
 
     async def write(self, data: bytes) -> None:
@@ -194,7 +207,10 @@ class SimulatedStream:
         """A piece has arrived here."""
         if self._closed:
             return
+        told = len(self._unread) // TOLD_BYTES
         self._unread += piece
+        if self._arrived is not None and len(self._unread) // TOLD_BYTES > told:
+            self._arrived()
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 

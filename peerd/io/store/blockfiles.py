@@ -6,8 +6,10 @@ file whose row was never committed by listing `tmp/` alone. Called from the stor
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import os
+import time
 from base64 import b32encode
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from pathlib import Path
 
 from peerd.errors import NoRoomError
 from peerd.io.datadir import FILE_MODE, make_directory, sync_directory, sync_file
+from peerd.io.store.checked import Checked
+from peerd.io.store.direct import FileWriter
 from peerd.io.store.health import FULL, NO_INODES, StoreHealth
 
 ROTTEN_MAX = 16
@@ -43,6 +47,8 @@ class BlockFiles:
         self._temporaries = directory / "tmp"
         self._rotten = directory / "rotten"
         self._numbers = itertools.count()
+        self._writer = FileWriter()
+        self._checked = Checked(time.monotonic)
         self.quota_bytes: int | None = None
         """What the store may use of the disk, once that is known."""
 
@@ -91,9 +97,8 @@ class BlockFiles:
         try:
             try:
                 os.fchmod(descriptor, FILE_MODE)
-                left = memoryview(data)
-                while left:
-                    left = left[os.write(descriptor, left) :]
+                self._writer.write(descriptor, data)
+                self._checked.note(raw, os.fstat(descriptor))
                 if sync:
                     with self._health.syncing():
                         sync_file(descriptor)
@@ -133,6 +138,28 @@ class BlockFiles:
     def read(self, raw: bytes) -> bytes | None:
         """Return a block's bytes as they are on disk, None where there is no file or the disk cannot read it."""
         return _read(self._path(raw))
+
+    def read_whole(self, raw: bytes) -> bytes | None:
+        """Return a block's bytes where they are what they should be, by a look at this file that is not long ago."""
+        try:
+            descriptor = os.open(self._path(raw), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            found = os.fstat(descriptor)
+            data = os.read(descriptor, found.st_size)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                return None
+            raise
+        finally:
+            os.close(descriptor)
+        if self._checked.was(raw, found) and len(data) == found.st_size:
+            return data
+        if hashlib.sha256(data).digest() != raw[_FIRST_DIGEST_BYTE:]:
+            return None
+        self._checked.note(raw, found)
+        return data
 
     def read_staged(self, staged: Staged) -> bytes | None:
         """Return what stands under a temporary name, None as `read`."""

@@ -284,6 +284,9 @@ class Store(KeepsSeen, KeepsEntries, StagesBlocks, Protocol):
         A rotten block stays linked to its roots, so that putting it again mends them.
         """
 
+    async def block_to_send(self, cid: Cid) -> bytes | None:
+        """As `block`, for whom checks it himself: a file that was hashed lately and not written since is not again."""
+
     async def has_blocks(self, cids: Sequence[Cid]) -> list[bool]:
         """Say for each CID whether the block is here; damage shows only when it is read."""
 

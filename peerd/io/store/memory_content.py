@@ -114,6 +114,10 @@ class MemoryContent(MemoryBase):
         known = self._blocks.get(cid.to_bytes())
         return None if known is None else known.data
 
+    async def block_to_send(self, cid: Cid) -> bytes | None:
+        """See `Store.block_to_send`."""
+        return await self.block(cid)
+
     async def has_blocks(self, cids: Sequence[Cid]) -> list[bool]:
         """See `Store.has_blocks`."""
         self._check("has_blocks")

@@ -118,6 +118,18 @@ class SqliteBlocks(Handover):
             return data
         return await self._write("looking at a damaged block", partial(self._examine, cid=cid))
 
+    async def block_to_send(self, cid: Cid) -> bytes | None:
+        """See `Store.block_to_send`."""
+        data = await self._read("reading a block", partial(self._find_to_send, cid=cid))
+        return data if data is not None else await self.block(cid)
+
+    def _find_to_send(self, database: sqlite3.Connection, cid: Cid) -> bytes | None:
+        raw = cid.to_bytes()
+        place, data = block_table.find(database, raw)
+        if place == schema.PLACE_FILE:
+            return self._files.read_whole(raw)
+        return data if data is not None and hashlib.sha256(data).digest() == cid.digest else None
+
     def _find(self, database: sqlite3.Connection, cid: Cid) -> tuple[int, bytes | None]:
         """Return a block's place, and its bytes where they are whole."""
         raw = cid.to_bytes()

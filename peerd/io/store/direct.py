@@ -1,0 +1,68 @@
+"""Writing large files past the page cache, where the file system can: a block is written once and read later, if ever.
+
+Through the cache each page is allocated, copied to, written back and reclaimed, and what other programs had there goes.
+Directly (`O_DIRECT`, open(2)) it costs a tenth of the time of a core. It needs aligned memory, of which each thread has
+its own piece; the end of a file that fills no block of the disk goes through the cache. Where the file system refuses,
+all goes through the cache.
+"""
+
+import errno
+import mmap
+import os
+import threading
+
+BUFFER_BYTES = 1024 * 1024
+# What every disk's block size divides.
+ALIGNMENT_BYTES = 4096
+# Smaller files are not worth a wait for the disk each.
+DIRECT_MIN_BYTES = 256 * 1024
+
+_O_DIRECT = getattr(os, "O_DIRECT", 0)
+
+
+class FileWriter:
+    """Writes the bytes of new files; from any thread."""
+
+    def __init__(self) -> None:
+        self._direct = _O_DIRECT != 0
+        self._own = threading.local()
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """Write all of an empty file that is open for writing; raises OSError."""
+        at = 0
+        if self._direct and len(data) >= DIRECT_MIN_BYTES:
+            at = self._write_direct(descriptor, data)
+        left = memoryview(data)[at:]
+        while left:
+            left = left[os.write(descriptor, left) :]
+
+    def _write_direct(self, descriptor: int, data: bytes) -> int:
+        """Write the blocks that `data` fills, as far as the file system will; return how many bytes that were."""
+        import fcntl  # noqa: PLC0415 (where there is O_DIRECT, there is this)
+
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        whole = memoryview(data)
+        at, end = 0, len(data) - len(data) % ALIGNMENT_BYTES
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | _O_DIRECT)
+            buffer = self._buffer()
+            while at < end:
+                count = min(BUFFER_BYTES, end - at)
+                buffer[:count] = whole[at : at + count]
+                written = os.write(descriptor, buffer[:count])
+                at += written
+                if written % ALIGNMENT_BYTES:
+                    break  # the disk is nearly full: the rest goes the other way, and is told so
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._direct = False
+        finally:
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
+        return at
+
+    def _buffer(self) -> memoryview:
+        view: memoryview | None = getattr(self._own, "view", None)
+        if view is None:
+            view = self._own.view = memoryview(mmap.mmap(-1, BUFFER_BYTES))
+        return view
