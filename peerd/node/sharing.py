@@ -249,7 +249,7 @@ class SharedRoot:
         named = Cid.from_bytes(cid)
         data = self.pending(named)
         if data is None:
-            data = await self._core.store.block(named)
+            data = await self._core.store.block_to_send(named)
         if data is None:
             self.sharing.lost(cid)
         return data
