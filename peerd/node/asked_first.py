@@ -9,6 +9,7 @@ from peerd.kad.contact import Contact
 from peerd.node.asking import Answer
 from peerd.node.core import Core
 from peerd.node.nearest import Holders
+from peerd.node.nearness import by_nearness
 from peerd.trust.quorum import ReadQuorum, majority
 
 # How many more are asked by `one` when those asked before are silent.
@@ -19,15 +20,15 @@ class AskedFirst:
     """Those of one read that are asked first, and the rest."""
 
     def __init__(self, core: Core, holders: Holders, *, one: bool, all_at_once: bool) -> None:
-        """Order them; `one` begins with the nearest alone."""
+        """Order them; `one` begins with the nearest in time alone."""
         self._one = one
         self._crowded = holders.crowded
-        order, count = [*holders.first, *holders.doubtful], 1
+        firsts = by_nearness(core, holders.first) if one else list(holders.first)
+        order, count = [*firsts, *holders.doubtful], 1
         if all_at_once or (holders.crowded and not one):
             count = len(order)
         elif not one:
             count = majority(len(holders.first) + holders.ours) - holders.ours
-            firsts = list(holders.first)
             core.environment.rng.shuffle(firsts)
             order = [*firsts, *holders.doubtful]
         self.first, self.rest = order[:count], order[count:]

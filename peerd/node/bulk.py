@@ -342,7 +342,9 @@ class BulkConnection:
     async def _serve_want(self, rid: int, payload: bytes) -> None:
         for cid in frames.split_cids(payload):
             self._given_at = asyncio.get_running_loop().time()
-            data = await self._handler.block(cid)
+            # Who takes a copy that we asked it to hold has no other source.
+            holds = any(ask.kind == frames.HOLD for ask in self._asks.values())
+            data = await self._handler.block(cid) if holds or await self._handler.in_turn(self.peer, cid) else None
             if data is None:
                 await self._send(frames.MISSING, rid, cid)
                 continue

@@ -40,6 +40,9 @@ class BulkHandler(Protocol):
     async def block(self, cid: bytes) -> bytes | None:
         """Return a block kept here."""
 
+    async def in_turn(self, peer: PeerId, cid: bytes) -> bool:
+        """Return whether a peer is given a block now; not where very many want it and others have it by now."""
+
     async def hold(self, connection: "BulkConnection", body: HoldBody) -> bytes:
         """Take the content, and return the signed receipt once all of it is on disk."""
 

@@ -8,6 +8,7 @@ in which they were found, so many at a time; where one fails or has nothing the 
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from loguru import logger
 
@@ -25,8 +26,14 @@ WORKERS_PER_SOURCE = 2
 SOURCES_MAX = 8
 # Sources tried in all between two searches: those that fail, lie or have nothing must not keep the others out.
 CANDIDATES_MAX = 32
-# Where nobody has what is wanted, sources are looked for again this often, while there is patience.
+# Where nobody has what is wanted, sources are looked for again this often, while there is patience; the first time
+# sooner: of a crowd some have it in a few round trips.
 FIND_AGAIN_S = 0.5
+FIND_AGAIN_FIRST_TRIPS = 3
+FIND_AGAIN_FIRST_MIN_S = 0.05
+
+# By how much the source that was chosen may be opened later than another and is asked first still.
+LEAD_PART, LEAD_MIN_S = 0.5, 0.005
 
 FindSources = Callable[[], Awaitable[list[Contact]]]
 
@@ -60,6 +67,7 @@ class Fetcher:
         self._waiters: Counter[bytes] = Counter()
         self._error: PeerdError | None = None
         self._found = False
+        self._looked_again = False
         self.lied = False
         self.from_local_count = 0
         self.from_peers_count = 0
@@ -143,11 +151,13 @@ class Fetcher:
 
     async def _open_next(self) -> None:
         """Open candidates until there are enough sources that may have what is wanted, or no candidate is left."""
+        chosen = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            for _ in range(max(1, SOURCES_MAX - self._schedule.useful_count())):
-                group.create_task(self._open_one())
+            for place in range(max(1, SOURCES_MAX - self._schedule.useful_count())):
+                group.create_task(self._open_one(chosen, is_chosen=place == 0))
 
-    async def _open_one(self) -> None:
+    async def _open_one(self, chosen: asyncio.Event, *, is_chosen: bool) -> None:
+        """Open a candidate. The first, which was chosen, is begun with, though others are open a moment earlier."""
         while self._candidates:
             contact = self._candidates.popleft()
             self._tried.add(contact.peer)
@@ -156,8 +166,18 @@ class Fetcher:
             except (UnreachableError, WireError) as error:
                 logger.debug("a source cannot be reached", peer=short(contact.peer), reason=str(error))
                 continue
+            if not is_chosen:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._lead_s):
+                        await chosen.wait()
             self._add(connection)
-            return
+            break
+        if is_chosen:
+            chosen.set()
+
+    @property
+    def _lead_s(self) -> float:
+        return max(LEAD_MIN_S, (self._core.endpoint.roundtrips.median_s() or 0.0) * LEAD_PART)
 
     def _add(self, connection: BulkConnection) -> None:
         self._schedule.add_source(connection.peer)
@@ -261,7 +281,10 @@ class Fetcher:
         self._end_finding()
 
     async def _find_again(self) -> None:
-        await asyncio.sleep(FIND_AGAIN_S)
+        soon_s = FIND_AGAIN_FIRST_TRIPS * (self._core.endpoint.roundtrips.median_s() or FIND_AGAIN_S)
+        first_s = min(FIND_AGAIN_S, max(FIND_AGAIN_FIRST_MIN_S, soon_s))
+        await asyncio.sleep(FIND_AGAIN_S if self._looked_again else first_s)
+        self._looked_again = True
         self._schedule.forgive()
         self._tried = set(self._schedule.sources)
         try:

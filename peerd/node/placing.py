@@ -29,10 +29,12 @@ from peerd.node.nearest import copy_holders_of
 from peerd.node.providing import CACHE, REPLICA, announce, find_providers, sources_of
 from peerd.node.scrubbing import Mending
 from peerd.node.sharing import SharedRoots
+from peerd.node.turns import Turns
 from peerd.records.claim import Claim
 from peerd.records.receipt import OF_CONTENT, receipts
 from peerd.records.record import INLINE, read_record
 from peerd.wire import limits
+from peerd.wire.fields import CID_RAW
 from peerd.wire.frames import ClaimBody, HoldBody
 from peerd.wire.messages import Ping
 
@@ -278,6 +280,7 @@ class Holding:
         self._core = core
         self._mending = Mending(core)
         self.sharing = core.sharing = SharedRoots(core)
+        self._turns = Turns()
 
     async def block(self, cid: bytes) -> bytes | None:
         """Return a block kept here; also the value of a record, whose content id names it."""
@@ -289,6 +292,16 @@ class Holding:
         if value is None:
             self._mending.noticed(cid)
         return value
+
+    async def in_turn(self, peer: PeerId, cid: bytes) -> bool:
+        """Return whether a peer is given a block now: of content that is one block very many are given in turns."""
+        if not cid.startswith(CID_RAW):
+            return True
+        now = self._core.now()
+        if not self._turns.is_turn(cid, peer, now) and await self._core.store.root(cid) is not None:
+            return False
+        self._turns.gave(cid, peer, now)
+        return True
 
     async def hold(self, connection: BulkConnection, body: HoldBody) -> bytes:
         """Take content from the peer that asks, and return our receipt."""

@@ -12,6 +12,7 @@ from peerd.kad.contact import Contact
 from peerd.node.asking import Asking
 from peerd.node.core import Core
 from peerd.node.nearest import contacts_in, holders_of
+from peerd.node.nearness import by_nearness
 from peerd.records.provider import CACHE, GONE, REPLICA, Provider, providers
 from peerd.wire.messages import AddProvider, FindProviders
 from peerd.wire.messages import Providers as ProvidersReply
@@ -94,15 +95,15 @@ async def find_providers(core: Core, root: Cid, *, enough: int | None = None) ->
 
 
 async def sources_of(core: Core, root: Cid) -> list[Contact]:
-    """Return peers to fetch `root` from: those that say they have it, nearest in time first, and those that should.
+    """Return peers to fetch `root` from: those that say they have it and those that should, nearest in time first.
 
     By turns, so that any number of peers that only say so leave half of the places to the others. Who was caught lying
     comes last.
     """
     found = await find_providers(core, root)
-    alleged = [contact for peer in found.providers if (contact := _contact(core, found, peer)) is not None]
-    alleged.sort(key=lambda contact: core.endpoint.roundtrips.srtt_s(contact.peer) or 1.0)
-    holders = core.members.copy_holders(root.digest, core.settings.copies).contacts
+    named = [contact for peer in found.providers if (contact := _contact(core, found, peer)) is not None]
+    alleged = by_nearness(core, named)
+    holders = by_nearness(core, core.members.copy_holders(root.digest, core.settings.copies).contacts)
     by_turns = {
         contact.peer: contact for pair in zip_longest(alleged, holders) for contact in pair if contact is not None
     }
