@@ -18,7 +18,7 @@ from loguru import logger
 
 from peerd.content.block import Block, check
 from peerd.content.cid import Cid
-from peerd.errors import PeerdError, TimedOutError, UnreachableError, WireError
+from peerd.errors import PeerdError, StoreError, TimedOutError, UnreachableError, WireError
 from peerd.ids import PeerId
 from peerd.kad.contact import Contact
 from peerd.logs import short
@@ -145,6 +145,9 @@ class Filling:
                 future = self._waiting[raw] = asyncio.get_running_loop().create_future()
             await asyncio.shield(future)
         data = self._writer.pending(cid)
+        if data is None:
+            with suppress(StoreError):  # what came was checked then
+                data = await self._core.store.block_to_send(cid)
         return data if data is not None else await self._fetcher.get(cid)
 
     # The receiver of a shared root.

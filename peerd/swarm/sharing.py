@@ -20,6 +20,8 @@ from peerd.ids import PeerId
 
 # Blocks looked at for one choice: of very large content not all, so that a choice costs no more.
 LOOKED_AT_MAX = 256
+# So many blocks apart are those who give in order to one receiver.
+APART_MAX = 16
 # Credits of one peer kept: more would let it have all slots of a slow moment wait for it.
 CREDITS_MAX = 16
 
@@ -34,6 +36,8 @@ class Sharer:
     credits: int = 0
     asked_first: bool = True
     """Whether it is to be asked before a block is sent."""
+    first: int = 0
+    """All blocks before this one, in order, it has."""
 
 
 class Sharing:
@@ -122,12 +126,13 @@ class Sharing:
     def choose(self, peer: PeerId) -> bytes | None:
         """Return the block to give to a peer now, noted as one it has; None where there is nothing that it wants.
 
-        The one that the fewest have, then the one given least; where all is here the first of these, else by chance.
+        The one that the fewest have, then the one given least. Where all is here they go in order, so that who reads
+        while it fetches finds them in memory; who chooses beside another begins some blocks further on, by chance.
         """
         if not self.may_give(peer):
             return None
         sharer = self._sharers[peer]
-        begin = 0 if self.whole and len(self._order) <= LOOKED_AT_MAX else self._rng.randrange(len(self._order))
+        begin = self._begin(sharer) if self.whole else self._rng.randrange(len(self._order))
         wanted = (
             cid
             for at in range(len(self._order))
@@ -140,11 +145,18 @@ class Sharing:
         self._had_by[best] += 1
         return best
 
+    def _begin(self, sharer: Sharer) -> int:
+        """Return where to look from in what is given in order."""
+        while sharer.first < len(self._order) and self._order[sharer.first] in sharer.has:
+            sharer.first += 1
+        return sharer.first + (self._rng.randrange(APART_MAX) if sharer.asked_first else 0)
+
     def lacks(self, peer: PeerId, cid: bytes) -> None:
         """A peer that was to get a block did not."""
         sharer = self._sharers.get(peer)
         if sharer is not None and cid in sharer.has:
             sharer.has.discard(cid)
+            sharer.first = 0
             self._had_by[cid] -= 1
 
     def gives(self, peer: PeerId, cid: bytes) -> None:

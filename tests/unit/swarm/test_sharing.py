@@ -5,7 +5,7 @@ import random
 import pytest
 
 from peerd.ids import PeerId
-from peerd.swarm.sharing import CREDITS_MAX, LOOKED_AT_MAX, Sharing
+from peerd.swarm.sharing import APART_MAX, CREDITS_MAX, LOOKED_AT_MAX, Sharing
 
 ALICE, BOB, CAROL = (PeerId(bytes([number]) * 32) for number in range(3))
 BLOCKS = [bytes([number]) * 36 for number in range(100, 110)]
@@ -34,6 +34,17 @@ def test_one_that_has_all_gives_each_block_once_before_any_twice() -> None:
     first = [given(shared, peer) for _ in range(3) for peer in (ALICE, BOB, CAROL)] + [given(shared, ALICE)]
     assert sorted(cid for cid in first if cid) == BLOCKS
     assert given(shared, BOB) in BLOCKS
+
+
+def test_one_alone_is_given_large_content_in_order() -> None:
+    blocks = [number.to_bytes(36, "big") for number in range(4 * LOOKED_AT_MAX)]
+    shared = Sharing(blocks, random.Random(1))
+    shared.arrived(blocks)
+    shared.add(ALICE)
+    assert [given(shared, ALICE) for _ in blocks] == blocks
+    shared.add(BOB)
+    shared.credit(BOB, asked_first=True)
+    assert shared.choose(BOB) in blocks[:APART_MAX], "not far from where it reads"
 
 
 def test_nobody_is_given_what_it_has_or_without_leave() -> None:
