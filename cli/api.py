@@ -69,6 +69,8 @@ class Client:
         self._invocation = invocation
         self._endpoints = endpoint.candidates(invocation.text("api"))
         self.timeout_s = invocation.seconds("timeout") or TIMEOUT_S
+        self.reached = False
+        """Whether the daemon took the connection of the last call."""
 
     def options(self, *names: str) -> list[tuple[str, str]]:
         """Return those options of the invocation that were given, as parameters of a query."""
@@ -97,8 +99,9 @@ class Client:
         The answer to something stored, and to a `patient` request, is waited for as long as the daemon is alive.
         Raises Failure: what the daemon answered, or why there is no answer.
         """
+        self.reached = False
         where, connected = endpoint.connect(self._endpoints, min(self.timeout_s, CONNECT_TIMEOUT_S))
-        self._endpoints = [where]
+        self._endpoints, self.reached = [where], True
         wire = httpwire.Wire(connected, self.timeout_s + GRACE_S)
         try:
             wire.send(self._head(where, method, path, query or [], [*(headers or []), *_body_headers(method, body)]))

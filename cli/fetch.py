@@ -1,8 +1,13 @@
 """One value on its way here: its headers first, then its bytes, taken up again where the connection breaks.
 
+A daemon that went away is waited for, as long as for anything else that does not move. The rest of a file is asked for
+as a range; a directory, which has none, is asked for again, and what is here of it already is compared and passed over.
 Not here: where the bytes go (get, place, extract). Whole means that as many bytes came as the answer said, or its last
 chunk; nothing else counts as the end.
 """
+
+# Modules are imported where they are needed: start time.
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
@@ -27,6 +32,8 @@ RESUMES_MAX = 3
 SILENT_FROM_S = 1.0
 """From so much silence on, what was waited counts when a transfer is taken up again; and the least that is waited."""
 
+AGAIN_S = 0.25
+"""Between two tries to reach a daemon that went away."""
 _VERSION_MAX_CHARS = 1024
 
 _WHY = {
@@ -51,7 +58,10 @@ class Fetch:
         query = client.options("consistency", "own", "pin", "no-cache", "timeout", *options)
         if any_order:
             query.append(("order", "any"))
-        self._response = client.call("GET", self._path, query, headers=_condition(invocation.text("if-version")))
+        self.resumed = False
+        """Whether it was asked for more than once: then the daemon has not seen all of it pass at one time."""
+        self._moved_at = time.monotonic()
+        self._response = self._ask(query, _condition(invocation.text("if-version")))
         self.info = self._response.headers.get("x-peerd-get", "")
         self.kind = self._response.headers.get("x-peerd-kind", "")
         if not self.info or self.kind not in ("file", "directory") or not self._response.framed:
@@ -78,42 +88,90 @@ class Fetch:
 
         Raises Failure where they cannot be had whole: what the daemon said when it was asked again.
         """
-        total, got, idle = self._response.length, 0, 0
-        moved_at = time.monotonic()
+        total, got, idle, check, past = self._response.length, 0, 0, 0, 0
+        self._moved_at = time.monotonic()
         while True:
             before = got
             try:
-                for piece in self._response.pieces():
+                for piece in self._past(past, check):
                     got += len(piece)
+                    if total is None:
+                        check = _sum_of(piece, check)
                     yield piece
-                    moved_at = time.monotonic()
+                    self._moved_at = time.monotonic()
                 return
             except WireFailure as error:
                 self.close()
                 if error.kind != "gone":
                     raise self._client.failure(error) from None
                 idle = 0 if got > before else idle + 1
-                if total is None or idle >= RESUMES_MAX:
+                if idle >= RESUMES_MAX or (total is None and error.code in _WHY):
                     raise self._broken(error, got) from None
-            self._response = self._resume(got, total, time.monotonic() - moved_at)
+            self.resumed = True
+            past = 0 if total is not None else got
+            self._response = self._resume(got, total)
 
-    def _resume(self, got: int, total: int, silent_s: float) -> Response:
+    def _past(self, count: int, check: int) -> Iterator[memoryview]:
+        """Yield what comes after the first `count` bytes, which are here and must be the same."""
+        left, found = count, 0
+        for piece in self._response.pieces():
+            if not left:
+                yield piece
+                continue
+            found = _sum_of(piece[:left], found)
+            rest = piece[left:]
+            left = max(0, left - len(piece))
+            if not left and found != check:
+                raise self._changed()
+            if rest:
+                yield rest
+        if left:
+            raise self._changed()
+
+    def _ask(self, query: list[tuple[str, str]], headers: list[tuple[str, str]]) -> Response:
+        """Ask the daemon; one that was reached and went away is waited for until nothing has moved for too long."""
+        dropped = 0
+        while True:
+            try:
+                return self._client.call("GET", self._path, query, headers=headers)
+            except Failure as failure:
+                away = failure.code == "no_daemon" or (failure.code == "unavailable" and self.resumed)
+                dropped += failure.code == "no_daemon" and self._client.reached
+                late = time.monotonic() + AGAIN_S > self._moved_at + self._client.timeout_s
+                if not away or late or dropped >= RESUMES_MAX or not (dropped or self.resumed):
+                    raise
+            time.sleep(AGAIN_S)
+
+    def _resume(self, got: int, total: int | None) -> Response:
         """Ask for the rest, which also tells why it did not come; what was waited in vain is not waited again."""
-        first, last = self._offset + got, self._offset + total - 1
-        headers = [("Range", f"bytes={first}-{last}"), ("If-Range", self._response.headers.get("etag", '""'))]
-        query = self._again
+        query, silent_s = self._again, time.monotonic() - self._moved_at
         if silent_s >= SILENT_FROM_S:
             left_s = max(SILENT_FROM_S, self._client.timeout_s - silent_s)
             query = [*(part for part in query if part[0] != "timeout"), ("timeout", f"{left_s:.6g}")]
-        response = self._client.call("GET", self._path, query, headers=headers)
+        tag = self._response.headers.get("etag", '""')
+        if total is None:
+            return self._once_more(query, tag)
+        first, last = self._offset + got, self._offset + total - 1
+        response = self._ask(query, [("Range", f"bytes={first}-{last}"), ("If-Range", tag)])
         if response.status != 206:
             response.close()
-            raise Failure("failed", f"{self._shown} changed while it was fetched", "fetch it again")
+            raise self._changed()
         told = response.headers.get("content-range", "")
         if response.length != total - got or not told.startswith(f"bytes {first}-{last}/"):
             response.close()
             raise self._client.foreign("it answers with another range than was asked for")
         return response
+
+    def _once_more(self, query: list[tuple[str, str]], tag: str) -> Response:
+        """Ask for a directory from its beginning."""
+        response = self._ask(query, [])
+        if response.headers.get("etag", '""') != tag or response.length is not None or not response.framed:
+            response.close()
+            raise self._changed()
+        return response
+
+    def _changed(self) -> Failure:
+        return Failure("failed", f"{self._shown} changed while it was fetched", "fetch it again")
 
     def _broken(self, error: WireFailure, got: int) -> Failure:
         if self.kind == "directory":
@@ -123,6 +181,13 @@ class Fetch:
             hint = "try again; what has arrived is kept near"
             return Failure(code, f"the directory {self._shown} broke off: {why}", hint)
         return Failure("failed", f"{self._shown} broke off after {got} bytes: {error}")
+
+
+def _sum_of(piece: memoryview, before: int) -> int:
+    """Return the checksum of what came before and a piece more: against a mistake, not a forger, who is our daemon."""
+    import zlib
+
+    return zlib.crc32(piece, before)
 
 
 def _condition(version: str | None) -> list[tuple[str, str]]:

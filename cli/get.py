@@ -38,6 +38,7 @@ def get(invocation: Invocation) -> None:
             written = _to_directory(place, fetch, progress)
         else:
             written = _to_file(place, fetch, progress)
+        _keep_pinned(invocation, fetch)
         _tell(invocation, fetch, f"wrote {place.shown} ({size(written)})")
 
 
@@ -60,6 +61,7 @@ def _to_stdout(invocation: Invocation, name: str, *options: str) -> None:
             for piece in fetch.pieces():
                 output.write(piece)
                 progress.add(len(piece))
+        _keep_pinned(invocation, fetch)
 
 
 def _to_file(place: Place, fetch: Fetch, progress: Progress) -> int:
@@ -79,6 +81,15 @@ def _to_file(place: Place, fetch: Fetch, progress: Progress) -> int:
     finally:
         os.close(fd)
     return written
+
+
+def _keep_pinned(invocation: Invocation, fetch: Fetch) -> None:
+    """Pin what was fetched in parts: the daemon has pinned only what it sent whole."""
+    if invocation.flag("pin") and fetch.resumed:
+        import json
+
+        cid = json.loads(fetch.info).get("cid")
+        Client(invocation).call("POST", f"/v1/pins/{keys.quote(str(cid))}").close()
 
 
 def _told_size(fetch: Fetch) -> int:

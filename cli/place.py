@@ -1,5 +1,7 @@
 """Where `peer get -o PATH` writes: beside PATH under a hidden name, renamed when it is whole, removed otherwise.
 
+What is begun is locked for as long as its process lives. What a killed one left is thus told from what another writes
+just now, and is removed by the next that writes to the same PATH: what had come of it the daemon has.
 Not here: what is written (get, extract). Nothing but a finished file or directory ever stands under the final name. A
 pipe or a device that stands at PATH is written to as it is: it must not be replaced by a file.
 """
@@ -26,6 +28,7 @@ RANDOM_BYTES = 4
 DESCRIPTOR_DIGITS_MAX = 9
 _DESCRIPTORS = {"/dev/stdout": 1, "/dev/stderr": 2}
 ATTEMPTS_MAX = 16
+_SUFFIX = ".part"
 
 
 class Place:
@@ -41,6 +44,7 @@ class Place:
         self._slash = path.endswith("/")
         self._final = path
         self._temporary: str | None = None
+        self._locked: int | None = None
         self._is_directory = False
         self._standing: os.stat_result | None = None
         self._descriptor = _descriptor_of(path)
@@ -169,15 +173,78 @@ class Place:
         """Make the temporary file or directory under a name that is known first, to be removed."""
         directory, name = os.path.split(self._final)
         kept = os.fsdecode(os.fsencode(name)[:NAME_KEPT_BYTES])
+        _remove_left(directory or ".", f".{kept}.peer-")
         for _ in range(ATTEMPTS_MAX):
-            self._temporary = os.path.join(directory, f".{kept}.peer-{os.urandom(RANDOM_BYTES).hex()}.part")
+            self._temporary = os.path.join(directory, f".{kept}.peer-{os.urandom(RANDOM_BYTES).hex()}{_SUFFIX}")
             try:
-                return make(self._temporary)
+                fd = make(self._temporary)
             except FileExistsError:
                 self._temporary = None  # somebody else's
+                continue
             except OSError as error:
                 raise _cannot(error, self.shown) from None
+            if self._lock():
+                return fd
+            if fd >= 0:
+                os.close(fd)
         raise Failure("failed", f"cannot write to {self.shown}: no free temporary name beside it")
+
+    def _lock(self) -> bool:
+        """Lock what was just made; False where somebody took it for a leftover before that, and removes it."""
+        assert self._temporary is not None
+        try:
+            self._locked = _locked(self._temporary)
+        except (FileNotFoundError, BlockingIOError):
+            self._temporary = None
+            return False
+        except OSError:  # no locks on this file system: what is killed here stays
+            return True
+        return True
+
+
+def _locked(path: str) -> int:
+    """Return a descriptor that holds the lock of a file or directory.
+
+    Raises FileNotFoundError where it is gone, BlockingIOError where another has it, OSError where there are no locks.
+    """
+    import fcntl
+
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(fd), os.lstat(path)):
+            raise FileNotFoundError(path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _remove_left(directory: str, prefix: str) -> None:
+    """Remove what killed processes began to write; what cannot be removed stays, and is no reason not to write."""
+    digits = 2 * RANDOM_BYTES
+    try:
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(prefix) and entry.name.endswith(_SUFFIX)]
+    except OSError:
+        return
+    for name in names:
+        if len(name) != len(prefix) + digits + len(_SUFFIX):
+            continue  # of another target, whose name begins as this one's does
+        path = os.path.join(directory, name)
+        try:
+            fd = _locked(path)
+        except OSError:
+            continue
+        try:
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                import shutil
+
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                _unlink(path)
+        finally:
+            os.close(fd)
 
 
 def free_bytes(place: str | int) -> int | None:
