@@ -1,7 +1,7 @@
 """Getting: the name's newest version, then its content from here or from all that have it, checked block by block."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,6 +50,8 @@ from peerd.trust.quorum import majority
 AHEAD_BLOCKS = 12
 # A file below this is read in order in any case: there is nothing in it that others could give meanwhile.
 FILLED_LEAST_BYTES = 2 * CHUNK_BYTES
+# So long blocks that were asked for are still taken when whoever reads has gone.
+DRAIN_MAX_S = 10.0
 # Between two questions for a name of which too few holders answer.
 ASK_AGAIN_S = 1.0
 
@@ -249,6 +251,8 @@ class Source:
         self._writer = BlockWriter(self._core.store, self._core.room, self._root)
         self._failed_to_keep = False
         self._fetched_bytes = 0
+        self._coming: list[asyncio.Task[bytes]] = []
+        """Blocks under way when whoever read them went away."""
         self._completed = False
         self._coming_in = self._core.room.coming_in(self._root)
         self._read = CidSet()
@@ -285,7 +289,8 @@ class Source:
         # Who has been given all of it, or enough, may hang up at once: that ends the answer, not our copy.
         kept = asyncio.Event()
         if self._core.tasks.spawn(self._end(kept), "keep what was fetched"):
-            await kept.wait()
+            if not self._coming:
+                await kept.wait()
         else:
             await self._end(kept)
 
@@ -294,6 +299,10 @@ class Source:
         try:
             if self._filling is not None:
                 await self._filling.end()
+            if self._coming:
+                # What was asked for crosses the wire in any case.
+                await asyncio.wait(self._coming, timeout=DRAIN_MAX_S)
+                await _give_up(self._coming)
             await self._fetcher.__aexit__(None)
             # What was delivered is delivered, whatever becomes of our copy.
             with suppress(PeerdError):
@@ -384,10 +393,12 @@ class Source:
                 self._note_done(root, reader)
                 for piece in pieces:
                     yield piece
+        except (asyncio.CancelledError, GeneratorExit):
+            if self._keep and self._filling is None:
+                self._coming, tasks = list(tasks.values()), {}
+            raise
         finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            await _give_up(tasks.values())
 
     def _note_done(self, root: Cid, reader: FileReader) -> None:
         if reader.done and root == self._root:
@@ -431,3 +442,9 @@ class Source:
         if root.class_ == "cache":
             await core.room.caching.kept(raw, size, core.room.let_go)
         await core.room.bound_cache(core.settings.cache_max_bytes)
+
+
+async def _give_up(tasks: Collection[asyncio.Task[bytes]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
