@@ -1,7 +1,7 @@
 """Getting: the name's newest version, then its content from here or from all that have it, checked block by block."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,6 +32,7 @@ from peerd.node.agreeing import read_strong
 from peerd.node.auditing import some_have
 from peerd.node.blocks import BlockWriter, link_whole
 from peerd.node.core import Core
+from peerd.node.draining import drain, give_up
 from peerd.node.fetch import Fetcher
 from peerd.node.filling import Filling
 from peerd.node.found import Reading, need
@@ -50,8 +51,6 @@ from peerd.trust.quorum import majority
 AHEAD_BLOCKS = 12
 # A file below this is read in order in any case: there is nothing in it that others could give meanwhile.
 FILLED_LEAST_BYTES = 2 * CHUNK_BYTES
-# So long blocks that were asked for are still taken when whoever reads has gone.
-DRAIN_MAX_S = 10.0
 # Between two questions for a name of which too few holders answer.
 ASK_AGAIN_S = 1.0
 
@@ -299,10 +298,7 @@ class Source:
         try:
             if self._filling is not None:
                 await self._filling.end()
-            if self._coming:
-                # What was asked for crosses the wire in any case.
-                await asyncio.wait(self._coming, timeout=DRAIN_MAX_S)
-                await _give_up(self._coming)
+            await drain(self._coming, self._writer)
             await self._fetcher.__aexit__(None)
             # What was delivered is delivered, whatever becomes of our copy.
             with suppress(PeerdError):
@@ -398,7 +394,7 @@ class Source:
                 self._coming, tasks = list(tasks.values()), {}
             raise
         finally:
-            await _give_up(tasks.values())
+            await give_up(tasks.values())
 
     def _note_done(self, root: Cid, reader: FileReader) -> None:
         if reader.done and root == self._root:
@@ -442,9 +438,3 @@ class Source:
         if root.class_ == "cache":
             await core.room.caching.kept(raw, size, core.room.let_go)
         await core.room.bound_cache(core.settings.cache_max_bytes)
-
-
-async def _give_up(tasks: Collection[asyncio.Task[bytes]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -35,9 +35,9 @@ class Tap:
         honest = handler.block
 
         async def block(cid: bytes) -> bytes | None:
-            if self.left <= 0:
+            if self.left <= 0 and not self.flows.is_set():
                 await self.flows.wait()
-            if Cid.from_bytes(cid).codec == RAW and (not self.flows.is_set() or cid in self.sent):
+            elif Cid.from_bytes(cid).codec == RAW and (not self.flows.is_set() or cid in self.sent):
                 self.left -= 1
                 self.sent[cid] += 1
             return await honest(cid)
@@ -57,6 +57,7 @@ async def _half_got(world: World, count: int = CAME) -> tuple[Host, Tap, "asynci
     tap = Tap([host for host in hosts if host is not getter], count)
     getting = asyncio.create_task(get(getter, "big"))
     await until(lambda: sum(tap.sent.values()) == count)
+    await asyncio.sleep(BATCH_WAIT_S / 2)  # what was sent is there, and not all of it in the store
     return getter, tap, getting
 
 
@@ -78,6 +79,7 @@ async def test_what_came_before_the_process_was_killed_is_not_fetched_again(worl
 async def test_what_came_before_who_asked_went_away_is_not_fetched_again(world: World) -> None:
     getter, tap, getting = await _half_got(world)
     await _gone(getting)
+    await asyncio.sleep(BATCH_WAIT_S / 2)
     tap.flows.set()
     assert await get(getter, "big") == MANY
     assert tap.sent_twice == 0
@@ -105,6 +107,7 @@ async def test_a_holder_that_was_killed_takes_the_rest_only(world: World) -> Non
     tap = Tap([writer], CAME)
     putting = asyncio.create_task(put(writer, "big", MANY))
     await until(lambda: sum(tap.sent.values()) == CAME)
+    await asyncio.sleep(BATCH_WAIT_S / 2)
     await holder.crash(power=True)
     await asyncio.gather(putting, return_exceptions=True)
     tap.flows.set()
