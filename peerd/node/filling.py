@@ -52,6 +52,9 @@ NAMED_OF_MAX = 2
 LOOK_S = 0.1
 # Who has the root is asked again this often while nobody shares it.
 FIND_AGAIN_S = 2.0
+# When whoever reads has gone, what is on its way is taken for so long, and for so long without a block.
+DRAIN_MAX_S = 10.0
+DRAIN_IDLE_S = 1.0
 _LEARNT = 0.2
 
 
@@ -92,6 +95,7 @@ class Filling:
         self._found_at = -FIND_AGAIN_S
         self._running: asyncio.Task[None] | None = None
         self._error: PeerdError | None = None
+        self._draining = False
         self.twice_count = 0
         """Blocks that came although they were on their way already."""
 
@@ -113,6 +117,15 @@ class Filling:
         self._shared = shared
         self._running = asyncio.get_running_loop().create_task(self._run())
         return True
+
+    async def drain(self) -> None:
+        """Give nobody leave any more, and take what they have leave for: it may be on its way already."""
+        self._draining, self._progress_at = True, self._core.now()
+        ends_at = self._core.now() + DRAIN_MAX_S
+        while self._missing and (self._coming or (self._shared is not None and self._shared.granted.total() > 0)):
+            if self._core.now() > min(ends_at, self._progress_at + DRAIN_IDLE_S):
+                return
+            await asyncio.sleep(LOOK_S)
 
     async def end(self) -> None:
         """Stop; what came is served on."""
@@ -203,7 +216,7 @@ class Filling:
 
     def _refill(self, peer: PeerId) -> None:
         shared = self._shared
-        if shared is not None and self._missing:
+        if shared is not None and self._missing and not self._draining:
             sharers = max(1, len(shared.peers))
             each = max(CREDITS_LEAST, min(CREDITS_MOST, CREDITS // sharers))
             shared.grant(peer, each - shared.granted[peer])
@@ -288,6 +301,8 @@ class Filling:
         """Ask by name for what does not come by itself."""
         assert self._shared is not None, "it is shared"
         now = self._core.now()
+        if self._draining:
+            return
         if now > self._progress_at + self._patience_s + IDLE_S:
             raise TimedOutError("no peer that can be reached now has all of the content")
         late_s = self._late_s()

@@ -297,7 +297,7 @@ class Source:
         """Keep what was read: whole as a cached copy, else the blocks that came, for who asks again."""
         try:
             if self._filling is not None:
-                await self._filling.end()
+                await self._end_filling(self._filling)
             await drain(self._coming, self._writer)
             await self._fetcher.__aexit__(None)
             # What was delivered is delivered, whatever becomes of our copy.
@@ -315,10 +315,19 @@ class Source:
         with suppress(StoreError):
             self._core.store.touch_root(self._root.to_bytes(), self._core.store.now_s())
 
+    async def _end_filling(self, filling: Filling) -> None:
+        async with self._core.locks.hold(b"drain " + self._root.to_bytes()):
+            await filling.drain()
+            await filling.end()
+            with suppress(PeerdError):
+                await self._writer.flush()
+
     async def fill(self) -> None:
         """Fetch all of it from now on, in any order, where it is kept and large enough to be worth it."""
         if not self._keep_whole or self._opened.info.source != "peer" or self._opened.size < FILLED_LEAST_BYTES:
             return
+        async with self._core.locks.hold(b"drain " + self._root.to_bytes()):
+            pass  # what is still on its way to who read it before is not asked for twice
         patience_s = self._opened.options.timeout_s
         filling = Filling(self._core, self._root, self._fetcher, self._writer, self._find, patience_s=patience_s)
         if await filling.begin(self._node):
