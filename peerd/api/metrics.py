@@ -45,6 +45,7 @@ class _Snapshot:
             ("peerd_storage_used_bytes", "Disk in use", status.storage.used_bytes),
             ("peerd_repair_missing_copies", "Copies known to be missing", status.repair.missing_copies),
             ("peerd_repair_lag_seconds", "Age of the oldest missing copy", status.repair.lag_s),
+            ("peerd_cached_records", "Records of others cached for reads with one", status.cache.records),
             ("peerd_api_connections", "Connections to the local API", self._connections),
         ):
             yield GaugeMetricFamily(name, about, value=value)

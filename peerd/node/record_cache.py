@@ -59,6 +59,9 @@ class RecordCache:
         self._entries: CachedRecords[Kept] = CachedRecords(RECORDS_MAX, core.environment.entropy(SEED_BYTES))
         self._takers = Takers()
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     @property
     def on(self) -> bool:
         """Whether records are cached at all."""

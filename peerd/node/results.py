@@ -152,13 +152,17 @@ class Storage(Struct, frozen=True, kw_only=True):
 
 
 class CacheCounts(Struct, frozen=True, kw_only=True):
-    """How often what was read was here already; cached copies that were kept, not kept, and let go of for others."""
+    """How often what was read was here already; cached copies that were kept, not kept, and let go of for others.
+
+    `records` are those of others cached now for reads with `one`.
+    """
 
     hits: int
     misses: int
     kept: int = 0
     declined: int = 0
     evicted: int = 0
+    records: int = 0
 
 
 class Repair(Struct, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ def status(
             kept=tally.kept,
             declined=tally.declined,
             evicted=tally.evicted,
+            records=len(core.cached),
         ),
         repair=results.Repair(missing_copies=missing, lag_s=round(lag_s, 3), may_fail=may_fail(safety)),
         rejected=dict(core.endpoint.counts.rejected + core.counts.rejected),

@@ -8,7 +8,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-ROWS = ("get", "put", "flood", "kill", "delay", "command", "memory")
+ROWS = ("get", "put", "flood", "kill", "delay", "command", "memory", "zipf", "hot-key")
 """The rows of the table, in the order of the report."""
 
 NETWORK_ROWS = ("get", "put", "flood", "kill")
@@ -42,6 +42,8 @@ class Plan:
     command_runs: int = 30
     memory_peers: int = 5
     memory_idle_s: float = 30.0
+    zipf_seeds: int = 1
+    hot_key_hosts: int = 31
 
     def to_json(self) -> str:
         """Return the plan as one line."""
@@ -70,4 +72,5 @@ QUICK = Plan(
     delay_runs=1,
     command_runs=7,
     memory_idle_s=4.0,
+    hot_key_hosts=12,
 )

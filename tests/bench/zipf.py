@@ -117,8 +117,9 @@ def sum_sent(world: World) -> Counter[int]:
     return Counter({host.index: core(host).endpoint.counts.sent_messages["Value"] for host in world.hosts})
 
 
-def zipf_row(seeds: int, *, life_s: float = 120.0) -> Row:
+def row_of(seeds: int, *, life_s: float = 120.0) -> Row:
     """Measure, and return the row."""
+    logger.disable("peerd")
     row = Row("zipf", "reads by popularity, `one`, 200 simulated peers with small tables", "hops", [])
     for name, life in (("peerd", life_s), ("peerd, nothing cached", 0.0)):
         runs = [run(seed, life_s=life) for seed in range(seeds)]
@@ -139,8 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.zipf")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    logger.remove()
-    row = zipf_row(arguments.seeds)
+    row = row_of(arguments.seeds)
     print(row.title)
     for line in row.lines:
         shown = ", ".join(f"{name} {value:.3g}" for name, value in line.others.items())

@@ -872,6 +872,23 @@ TABLE: list[Mutation] = [
         "                if False or",
         ("tests/unit/cache/test_admission.py::test_what_would_push_out_more_used_things_is_not_kept_and_counted",),
     ),
+    Mutation(
+        "6.22",
+        "peerd/node/turns.py",
+        " or len(crowd.given) >= GIVEN_MAX:",
+        ":",
+        ("tests/unit/node/test_hot_key.py::test_what_is_remembered_is_bounded",),
+    ),
+    Mutation(
+        "6.22",
+        "peerd/node/turns.py",
+        "((2 << moments) - 1)",
+        "1",
+        (
+            "tests/unit/node/test_hot_key.py"
+            "::test_some_are_given_a_block_in_a_moment_and_twice_as_many_in_each_after_it",
+        ),
+    ),
     # 7. mDNS
     Mutation(
         "7.1",
