@@ -20,7 +20,7 @@ GIVER_PARTS = 8
 
 @dataclass(slots=True)
 class Cached(Generic[T]):
-    """One thing, who gave it, since when it counts (as old as it is) and until when; monotonic instants."""
+    """One thing, who gave it, since when it counts (as old as it is), until when, when it came; monotonic instants."""
 
     value: T
     giver: bytes
@@ -30,6 +30,7 @@ class Cached(Generic[T]):
     until: float
     from_holder: bool
     """Given by who should hold it: it may be given on."""
+    came_at: float = 0.0
 
 
 class CachedRecords(Generic[T]):

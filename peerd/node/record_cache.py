@@ -216,6 +216,9 @@ class RecordCache:
         if entry is None:
             return None
         giver, members = PeerId(entry.giver), self._core.members
+        session = self._core.endpoint.sessions.of(giver)
+        if session is None or session.established_at > entry.came_at:
+            return None  # it may have been started again, and know of nobody to be told
         would_tell = members.contact(giver) is not None and giver not in members.doubted
         return entry if would_tell and not self._core.trust.is_out(giver) else None
 
@@ -233,7 +236,7 @@ class RecordCache:
         ends = None if left_s is None else now + left_s
         until = min(now + min(life_s, self._life_s), math.inf if ends is None else ends)
         budget = core.members.budget_of(giver)
-        self._entries.put(record.key, Cached(Kept(record, ends), giver, budget, now - age_s, until, from_holder))
+        self._entries.put(record.key, Cached(Kept(record, ends), giver, budget, now - age_s, until, from_holder, now))
 
     def _stands_near(self, key: Key, contact: Contact) -> bool:
         """Return whether a peer stands where the holders of a key do, as far as this peer knows the network's size."""

@@ -129,6 +129,19 @@ async def test_nothing_is_used_of_a_giver_that_is_not_there_any_more(world: Worl
     assert asked([reader]) > before
 
 
+async def test_nothing_is_used_of_a_giver_that_was_started_again_and_knows_of_nobody_to_be_told(world: World) -> None:
+    holders, others = await scene(world)
+    reader = others[-1]
+    await one(reader, "a")
+    giver = next(host for host in holders if host.identity.peer == _giver(reader))
+    await giver.crash(power=True)
+    await giver.start()
+    await asyncio.sleep(5)
+    await put(holders[0] if holders[0] is not giver else holders[1], "a", b"new")
+    await asyncio.sleep(2)
+    assert await one(reader, "a") == b"new"
+
+
 def _giver(host: Host) -> bytes:
     entry = core(host).cached._entries.get(key_of(host, "a"), core(host).now())
     assert entry is not None
