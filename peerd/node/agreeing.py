@@ -27,6 +27,7 @@ from peerd.node.holding import Kept, Outdone
 from peerd.node.nearest import holders_of
 from peerd.node.proposing import Question, Rounds
 from peerd.node.results import ANY_VERSION, NO_VERSION
+from peerd.node.waiting_out import Patience
 from peerd.records.record import NONCE_BYTES, Record, RecordBody, make_record
 from peerd.trust.attempts import Attempt, Attempts, Fate
 from peerd.trust.register import Ballot, State, created
@@ -349,7 +350,7 @@ async def store_chosen(
     left_s = life_s or record.body.ttl_s
     have: dict[PeerId, None] = {}
     signed: dict[PeerId, None] = {}
-    waiting = set(contacts)
+    waiting, patience = set(contacts), Patience()
     with Asking(core.endpoint, timeout_s=core.settings.request_timeout_s) as asking:
         for contact in contacts.values():
             silent_s = core.silent_after_s(contact, durable=True)
@@ -363,6 +364,8 @@ async def store_chosen(
             answer = await asking.next()
             if answer is None:
                 break
+            if patience.asks_again(asking, answer, record, left_s):
+                continue
             waiting.discard(answer.contact.peer)
             if answer.reply is not None and _has_it(core, record, answer.contact.peer, answer.reply):
                 have[answer.contact.peer] = None

@@ -37,6 +37,7 @@ from peerd.trust.admission import Admission
 
 if TYPE_CHECKING:
     from peerd.node.build_cache import BuildCache
+    from peerd.node.changes import Changes
     from peerd.node.convicting import Convicting
     from peerd.node.gossip import Gossip
     from peerd.node.reconciling import Reconciling
@@ -73,6 +74,7 @@ class Core:
     known: Known = field(init=False)
     reconciling: "Reconciling" = field(init=False)
     cached: "RecordCache" = field(init=False)
+    changes: "Changes" = field(init=False)
     returning: "Returning" = field(init=False)
     tombstones: "Tombstones" = field(init=False)
     gossip: "Gossip" = field(init=False)

@@ -44,11 +44,17 @@ LAG_GRACE_S = 0.01
 # Bounds on memory: strangers can fill none of these without proving an address and a key.
 PENDING_MAX = 16384
 
+
+def store_after_leases(rid: int, record: bytes, left_s: int | None) -> Request:
+    """Return a `Store` whose answer waits for whoever has a lease: what that takes says nothing of disk and way."""
+    return messages.Store(rid, record, left_s)
+
+
 # Requests that are answered when something is on the other's disk.
 _DURABLE = frozenset({messages.Store, messages.AddProvider, messages.Release, messages.Prepare, messages.Accept})
 # Requests that are answered when somebody else did: how long that takes says nothing of the way to whom we ask. Of the
 # dead it is seconds, and all who miss them ask at once.
-_RELAYED = frozenset({messages.Relay, messages.Vouch})
+_RELAYED = frozenset({messages.Relay, messages.Vouch, store_after_leases})
 
 # Work by kind of request, in look-ups: what looks at the disk, and what is signed, checked or synced for it.
 _READS = frozenset({messages.FindProviders, messages.Prove, messages.Attest, messages.FindFloors, messages.KeepFloors})

@@ -100,29 +100,35 @@ async def lay_floor(core: Core, key: Key, floor: Floor) -> bool:
             return False
         if record is not None and record.body.strong and record.version[:3] != floor.version:
             return False  # it outdoes all plain versions; its own life alone may end it
-        await core.store.put_floor(key, floor)
+        async with core.changes.granting.turning(key):
+            await core.store.put_floor(key, floor)
         core.copies.drop(key)
+    core.changes.happened(key)
     core.tasks.spawn(floor_laid(core, key, floor.version, record), "end claims")
     if record is not None and not record.deleted:
         core.events.emit("record", name=record.body.name, version=record.version.text, deleted=True)
     return True
 
 
-async def keep_record(core: Core, record: Record, left_s: int | None) -> Kept | Outdone | Over:
+async def keep_record(
+    core: Core, record: Record, left_s: int | None, *, sender: PeerId | None = None
+) -> Kept | Outdone | Over:
     """Keep a verified record unless we have a newer one, or know it to be over.
 
     One with a sequence far above what is here is kept only where the other holders have it. Raises WireError:
     `sequence_jump` for a version out of reach, `revoked` for one that a revoked key may sign only now, `life` for one
     said to live longer than its writer gave it, or to end where it gave no end, `strong` for a plain one of a key that
-    has a register. NoRoomError, StoreError.
+    has a register. NoRoomError, StoreError. Waits for those that have a lease of it from here, `sender` left out where
+    it is the writer.
     """
     if left_s is not None and (record.body.ttl_s is None or left_s > record.body.ttl_s):
         raise WireError("life")
     if core.trust.is_doubted(record) and not await _is_standing(core, record):
         raise WireError("revoked")
-    outcome = await _keep(core, record, left_s, reach=SEQUENCE_JUMP_MAX)
+    knows = sender if sender == record.body.writer else None
+    outcome = await _keep(core, record, left_s, reach=SEQUENCE_JUMP_MAX, knows=knows)
     if outcome is None and await core.tombstones.vouched(record):
-        outcome = await _keep(core, record, left_s, reach=SEQUENCE_MAX)
+        outcome = await _keep(core, record, left_s, reach=SEQUENCE_MAX, knows=knows)
     if outcome is None:
         raise WireError("sequence_jump")
     return outcome
@@ -137,7 +143,9 @@ async def _is_standing(core: Core, record: Record) -> bool:
     return (here is not None and here.version == record.version) or await core.tombstones.is_with_most(record)
 
 
-async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -> Kept | Outdone | Over | None:
+async def _keep(
+    core: Core, record: Record, left_s: int | None, *, reach: int, knows: PeerId | None
+) -> Kept | Outdone | Over | None:
     """As `keep_record`; returns None where the sequence is more than `reach` above what is here."""
     lost: Record | None = None
     async with core.locks.hold(record.key):
@@ -159,13 +167,16 @@ async def _keep(core: Core, record: Record, left_s: int | None, *, reach: int) -
                 return None
             row = row_of(core, record, left_s)
             put = partial(core.store.put_record, record.key, record.raw, row=row, only_if=raw)
-            if not await core.room.put_record(put, writer=PeerId(record.body.writer), size=_growth_bytes(record, raw)):
-                raise StoreError("the record changed under its lock")
+            size, writer = _growth_bytes(record, raw), PeerId(record.body.writer)
+            async with core.changes.granting.turning(record.key, knows):
+                if not await core.room.put_record(put, writer=writer, size=size):
+                    raise StoreError("the record changed under its lock")
             if present is not None and present.body.sequence >= record.body.sequence:
                 await _note_conflict(core, record, present)
                 lost = present
             core.events.emit("record", name=record.body.name, version=record.version.text, deleted=record.deleted)
             core.cached.held(record)
+            core.changes.happened(record.key)
             # Claims are also of puts that failed, and of versions that never came here.
             if present is not None or record.deleted:
                 core.tasks.spawn(record_changed(core, present, record), "end claims")

@@ -27,6 +27,7 @@ from peerd.node import auditing, expelling, listing, remembering, results, showi
 from peerd.node.blocks import Intake, Room
 from peerd.node.build_cache import BuildCache
 from peerd.node.bulk_pool import BulkPool
+from peerd.node.changes import Changes
 from peerd.node.claims import claimant_of, pin_root, unpin_root
 from peerd.node.collecting import collect
 from peerd.node.convicting import Convicting
@@ -105,7 +106,7 @@ class Peer:
             admission=admission_of(settings),
         )
         self._core.reconciling = Reconciling(self._core)
-        self._core.cached = RecordCache(self._core)
+        self._core.cached, self._core.changes = RecordCache(self._core), Changes(self._core)
         self._core.tombstones = Tombstones(self._core)
         self._core.convicting = Convicting(self._core)
         self.revoking = self._core.revoking = Revoking(self._core)

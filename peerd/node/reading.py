@@ -26,6 +26,7 @@ from peerd.node.lifetimes import Lifetimes
 from peerd.node.nearest import Holders, holders_of, read_quorum, search
 from peerd.node.reading_one import read_one
 from peerd.node.seen import is_older
+from peerd.node.waiting_out import Patience
 from peerd.records.floor import unpack_version
 from peerd.records.record import Record
 from peerd.wire.messages import FindNode, FindValue, Reply, Store, Stored, Value
@@ -53,6 +54,9 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
         own = None  # it was read newer than what is here
     if consistency == "one" and (found := await read_one(core, key, own, least, for_write=for_write)) is not None:
         return found
+    leases = core.changes.leases if consistency == "quorum" and not for_write else None
+    if leases is not None and (leased := leases.reading(key, here, least)) is not None:
+        return leased
     if own is None and not for_write:
         await core.settled.wait()
     holders = await holders_of(core, key)
@@ -67,6 +71,8 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
         )
 
     first = await reading(holders).run()
+    if leases is not None:
+        leases.was_read(key, first, holders)
     if first.record is not None or for_write or core.members.complete or holders.crowded:
         return first
     # Whoever was met on the way may have led to liars that deny it.
@@ -116,6 +122,7 @@ class _Read:
         self.returning: dict[PeerId, Contact] = {}
         """Who is back and does not answer for this key yet."""
         self.we_return = False
+        self.patience = Patience()
 
     async def run(self) -> Reading:
         if self.own is not None and self.own.body.ttl_s is not None:
@@ -137,7 +144,7 @@ class _Read:
                     if await self._ask_again(asking):
                         continue
                     break
-                self._take(answer)
+                self._take(asking, answer)
                 self._ask_each(asking, order.after(answer, self.quorum, has_enough=self._has_enough()))
                 if self._is_to_be_spread():
                     await self._push(asking)
@@ -297,19 +304,17 @@ class _Read:
         self.trace.append(hop)
         self.hops_by_peer[contact.peer] = hop
 
-    def _take(self, answer: Answer) -> None:
+    def _take(self, asking: Asking, answer: Answer) -> None:
         peer = answer.contact.peer
         hop = self.hops_by_peer[peer]
-        if answer.silent and peer in self.pushed:
-            self.quorum.on_failed(peer)
+        if answer.reply is None and peer in self.pushed:
+            if not self.patience.asks_again(asking, answer, self.pushed[peer], self.left_s):
+                self.quorum.on_failed(peer)
             return
         if answer.silent:
             self.quorum.on_left_out(peer)
             if hop.answered_at is None:
                 hop.result = "slow"
-            return
-        if answer.reply is None and peer in self.pushed:
-            self.quorum.on_failed(peer)
             return
         if answer.reply is None:
             self.quorum.on_left_out(peer)

@@ -16,10 +16,11 @@ from peerd.logs import short
 from peerd.node import accepting, announced, holding, proving
 from peerd.node.claims import end_claim
 from peerd.node.core import Core
-from peerd.node.holding import Outdone, Over, keep_record
+from peerd.node.holding import Outdone, Over
 from peerd.node.members import places_of
 from peerd.node.probing import Probing
 from peerd.node.reading import REFUSED_RETURNING
+from peerd.node.waiting_out import REFUSED_LEASED, WaitingOut
 from peerd.records.floor import pack_version, unpack_floors
 from peerd.records.provider import providers
 from peerd.records.record import Record, is_mortal
@@ -61,6 +62,7 @@ class Responder:
     def __init__(self, core: Core, probing: Probing) -> None:
         self._core = core
         self._probing = probing
+        self._waiting_out = WaitingOut(core)
 
     def handle(  # noqa: PLR0911, PLR0912  one line a request
         self, peer: PeerId, address: Address, request: Request
@@ -110,6 +112,10 @@ class Responder:
                 return self._keep_cached(peer, request)
             case messages.Place():
                 return self._core.cached.on_place(request)
+            case messages.Follow():
+                return self._core.changes.granting.on_follow(peer, request)
+            case messages.Changed():
+                return self._core.changes.on_changed(peer, request)
             case messages.FindFloors():
                 return self._find_floors(request)
             case messages.KeepFloors():
@@ -174,7 +180,7 @@ class Responder:
             record = holding.check_incoming(core, request.record)
             if not self._is_near(record.key):
                 await core.room.require_small(PeerId(record.body.writer), len(record.raw))
-            outcome = await keep_record(core, record, request.left_s)
+            outcome = await self._waiting_out.keep(peer, record, request.left_s)
         except WireError as error:
             core.counts.rejected[error.reason] += 1
             return Refused(request.rid, error.reason if error.reason in (REFUSED_JUMP, REFUSED_STRONG) else REFUSED_BAD)
@@ -185,8 +191,8 @@ class Responder:
             return Refused(request.rid, REFUSED_STORE)
         if isinstance(outcome, Outdone):
             return Newer(request.rid, outcome.newer.raw)
-        if isinstance(outcome, Over):
-            return Refused(request.rid, REFUSED_FLOOR)
+        if outcome is None or isinstance(outcome, Over):
+            return Refused(request.rid, REFUSED_LEASED if outcome is None else REFUSED_FLOOR)
         core.returning.wrote(record.key)
         contact = core.members.contact(peer)
         if outcome.lost is not None and contact is not None:

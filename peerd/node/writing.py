@@ -15,6 +15,7 @@ from peerd.node.found import need
 from peerd.node.holding import Outdone, Over
 from peerd.node.nearest import Holders, holders_of
 from peerd.node.reading import read
+from peerd.node.waiting_out import Patience
 from peerd.records.record import Record
 from peerd.trust.quorum import WriteQuorum, majority
 from peerd.wire.messages import Newer, Store, Stored
@@ -70,7 +71,7 @@ async def write(
     the condition does not hold), NotFoundError where `only_existing` and there is nothing.
     """
     draft = Draft(key, name, owner, value.kind, value.value, value.size, ttl_s)
-    async with core.locks.hold(b"write " + key):
+    async with core.locks.hold(b"write " + key), core.changes.leases.writing(key):
         if consistency != "strong" and if_version is None:
             try:
                 return await _write_plainly(
@@ -87,6 +88,7 @@ async def write(
             core, draft, if_version=if_version, only_existing=only_existing, require=require, timeout_s=timeout_s
         )
         core.cached.saw(chosen.record)
+        core.changes.wrote(chosen.record)
         return Written(chosen.record, holders, len(chosen.state.holders), chosen.before)
 
 
@@ -123,6 +125,7 @@ async def _write_plainly(
             continue
         outcome.before = before
         core.cached.saw(record)
+        core.changes.wrote(record)
         return outcome
     raise ConflictError("others write this key faster than this peer can", hint="try again")
 
@@ -210,6 +213,7 @@ class _Write:
         self.refused_here: NoRoomError | StoreError | None = None
         self.refused_strong = False
         self.replaced: set[PeerId] = set()
+        self.patience = Patience()
 
     async def run(self) -> "Written | Record | None":
         with Asking(self.core.endpoint, timeout_s=self.timeout_s) as asking:
@@ -317,6 +321,9 @@ class _Write:
                     return
         except WireError as error:
             self.core.counts.rejected[error.reason] += 1
+        if self.patience.asks_again(asking, answer, self.record, self.ttl_s):
+            self.quorum.on_asked(peer)
+            return
         if isinstance(answer.error, RefusedError):
             if answer.error.reason == "no_room":
                 self.full.add(peer)

@@ -144,3 +144,12 @@ COPIES_MAX = 64
 
 # Size of content: 2^53 - 1 is the last integer that JSON readers agree on; refused before anything is allocated.
 CONTENT_MAX_BYTES = 2**53 - 1
+
+# Leases. Who takes one counts so long from before it asked, who gives it so long from after: with clocks that drift by
+# a tenth the giver's is the longer. What is read by a lease is never older than that, and who is silent while it has
+# one delays a write no longer.
+LEASE_TAKER_MS = 1300
+LEASE_GIVER_MS = 1600
+
+# A follower is told of changes for so long after it asked: what the dead and the idle have us remember ends.
+FOLLOW_LIFE_S = 30

@@ -39,6 +39,7 @@ from peerd.wire.fields import (
     VouchNonce,
     VouchPadding,
 )
+from peerd.wire.following import Changed, Follow, Following
 
 
 class Ping(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=1):
@@ -323,6 +324,8 @@ Request = (
     | Place
     | FindEntry
     | KeepEntry
+    | Follow
+    | Changed
 )
 Reply = (
     Pong
@@ -339,6 +342,7 @@ Reply = (
     | Attested
     | Floors
     | EntryFound
+    | Following
     | Refused
 )
 
@@ -356,6 +360,7 @@ __all__ = [
     "Answering",
     "Attest",
     "Attested",
+    "Changed",
     "Done",
     "EntryFound",
     "FindEntry",
@@ -364,6 +369,8 @@ __all__ = [
     "FindProviders",
     "FindValue",
     "Floors",
+    "Follow",
+    "Following",
     "KeepCached",
     "KeepEntry",
     "KeepFloors",

@@ -47,6 +47,7 @@ _ANSWERS = {
     messages.Attest: (105,),
     messages.FindFloors: (84,),
     messages.FindEntry: (112,),
+    messages.Follow: (108,),
 }
 
 

@@ -244,8 +244,7 @@ def all_messages() -> list[dict[str, Any]]:
     record, packed = inline_record(ALICE), contacts()[3]["bytes"]
     strong, holders = make_record(ALICE, record_body(ALICE, strong=True)), ALICE.peer + BOB.peer
     provider = providers.sign(BOB, provider_body(REPLICA))
-    notice = leave_notices.sign(ALICE, LeaveNotice(1, ALICE.peer, STAMP))
-    nonce = seed("vouch nonce")[:8]
+    notice, nonce = leave_notices.sign(ALICE, LeaveNotice(1, ALICE.peer, STAMP)), seed("vouch nonce")[:8]
     receipt = receipts.sign(BOB, receipt_body(OF_RECORD, record))
     floor = PackedFloor(record.key, record.version[:3])
     made = [
@@ -295,6 +294,7 @@ def all_messages() -> list[dict[str, Any]]:
         messages.Floors(rid, b"\x00\x01\x02\x03"),
         messages.EntryFound(rid, entries.sign(BOB, entry_body(ENTRY_INLINE)), 59, True),
         messages.EntryFound(rid, b"", None, False),
+        *following(rid, target, record.version.digest),
         messages.Promise(
             rid, True, 2**40 + 7, 2**33, BOB.peer, strong.raw, NONCE, 2, holders, holders[32:], NONCE[:6], 0
         ),
@@ -307,6 +307,17 @@ def all_messages() -> list[dict[str, Any]]:
     return [
         {"name": type(each).__name__, "tag": encode(each)[1], "fields": asdict(each), "bytes": encode(each)}
         for each in made
+    ]
+
+
+def following(rid: int, key: bytes, digest: bytes) -> list[messages.Request | messages.Reply]:
+    """Make the messages of leases and followers."""
+    return [
+        messages.Follow(rid, key, digest, True),
+        messages.Follow(rid, key, b"", False),
+        messages.Changed(rid, key),
+        messages.Following(rid, True, digest),
+        messages.Following(rid, False, b""),
     ]
 
 
