@@ -275,6 +275,43 @@ TABLE: list[Mutation] = [
         "if False:",
         ("tests/unit/node/test_record_cache.py::test_what_was_read_newer_is_not_read_older_from_the_cache",),
     ),
+    Mutation(
+        "2.13",
+        "peerd/node/leases.py",
+        "enough = majority(len(holders.contacts) + holders.ours)",
+        "enough = 1",
+        ("tests/unit/node/test_leases.py::test_a_lease_needs_a_majority_of_the_holders",),
+    ),
+    Mutation(
+        "2.13",
+        "peerd/node/leases.py",
+        "if now >= lease.until or not",
+        "if not",
+        (
+            "tests/unit/node/test_leases.py::test_holders_that_grant_and_do_not_tell_hide_nothing_for_longer_than_a_lease",
+        ),
+    ),
+    Mutation(
+        "2.13",
+        "peerd/node/leases.py",
+        "if holders.crowded or not",
+        "if not",
+        ("tests/unit/node/test_leases.py::test_a_key_that_is_crowded_has_no_lease",),
+    ),
+    Mutation(
+        "2.14",
+        "peerd/node/leases.py",
+        "if least is not None and is_older(lease.record, least):",
+        "if False:",
+        ("tests/unit/node/test_leases.py::test_no_read_by_a_lease_is_older_than_what_was_read_meanwhile",),
+    ),
+    Mutation(
+        "2.14",
+        "peerd/node/leases.py",
+        "if found.crowded or not now_held_by <= lease.holders:",
+        "if found.crowded:",
+        ("tests/unit/node/test_leases.py::test_another_holder_ends_a_lease",),
+    ),
     # 3. Sybil and eclipse
     Mutation(
         "3.1",
@@ -857,6 +894,44 @@ TABLE: list[Mutation] = [
         (
             "tests/unit/node/test_record_cache.py::test_who_asks_to_have_others_given_something_again_and_again_has_it_given_once",
         ),
+    ),
+    Mutation(
+        "6.32",
+        "peerd/node/granting.py",
+        "            self._rest(taker, now + TAKER_REST_S)\n            self._rest(key, now + KEY_REST_S)\n",
+        "",
+        (
+            "tests/unit/node/test_leases.py::test_a_taker_that_is_silent_is_waited_out_once_and_gets_no_lease_for_a_while",
+            "tests/unit/node/test_leases.py::test_a_key_whose_lease_was_waited_out_gives_none_to_others_either",
+        ),
+    ),
+    Mutation(
+        "6.33",
+        "peerd/node/waiting_out.py",
+        " or peer in self._asked:",
+        ":",
+        ("tests/unit/node/test_leases.py::test_a_holder_that_says_without_end_that_it_waits_is_left_out",),
+    ),
+    Mutation(
+        "6.34",
+        "peerd/node/changes.py",
+        "if followed is not None and peer in followed.asked:",
+        "if followed is not None:",
+        ("tests/unit/node/test_changes.py::test_a_stranger_to_the_key_wakes_nobody",),
+    ),
+    Mutation(
+        "6.34",
+        "peerd/node/leases.py",
+        "if lease is not None and peer in lease.holders:",
+        "if lease is not None:",
+        ("tests/unit/node/test_leases.py::test_who_says_that_all_changes_ends_no_lease_it_was_not_asked_for",),
+    ),
+    Mutation(
+        "6.34",
+        "peerd/node/changes.py",
+        "        if pause_s > 0:\n            await asyncio.sleep(pause_s)\n",
+        "",
+        ("tests/unit/node/test_changes.py::test_who_says_all_the_time_that_it_changes_wakes_no_faster_than_that",),
     ),
     Mutation(
         "6.21",

@@ -13,9 +13,10 @@ from peerd.node.leases import TAKER_S
 from peerd.node.nearest import holders_of
 from peerd.node.reading import read
 from peerd.node.results import PutOptions
+from peerd.node.waiting_out import REFUSED_LEASED
 from peerd.sim.host import Host
 from peerd.sim.world import World
-from peerd.wire.messages import Changed, Done, Follow, Following
+from peerd.wire.messages import Changed, Done, Follow, Following, Refused, Store
 from tests.unit.node.hosts import Answer, answering, by_distance, core, get, joined, key_of, put
 
 
@@ -134,6 +135,36 @@ async def test_a_taker_that_is_silent_is_waited_out_once_and_gets_no_lease_for_a
     assert TAKER_S / 2 < first_s <= GIVER_S + 0.1
     assert loop.time() - started < 0.1
     assert len(core(reader).changes.leases) == 0
+
+
+async def test_a_key_whose_lease_was_waited_out_gives_none_to_others_either(world: World) -> None:
+    holders, reader = await leased(world)
+    other = next(host for host in world.living if host not in holders and host is not reader)
+    await reader.crash(power=True)
+    await put(holders[3], "a", b"new")
+
+    for _ in range(4):
+        await get(other, "a")
+        await asyncio.sleep(0.05)
+
+    assert len(core(other).changes.leases) == 0
+
+
+async def test_a_holder_that_says_without_end_that_it_waits_is_left_out(world: World) -> None:
+    hosts = by_distance(await joined(world, 12), key_of(world.living[0], "a"))
+    asked = 0
+
+    def answer(peer: object, request: object, honest: object) -> Answer:
+        nonlocal asked
+        if isinstance(request, Store):
+            asked += 1
+            return Refused(request.rid, REFUSED_LEASED)
+        return honest()  # type: ignore[operator, no-any-return]
+
+    answering(hosts[1], answer)
+    await put(hosts[0], "a", b"new")
+
+    assert asked <= 2
 
 
 async def test_what_a_dead_taker_had_is_over_when_the_write_is_acknowledged(world: World) -> None:
