@@ -1,6 +1,8 @@
 """The rules of a holder: whatever order versions, tombstones and floors come in, all holders end with the same."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,6 +44,14 @@ events = st.one_of(
 )
 
 
+class Turning:
+    """Nobody has a lease."""
+
+    @asynccontextmanager
+    async def turning(self, key: object, but: object = None) -> AsyncIterator[None]:
+        yield
+
+
 def holder() -> Any:
     clock = HandClock()
     store = MemoryStore(QUOTA_BYTES, entropy, clock)
@@ -59,6 +69,7 @@ def holder() -> Any:
         room=Room(store, Intake(store, clock)),
         trust=Trusting(clock),
         cached=SimpleNamespace(held=lambda record: None),
+        changes=SimpleNamespace(granting=Turning(), happened=lambda key: None),
         tasks=SimpleNamespace(spawn=lambda coroutine, _: coroutine.close()),  # what it ends elsewhere is not looked at
     )
 
