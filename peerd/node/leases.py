@@ -71,6 +71,8 @@ class Leases:
         self._seeking: dict[Key, _Seeking] = {}
         self._writing: Counter[Key] = Counter()
         self.served = 0
+        self.off = False
+        """Whether none is sought: each read asks the holders."""
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -129,7 +131,7 @@ class Leases:
     # Taking.
 
     def _seek(self, key: Key, record: Record, holders: Holders) -> None:
-        if holders.crowded or not holders.contacts or key in self._seeking or key in self._writing:
+        if self.off or holders.crowded or not holders.contacts or key in self._seeking or key in self._writing:
             return
         if len(self._seeking) < SOUGHT_MAX:
             asked = frozenset(contact.peer for contact in holders.contacts)

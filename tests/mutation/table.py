@@ -294,7 +294,7 @@ TABLE: list[Mutation] = [
     Mutation(
         "2.13",
         "peerd/node/leases.py",
-        "if holders.crowded or not",
+        "if self.off or holders.crowded or not",
         "if not",
         ("tests/unit/node/test_leases.py::test_a_key_that_is_crowded_has_no_lease",),
     ),
