@@ -10,6 +10,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# What the examples of the how-tos take, and nothing else needs.
+INSTALLED_EXAMPLES := $(VENV)/.installed-examples
 # Numbers are of what users install: an editable install adds 10 ms to every start.
 BENCH_VENV := .venv-bench
 INSTALLED_BENCH := $(BENCH_VENV)/.installed
@@ -34,10 +36,10 @@ WORKERS ?= 2
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: bench check clean demo docs format fuzz help liars lint mutate sim soak test
+.PHONY: bench buildtools check clean demo docs format fsspec fuzz help liars lint mutate sim soak test
 
 help:  ## list what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(INSTALLED): setup.cfg pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer: install one, or give PYTHON=..." >&2; exit 1; }
@@ -54,20 +56,31 @@ $(INSTALLED_BENCH): $(INSTALLED) $(shell find peerd cli -name '*.py' 2>/dev/null
 		|| echo "make: without libtorrent: there is none for this Python" >&2
 	@touch $@
 
+$(INSTALLED_EXAMPLES): $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,examples]' \
+		|| echo "make: without pandas and pyarrow: the example of them is not tried" >&2
+	@touch $@
+
 demo: $(INSTALLED)  ## five peers on this machine: put on one, get from another
 	@$(BIN)/python -m peerd.lab.demo
 
 lint: $(INSTALLED)  ## format, style, types and layers
 	@$(BIN)/ruff format --check --quiet . || { echo "make: not formatted: run make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy --strict peerd cli
+	@$(BIN)/mypy --strict peerd cli peerd_fsspec
 	@$(BIN)/lint-imports --no-logo
 
 check: lint  ## what to run before every commit, under a minute
 	@$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not slow" tests/unit
 
-test: lint  ## check, and the tests with real sockets, processes and network namespaces
+test: lint $(INSTALLED_EXAMPLES)  ## check, and the tests with real sockets, processes and network namespaces
 	@$(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup $(TESTS)
+
+fsspec: $(INSTALLED)  ## all of fsspec's own abstract tests against a real daemon; `make test` has some of each kind
+	@FSSPEC_ALL=1 $(BIN)/pytest -q -n $(TEST_WORKERS) --dist loadgroup tests/live/test_fsspec.py
+
+buildtools: $(INSTALLED)  ## the real Bazel and Gradle, where they are installed, against two real daemons
+	@$(BIN)/pytest -q -n 0 tests/live/build_tools.py
 
 liars: $(INSTALLED)  ## what 10, 20 and 30 % of liars among 2,000 simulated peers cost the honest
 	@$(BIN)/python -m tests.bench.liars

@@ -19,6 +19,7 @@ from peerd.kad.contact import Contact
 from peerd.node.blocks import BlockWriter, link_whole
 from peerd.node.claims import change_root
 from peerd.node.core import Core
+from peerd.node.entry_names import PREFIX
 from peerd.node.fetch import Fetcher
 from peerd.node.ingest import OFFLOAD_MIN_BYTES
 
@@ -112,7 +113,7 @@ async def keep_cached(core: Core, root: Cid, size: int) -> None:
 
     def cached(known: Root | None) -> Root:
         if known is None or (not known.complete and known.class_ == "cache"):
-            return Root(root.to_bytes(), "file", size, 0, "cache", "", COPIES_SHOWN, True, now, now)
+            return Root(root.to_bytes(), "file", size, 0, "cache", PREFIX, COPIES_SHOWN, True, now, now)
         return replace(known, copies=max(known.copies, COPIES_SHOWN), complete=True, used_at=now)
 
     await change_root(core, root.to_bytes(), cached)

@@ -10,6 +10,7 @@ from peerd.errors import IntegrityError, UsageError, WireError
 from peerd.ids import PeerId
 from peerd.node import results
 from peerd.node.core import Core
+from peerd.node.entry_names import PREFIX as CACHE_PREFIX
 from peerd.node.get import Source, open_target
 from peerd.node.holding import left_s, record_cid_bytes
 from peerd.node.locking import PREFIX
@@ -135,7 +136,8 @@ async def _list_kept(core: Core) -> list[results.Entry]:
     root_after = None
     while roots := await core.store.roots(root_after, PAGE):
         for root in roots:
-            if root.complete and root.cid not in named and len(listed) < LISTED_MAX:
+            of_build_cache = root.class_ == "cache" and root.name == CACHE_PREFIX
+            if root.complete and root.cid not in named and not of_build_cache and len(listed) < LISTED_MAX:
                 kind = "directory" if root.kind == "directory" else "file"
                 cid_text = Cid.from_bytes(root.cid).text
                 listed.append(results.Entry(name="", cid=cid_text, size=root.size, kind=kind))

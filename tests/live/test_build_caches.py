@@ -247,7 +247,9 @@ def test_a_thousand_requests_at_once_are_all_answered(trio: list[Daemon]) -> Non
 
 
 def test_none_of_it_shows_as_a_key(trio: list[Daemon]) -> None:
+    before = trio[0].json("ls")
     assert ask(trio[0], "PUT", "shown", b"x")[0] in (200, 201)
-    assert not [entry for entry in trio[0].json("ls") if "cache" in entry["name"] or "shown" in entry["name"]]
+    assert ask(trio[0], "PUT", "shown/too", DATA[7:])[0] in (200, 201)
+    assert trio[0].json("ls") == before
     assert trio[0].peer("get", "@cache/shown").code == 2
     assert trio[0].peer("put", "@cache/shown", "--value", "x").code == 2

@@ -4,6 +4,7 @@ from pathlib import Path
 import peerd
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = ("peerd", "cli", "peerd_fsspec")
 
 
 def _setup() -> configparser.ConfigParser:
@@ -14,7 +15,7 @@ def _setup() -> configparser.ConfigParser:
 
 def test_every_package_is_installed_and_cli_under_its_own_name() -> None:
     listed = set(_setup()["options"]["packages"].split())
-    folders = {path.parent for name in ("peerd", "cli") for path in (ROOT / name).rglob("*.py")}
+    folders = {path.parent for name in FOLDERS for path in (ROOT / name).rglob("*.py")}
     assert listed == {
         ".".join(path.relative_to(ROOT).parts).replace("cli", "peerd_cli", 1)
         if path.is_relative_to(ROOT / "cli")
@@ -28,7 +29,7 @@ def test_every_file_that_is_no_module_is_package_data() -> None:
     listed = {
         (section, pattern) for section, text in _setup()["options.package_data"].items() for pattern in text.split()
     }
-    for name in ("peerd", "cli"):
+    for name in FOLDERS:
         for path in (ROOT / name).rglob("*"):
             hidden = any(part.startswith(".") for part in path.relative_to(ROOT).parts)
             if path.is_file() and not hidden and path.suffix not in {".py", ".pyc"}:
@@ -47,7 +48,7 @@ def test_every_entry_point_exists() -> None:
         if line.strip():
             module = line.partition("=")[2].strip().partition(":")[0]
             path = ROOT.joinpath(*module.replace("peerd_cli", "cli").split("."))
-            assert path.with_suffix(".py").exists(), line
+            assert path.with_suffix(".py").exists() or (path / "__init__.py").exists(), line
 
 
 def test_the_fixture_for_users_tests_is_registered_where_it_is_shipped() -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 FUNCTION_MAX_LINES = 70
 MODULE_MAX_LINES = 450
 
-CODE = sorted(path for folder in ("peerd", "cli", "tests") for path in (ROOT / folder).rglob("*.py"))
+CODE = sorted(path for folder in ("peerd", "cli", "peerd_fsspec", "tests") for path in (ROOT / folder).rglob("*.py"))
 SHIPPED = [path for path in CODE if not path.is_relative_to(ROOT / "tests")]
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "Makefile", ROOT / "setup.cfg", ROOT / ".ci" / "run"]
