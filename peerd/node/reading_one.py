@@ -14,7 +14,8 @@ async def read_one(core: Core, key: Key, own: Record | None, least: Seen | None,
     `own` is the record of our own store, `least` what was read before. A write takes nothing that is only cached.
     Raises TimedOutError.
     """
-    if own is not None and core.returning.confirmed(key):
+    # Who is no holder any more may have missed what came since.
+    if own is not None and core.returning.confirmed(key) and core.members.responsible(key).ours:
         return Reading(own, local=True, hops=0, have=[core.peer], trace=[])
     if own is not None and core.members.alive_count() == 0:
         stale_s = core.returning.unconfirmed_s

@@ -150,7 +150,7 @@ class RecordCache:
                 distance(giver.place, key),
             )
             self._keep(record, peer, most_s, request.left_s, age_s=0, from_holder=True)
-        elif entry is not None and entry.value.record.version < record.version:
+        elif entry is not None and entry.value.record.version < record.version and (near or peer == entry.giver):
             left_s = min(request.keep_s, entry.until - self._core.now())
             self._entries.drop(key)
             self._keep(record, peer, left_s, request.left_s, age_s=0, from_holder=near)
@@ -229,11 +229,11 @@ class RecordCache:
         before = self._entries.get(record.key, now)
         if before is not None and before.value.record.version > record.version:
             return
-        if record.body.ttl_s is not None and left_s is None:
-            return  # a mortal record without an end would outlive its own
+        if (record.body.ttl_s is None) != (left_s is None):
+            return  # it would outlive its own end, or have one that its writer did not give it
         if core.store.peek_record(record.key) not in (None, MISS) or core.trust.is_doubted(record):
             return
-        ends = None if left_s is None else now + left_s
+        ends = None if left_s is None or record.body.ttl_s is None else now + min(left_s, record.body.ttl_s)
         until = min(now + min(life_s, self._life_s), math.inf if ends is None else ends)
         budget = core.members.budget_of(giver)
         self._entries.put(record.key, Cached(Kept(record, ends), giver, budget, now - age_s, until, from_holder, now))

@@ -257,9 +257,16 @@ TABLE: list[Mutation] = [
     Mutation(
         "2.12",
         "peerd/node/record_cache.py",
-        "elif entry is not None and entry.value.record.version < record.version:",
-        "elif entry is not None:",
+        "elif entry is not None and entry.value.record.version < record.version and",
+        "elif entry is not None and",
         ("tests/unit/node/test_record_cache.py::test_an_older_version_takes_no_place_from_a_newer",),
+    ),
+    Mutation(
+        "2.12",
+        "peerd/node/record_cache.py",
+        " and (near or peer == entry.giver):",
+        ":",
+        ("tests/unit/node/test_record_cache.py::test_a_version_that_no_holder_has_gets_into_no_cache",),
     ),
     Mutation(
         "2.12",
