@@ -49,7 +49,7 @@ class Entry:
     @property
     def is_size(self) -> bool:
         """Whether values may be written with a unit, as 20GB."""
-        return self.name.endswith("_bytes")
+        return self.name.endswith(("_bytes", "_bytes_per_s"))
 
     @property
     def choices(self) -> tuple[str, ...]:

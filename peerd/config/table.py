@@ -224,6 +224,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, About("look-ups a second that each member has answered in any case; 16 times as many at most", least=1)
     ] = 256.0
     connections_max: Annotated[int, About("TCP connections with other peers at a time", least=2)] = 128
+    limit_up_bytes_per_s: Annotated[
+        int | None, About("content sent to others, `10MB` a second", flag="--limit-up RATE", default="none", least=4096)
+    ] = None
+    limit_down_bytes_per_s: Annotated[
+        int | None,
+        About("content fetched from others, `10MB` a second", flag="--limit-down RATE", default="none", least=4096),
+    ] = None
     upload_slots: Annotated[
         int, About("large blocks sent at a time, over all connections; whoever was served longest ago is next", least=1)
     ] = 3

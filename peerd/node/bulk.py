@@ -282,9 +282,18 @@ class BulkConnection:
 
     async def _payload(self, length: int, kind: int) -> bytes:
         """Read a payload; a slow link is seen to deliver an answer piece by piece."""
-        if kind in frames.ANSWERS:
+        if kind not in frames.ANSWERS:
+            return await self._stream.read_exactly(length)
+        limit = self._handler.sharing.limits.down
+        if kind != frames.BLOCK or limit.bytes_per_s is None:
             return await self._stream.read_long(length, self._hear)
-        return await self._stream.read_exactly(length)
+        pieces = []
+        while length:
+            pieces.append(await self._stream.read_exactly(min(length, limit.piece_bytes(length))))
+            length -= len(pieces[-1])
+            self._hear()
+            await limit.take(len(pieces[-1]))
+        return b"".join(pieces)
 
     def _hear(self) -> None:
         self._heard_at = asyncio.get_running_loop().time()
@@ -356,10 +365,17 @@ class BulkConnection:
 
     async def _send_block(self, kind: int, rid: int, names: bytes, data: bytes) -> None:
         head = frames.pack_header(kind, rid, len(names) + len(data)) + names
+        limit = self._handler.sharing.limits.up
         async with self._writing:
-            await self._write(head + data if len(data) < LARGE_BYTES else head)
-            if len(data) >= LARGE_BYTES:
-                await self._write(data)
+            if len(data) < LARGE_BYTES:
+                await limit.take(len(data))
+                await self._write(head + data)
+            else:
+                await self._write(head)
+                piece_bytes = limit.piece_bytes(len(data))
+                for at in range(0, len(data), piece_bytes):
+                    await limit.take(min(piece_bytes, len(data) - at))
+                    await self._write(data if piece_bytes == len(data) else data[at : at + piece_bytes])
         self.used_at = asyncio.get_running_loop().time()
 
     def _on_hold(self, rid: int, payload: bytes) -> None:

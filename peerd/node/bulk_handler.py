@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Protocol
 
 from peerd.ids import PeerId
+from peerd.node.limiting import Limits
 from peerd.node.slots import Slots
 from peerd.wire.frames import HoldBody
 
@@ -16,6 +17,10 @@ class SharingHandler(Protocol):
     @property
     def slots(self) -> Slots:
         """The turns in which large blocks are sent."""
+
+    @property
+    def limits(self) -> Limits:
+        """The rates of content."""
 
     def heard(self, connection: "BulkConnection", kind: int, rid: int, payload: bytes) -> None:
         """Take a frame of frames.SHARING. Raises WireError."""

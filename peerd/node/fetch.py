@@ -26,6 +26,8 @@ WORKERS_PER_SOURCE = 2
 SOURCES_MAX = 8
 # Sources tried in all between two searches: those that fail, lie or have nothing must not keep the others out.
 CANDIDATES_MAX = 32
+# What a reader has under way at a time: at a rate that we hold ourselves all of it may take so long.
+UNDER_WAY_MAX_BYTES = 16 * 1024 * 1024
 # Where nobody has what is wanted, sources are looked for again this often, while there is patience; the first time
 # sooner: of a crowd some have it in a few round trips.
 FIND_AGAIN_S = 0.5
@@ -51,7 +53,9 @@ class Fetcher:
     ) -> None:
         self._core = core
         self._find_sources = find_sources
-        self._schedule = Schedule(core.endpoint.roundtrips.median_s() or LATE_MIN_S)
+        down = core.sharing.limits.down.bytes_per_s
+        late_min_s = LATE_MIN_S if down is None else max(LATE_MIN_S, UNDER_WAY_MAX_BYTES / down)
+        self._schedule = Schedule(core.endpoint.roundtrips.median_s() or LATE_MIN_S, late_min_s=late_min_s)
         self._futures: dict[bytes, asyncio.Future[bytes]] = {}
         self._workers: dict[asyncio.Task[None], None] = {}
         self._wake = asyncio.Event()

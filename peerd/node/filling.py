@@ -42,9 +42,10 @@ LATE_MIN_S = 4.0
 LATE_LAST_FACTOR = 3.0
 LATE_LAST_MIN_S = 1.0
 LATE_MAX_S = 10.0
-# Of who has begun or proposed one some part comes in this share of what blocks take, and at least this long.
-SILENT_FACTOR = 0.5
+# Of who has begun or proposed one some part comes within what blocks take, at least this long; and this long while
+# nobody knows what they take.
 SILENT_MIN_S = 0.5
+SILENT_FIRST_S = 2.0
 # So long may nothing at all begin to come before blocks are asked for by name.
 IDLE_S = 1.5
 NAMED_AT_ONCE_MAX = 4
@@ -306,7 +307,7 @@ class Filling:
         if now > self._progress_at + self._patience_s + IDLE_S:
             raise TimedOutError("no peer that can be reached now has all of the content")
         late_s = self._late_s()
-        silent_s = max(SILENT_MIN_S, SILENT_FACTOR * self._block_s)
+        silent_s = max(SILENT_MIN_S, self._block_s) if self._block_s else SILENT_FIRST_S
         overdue = [
             cid
             for cid, (peer, since) in self._coming.items()
@@ -325,6 +326,8 @@ class Filling:
                 task.add_done_callback(partial(self._named_ended, cid))
 
     def _late_s(self) -> float:
+        if not self._block_s:
+            return LATE_MAX_S
         if len(self._coming) < len(self._missing):
             return min(LATE_MAX_S, max(LATE_MIN_S, LATE_FACTOR * self._block_s))
         return self._soon_s()

@@ -22,10 +22,11 @@ from peerd.kad.contact import Contact
 from peerd.logs import short
 from peerd.node.bulk import BulkConnection
 from peerd.node.core import Core
-from peerd.node.slots import Slots
+from peerd.node.limiting import Limits
+from peerd.node.slots import SLOT_S, Slots
 from peerd.swarm.sharing import CREDITS_MAX, Sharing
 from peerd.wire import frames
-from peerd.wire.limits import HAVE_PER_FRAME_MAX, SHARERS_TOLD_MAX
+from peerd.wire.limits import BLOCK_MAX_BYTES, HAVE_PER_FRAME_MAX, SHARERS_TOLD_MAX
 
 # Roots shared at a time, and peers that share one: each costs a list of its blocks, and what the others have of it.
 ROOTS_MAX = 64
@@ -183,8 +184,8 @@ class SharedRoot:
                     await mate.connection.tell(frames.LEAVE, self.root)
                 elif mate.credits:
                     mate.credits -= 1
-                    free = bytes([self.trusted_with_choice() == peer])
-                    await mate.connection.tell(frames.CREDIT, self.root + free)
+                    alone = bytes([len(self._mates) == 1])  # nobody else sends the same meanwhile
+                    await mate.connection.tell(frames.CREDIT, self.root + alone)
                 else:
                     return
         except UnreachableError:
@@ -240,11 +241,6 @@ class SharedRoot:
             mate.answers.append(cid + bytes([wanted]))
             self._tell(peer, mate)
 
-    def trusted_with_choice(self) -> PeerId | None:
-        """Return the one that need not ask before it sends: the first that has all."""
-        sharers = self.sharing.sharers
-        return next((peer for peer in self._mates if sharers[peer].whole), None)
-
     async def _block(self, cid: bytes) -> bytes | None:
         named = Cid.from_bytes(cid)
         data = self.pending(named)
@@ -262,7 +258,12 @@ class SharedRoots:
         self._core = core
         self._roots: dict[bytes, SharedRoot] = {}
         self._joining = 0
-        self.slots = Slots(core.settings.upload_slots)
+        settings = core.settings
+        self.limits = Limits(settings.limit_up_bytes_per_s, settings.limit_down_bytes_per_s)
+        up = settings.limit_up_bytes_per_s
+        # Where the rate is ours to hold it is no receiver's fault that a block takes long.
+        hold_s = SLOT_S if up is None else max(SLOT_S, 2 * settings.upload_slots * BLOCK_MAX_BYTES / up)
+        self.slots = Slots(settings.upload_slots, hold_s)
 
     def get(self, root: bytes) -> SharedRoot | None:
         """Return a root that is shared now."""

@@ -25,8 +25,9 @@ REMEMBERED_MAX = 1024
 class Slots:
     """So many sends at a time."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, hold_s: float = SLOT_S) -> None:
         self._free = count
+        self._hold_s = hold_s
         self._waiting: dict[PeerId, deque[asyncio.Future[None]]] = {}
         self._turns: dict[PeerId, int] = {}
         """The number of each peer's last turn."""
@@ -49,7 +50,7 @@ class Slots:
                 released = True
                 self._release()
 
-        timer = asyncio.get_running_loop().call_later(SLOT_S, release)
+        timer = asyncio.get_running_loop().call_later(self._hold_s, release)
         try:
             yield
         finally:

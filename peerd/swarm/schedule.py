@@ -90,7 +90,9 @@ class _Source:
 class Schedule:
     """The blocks wanted and the sources there are; CIDs are 36 bytes."""
 
-    def __init__(self, round_trip_s: float = LATE_MIN_S) -> None:
+    def __init__(self, round_trip_s: float = LATE_MIN_S, *, late_min_s: float = LATE_MIN_S) -> None:
+        self._late_min_s = late_min_s
+        """What a rate that we hold ourselves makes of LATE_MIN_S."""
         self._silent_s = max(SILENT_MIN_S, min(LATE_MIN_S, SILENT_ROUND_TRIPS * round_trip_s))
         self._sources: dict[PeerId, _Source] = {}
         self._waiting: OrderedDict[bytes, None] = OrderedDict()
@@ -165,7 +167,7 @@ class Schedule:
 
     def _late_s(self) -> float:
         known = [source.block_s for source in self._sources.values() if source.block_s is not None]
-        return max(LATE_MIN_S, LATE_FACTOR * min(known, default=0.0))
+        return max(self._late_min_s, LATE_FACTOR * min(known, default=0.0))
 
     def _late(self, peer: PeerId, source: _Source, now: float, late_s: float) -> list[bytes]:
         """Return one of the blocks waited for first that all who were asked for it are late with.

@@ -14,6 +14,7 @@ not. libtorrent's getters are told the addresses of all others, so that it need 
 
 import argparse
 import hashlib
+import importlib.util
 import os
 import resource
 import select
@@ -22,14 +23,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import IO, Any
 
 from peerd.config.address import HostPort
 from peerd.content.build import FileBuilder
 from peerd.ids import network_id, node_id, parse_peer_id
+from tests.bench.plan import Plan
+from tests.bench.rows import PEERD, Goal, Line, Row, compare
+from tests.bench.stats import spread
 from tests.live import netns
 from tests.live.daemons import PEER, Daemon, Daemons, meet
 
@@ -37,7 +42,10 @@ MIB = 1024 * 1024
 RATE_MBIT = 100
 SIZE_BYTES = 64 * MIB
 NAME = "model"
+HTTP = "one HTTP server"
 HTTP_PORT = 8080
+GOALS = {12: 1.25, 24: 1.35}
+"""By the number of hosts, the time in bounds."""
 SHARED_MEMORY = Path("/dev/shm")
 PAYLOAD_SHARE = 1448 / 1514
 """Of the bytes of a full Ethernet frame."""
@@ -161,12 +169,52 @@ def http_crowd(hosts: int, size: int, rate_mbit: int) -> Outcome:
 SUBJECTS: dict[str, Callable[[int, int, int], Outcome]] = {
     "peerd": peerd_crowd,
     "libtorrent": libtorrent_crowd,
-    "one HTTP server": http_crowd,
+    HTTP: http_crowd,
 }
 
 
 def _folder() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="peerd-crowd-", dir=SHARED_MEMORY)
+
+
+def rows(plan: Plan, tell: Callable[[str], None]) -> list[Row]:
+    """Measure crowds of all sizes of a plan; all subjects of a size in one run after the other."""
+    reason = why_not()
+    found = []
+    for hosts in plan.crowd_hosts:
+        outcomes: dict[str, list[Outcome]] = {}
+        absent = dict.fromkeys(SUBJECTS, reason) if reason is not None else {}
+        if reason is None and importlib.util.find_spec("libtorrent") is None:
+            absent["libtorrent"] = "no module libtorrent"
+        for run in range(plan.crowd_runs):
+            for name, measure in SUBJECTS.items():
+                # The server alone takes as long as its link does: once is enough.
+                if name not in absent and (run == 0 or name != HTTP):
+                    outcomes.setdefault(name, []).append(measure(hosts, plan.crowd_mib * MIB, RATE_MBIT))
+                    tell(f"crowd of {hosts}: {name}: {outcomes[name][-1].last_s:.1f} s")
+        found.append(crowd_row(hosts, plan.crowd_mib, outcomes, absent))
+    return found
+
+
+def crowd_row(hosts: int, mib: int, outcomes: Mapping[str, Sequence[Outcome]], absent: Mapping[str, str]) -> Row:
+    """Return the row of one size of crowd."""
+    title = f"{mib} MiB from one of {hosts} hosts to all others at once, {RATE_MBIT} Mbit/s each way"
+    row = Row("crowd", title, "of the bound", [], dict(absent))
+    for name, each in outcomes.items():
+        others = {"s": median(one.last_s for one in each), "CPU s": median(one.cpu_s for one in each)}
+        if each[0].sent_bytes:
+            others["origin sent"] = median(one.sent_bytes[0] / mib / MIB for one in each)
+        row.lines.append(Line("crowd", name, spread([one.ratio for one in each]), "bounds", len(each), others))
+    compare(row, ("libtorrent",))
+    middle = {line.subject: line.main.middle for line in row.lines}
+    for line in row.lines:
+        if line.subject == PEERD:
+            line.goals.append(Goal("of the bound", line.main.middle, GOALS[hosts]))
+            if "libtorrent" in middle:
+                line.goals.append(Goal("of libtorrent's time", line.main.middle / middle["libtorrent"], 1.0))
+            if HTTP in middle:
+                line.goals.append(Goal("times as fast as HTTP", middle[HTTP] / line.main.middle, 5.0, at_least=True))
+    return row
 
 
 def _shape(host: netns.Host, rate_mbit: int) -> None:

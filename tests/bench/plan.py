@@ -8,7 +8,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-ROWS = ("get", "put", "flood", "kill", "delay", "command", "memory", "zipf", "hot-key")
+ROWS = ("get", "put", "flood", "kill", "delay", "command", "memory", "zipf", "hot-key", "crowd")
 """The rows of the table, in the order of the report."""
 
 NETWORK_ROWS = ("get", "put", "flood", "kill")
@@ -44,6 +44,9 @@ class Plan:
     memory_idle_s: float = 30.0
     zipf_seeds: int = 1
     hot_key_hosts: int = 31
+    crowd_hosts: tuple[int, ...] = (12, 24)
+    crowd_mib: int = 64
+    crowd_runs: int = 3
 
     def to_json(self) -> str:
         """Return the plan as one line."""
@@ -73,4 +76,7 @@ QUICK = Plan(
     command_runs=7,
     memory_idle_s=4.0,
     hot_key_hosts=12,
+    crowd_hosts=(12,),
+    crowd_mib=32,
+    crowd_runs=1,
 )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import pytest
 
 from tests.bench import machine, report
+from tests.bench.flash_crowd import Outcome, bound_s, crowd_row
 from tests.bench.plan import QUICK, Plan
 from tests.bench.relay import Relay
 from tests.bench.rows import Goal, command_row, memory_row, network_row
@@ -270,3 +271,20 @@ async def test_what_is_sent_to_a_black_hole_is_not_answered_by_icmp() -> None:
                     alice.recv(100)
         finally:
             holes.close()
+
+
+def test_a_crowd_is_held_against_the_bound_and_its_rivals() -> None:
+    mib = 2**20
+    assert bound_s(12, 64 * mib, 100) == pytest.approx(5.37, abs=0.01)
+    assert bound_s(2, 64 * mib, 100) == bound_s(12, 64 * mib, 100), "one link is the least for two too"
+    bound = bound_s(12, 64 * mib, 100)
+    ours, rival = Outcome(bound, [6.0, 7.0], 9.0, [64 * mib, 32 * mib]), Outcome(bound, [14.0], 20.0)
+    row = crowd_row(12, 64, {"peerd": [ours], "libtorrent": [rival], "one HTTP server": [Outcome(bound, [63.0])]}, {})
+    line = row.lines[0]
+    assert (line.main.middle, line.ratio) == (7.0 / bound, 0.5)
+    assert line.others["origin sent"] == 1.0
+    assert [(goal.what, goal.met) for goal in line.goals] == [
+        ("of the bound", False),
+        ("of libtorrent's time", True),
+        ("times as fast as HTTP", True),
+    ]

@@ -17,6 +17,8 @@ FLAGS = {
     "--no-mdns",
     "--quota",
     "--copies",
+    "--limit-up",
+    "--limit-down",
 }
 FLAGS |= {"--gateway", "--log-level", "--log-format"}
 
