@@ -42,9 +42,10 @@ LATE_MIN_S = 4.0
 LATE_LAST_FACTOR = 3.0
 LATE_LAST_MIN_S = 1.0
 LATE_MAX_S = 10.0
-# Of who has begun or proposed one some part comes within what blocks take, at least this long; and this long while
-# nobody knows what they take.
-SILENT_MIN_S = 0.5
+# Of who has begun or proposed one some part comes within twice what blocks take, at least this long; and this long
+# while nobody knows what they take.
+SILENT_FACTOR = 2.0
+SILENT_MIN_S = 1.0
 SILENT_FIRST_S = 2.0
 # So long may nothing at all begin to come before blocks are asked for by name.
 IDLE_S = 1.5
@@ -307,7 +308,7 @@ class Filling:
         if now > self._progress_at + self._patience_s + IDLE_S:
             raise TimedOutError("no peer that can be reached now has all of the content")
         late_s = self._late_s()
-        silent_s = max(SILENT_MIN_S, self._block_s) if self._block_s else SILENT_FIRST_S
+        silent_s = max(SILENT_MIN_S, SILENT_FACTOR * self._block_s) if self._block_s else SILENT_FIRST_S
         overdue = [
             cid
             for cid, (peer, since) in self._coming.items()

@@ -6,8 +6,9 @@ content counts: questions and answers without blocks are small, and others wait 
 
 import asyncio
 
-# So much of the rate may be saved up while nothing is moved, and is taken at a time at most.
+# So much of the rate may be saved up while nothing is moved, and so much is taken at a time.
 SAVED_S = 0.25
+PIECE_S = 0.05
 PIECE_LEAST_BYTES = 4096
 
 
@@ -22,7 +23,7 @@ class Limit:
         """Return how much to move at a time, so that it goes evenly; at most that."""
         if self.bytes_per_s is None:
             return most
-        return max(PIECE_LEAST_BYTES, min(most, int(self.bytes_per_s * SAVED_S)))
+        return max(PIECE_LEAST_BYTES, min(most, int(self.bytes_per_s * PIECE_S)))
 
     async def take(self, count: int) -> None:
         """Wait until so many bytes may be moved."""
