@@ -76,7 +76,7 @@ async def test_one_that_dies_one_that_lies_and_one_that_is_silent_cost_a_moment(
         return bytes(MIB)
 
     await asyncio.gather(*(timed(host, cid) for host in (dies, lies, silent)))
-    lies.store.block = wrong  # type: ignore[method-assign]
+    lies.store.block = lies.store.block_to_send = wrong  # type: ignore[method-assign]
     core(silent).sharing.slots = Slots(0)
     for shared in core(silent).sharing._roots.values():
         shared._slots = Slots(0)
