@@ -119,9 +119,12 @@ class PeerFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no ty
         return infos if detail else [info["name"] for info in infos]
 
     async def _keys(self) -> dict[str, Info]:
-        """Return the keys that this peer keeps."""
+        """Return the keys that this peer keeps and that are paths.
+
+        Anybody may write the key `a/../../b`: who fetches all below `a` must not write beside where it is to go.
+        """
         entries = await self._client.json("/v1/ls")
-        return {entry["name"]: _info(entry) for entry in entries if entry["name"]}
+        return {entry["name"]: _info(entry) for entry in entries if is_path(entry["name"])}
 
     async def _head(self, key: str) -> Info | None:
         """Return what a key or content id names, None where it names nothing."""
@@ -326,6 +329,11 @@ class PeerFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no ty
         return PeerFile(
             self, path, mode, block_size or "default", autocommit=autocommit, cache_options=cache_options, **more
         )
+
+
+def is_path(key: str) -> bool:
+    """Return whether a key is a plain path, which leads nowhere but below where it begins."""
+    return "\0" not in key and not any(part in ("", ".", "..") for part in key.split("/"))
 
 
 def _info(entry: dict[str, Any]) -> Info:

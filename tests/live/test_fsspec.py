@@ -216,6 +216,20 @@ def test_a_fetched_file_stands_under_its_name_only_when_it_is_whole(fs: Any, tmp
     assert not (tmp_path / "none").exists()
 
 
+def test_a_key_that_leads_elsewhere_is_not_fetched_with_those_beside_it(alice: Daemon, fs: Any, tmp_path: Path) -> None:
+    evil = ["evil/../../outside", "evil//outside", "evil/./x", "evil/sub/..", "../outside", "/outside"]
+    for key in (*evil, "evil/good", "evil/sub/good"):
+        alice.ok("put", key, "--value", key)
+    assert fs.find("evil") == ["evil/good", "evil/sub/good"]
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    fs.get("evil", str(tmp_path / "a" / "b"), recursive=True)
+    found = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(found) == ["a/b/good", "a/b/sub/good"]
+    assert fs.cat_file("evil/../../outside") == b"evil/../../outside"  # asked for by its name it is a key
+    fs.rm("evil", recursive=True)
+    assert not fs.exists("evil")
+
+
 def test_failures_are_those_of_files(alice: Daemon, fs: Any, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         fs.open("no/such/key")

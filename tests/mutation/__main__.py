@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.mutation.table import TABLE, Mutation
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("peerd", "cli", "tests", "docs", "setup.cfg", "pyproject.toml", "Makefile", "README.md")
+COPIED = ("peerd", "cli", "peerd_fsspec", "tests", "docs", "setup.cfg", "pyproject.toml", "Makefile", "README.md")
 LIMIT_S = 300.0
 # What pytest returns where tests ran, and some failed.
 RED = 1

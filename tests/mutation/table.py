@@ -1627,6 +1627,13 @@ TABLE += [
         "if False:",
         (_CACHE + "test_statements_that_prove_nothing_are_refused_and_older_ones_change_nothing",),
     ),
+    Mutation(
+        "12.5",
+        "peerd_fsspec/filesystem.py",
+        ' for entry in entries if is_path(entry["name"])}',
+        ' for entry in entries if entry["name"]}',
+        ("tests/live/test_fsspec.py::test_a_key_that_leads_elsewhere_is_not_fetched_with_those_beside_it",),
+    ),
 ]
 
 NOTHING_TO_REMOVE: dict[str, str] = {

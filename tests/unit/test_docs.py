@@ -303,7 +303,7 @@ def test_every_threat_names_its_defence_and_its_test_and_says_what_remains() -> 
     for row in rows:
         cells = [cell.strip() for cell in row.strip("|").split(" | ")]
         assert len(cells) == 6 and all(cells), row
-        defences = re.findall(r"`(peerd/[\w/]+\.py|cli/[\w/]+\.py)::(\w+)`", cells[3])
+        defences = re.findall(r"`((?:peerd|peerd_fsspec)/[\w/]+\.py|cli/[\w/]+\.py)::(\w+)`", cells[3])
         assert defences, row
         for path, name in defences:
             code = (ROOT / path).read_text()
