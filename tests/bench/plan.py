@@ -8,7 +8,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-ROWS = ("get", "put", "flood", "kill", "delay", "command", "memory", "zipf", "hot-key", "crowd")
+ROWS = ("get", "put", "flood", "kill", "delay", "command", "memory", "zipf", "hot-key", "crowd", "build-cache")
 """The rows of the table, in the order of the report."""
 
 NETWORK_ROWS = ("get", "put", "flood", "kill")

@@ -88,6 +88,22 @@ def test_what_one_host_has_compiled_the_others_take_from_ccache_over_the_network
 
 
 @needs_ccache
+def test_the_line_of_the_how_to_is_a_setting_of_ccache(trio: list[Daemon], tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "build-caches.md").read_text()
+    (line,) = re.findall(r"^remote_storage = .*$", page, re.MULTILINE)
+    (tmp_path / "source.c").write_text("int answer(void) { return 42; }\n")
+    hits = []
+    for number in range(2):
+        config = tmp_path / f"{number}.conf"
+        config.write_text(line.replace("127.0.0.1:7434", trio[number].tcp).replace("TOKEN", trio[number].token) + "\n")
+        env = {"PATH": os.environ["PATH"], "CCACHE_DIR": str(tmp_path / f"c{number}"), "CCACHE_CONFIGPATH": str(config)}
+        subprocess.run(["ccache", "gcc", "-c", "source.c", "-o", "out.o"], cwd=tmp_path, env=env, check=True)
+        told = subprocess.run(["ccache", "--print-stats"], env=env, check=True, capture_output=True, text=True).stdout
+        hits += re.findall(r"^remote_storage_hit\t(\d+)", told, re.MULTILINE)
+    assert hits == ["0", "1"]
+
+
+@needs_ccache
 def test_what_a_host_has_compiled_outlives_it(tmp_path: Path) -> None:
     source = tmp_path / "hello.c"
     source.write_text('const char *greeting(void) { return "and farewell"; }\n')
