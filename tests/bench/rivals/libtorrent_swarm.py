@@ -21,6 +21,9 @@ _SETTINGS: Any = {
     "enable_natpmp": False,
     "allow_multiple_connections_per_ip": True,
     "connection_speed": 200,
+    # TCP: over loopback its own protocol over UDP is ten times slower.
+    "enable_outgoing_utp": False,
+    "enable_incoming_utp": False,
     "alert_mask": 0,
 }
 
