@@ -33,6 +33,8 @@ ROOTS_MAX = 64
 SHARERS_MAX = 128
 # Joins of others being looked at: each may read the inner nodes of a root from the disk.
 JOINING_MAX = 64
+# So many are chosen for, and asked, as there are slots to send in.
+TURNS_PER_SLOT = 2
 # So long one may take to say whether it wants a block; it holds a slot meanwhile.
 DECIDED_WITHIN_S = 1.0
 
@@ -73,7 +75,7 @@ class _Mate:
 class SharedRoot:
     """One root that is shared."""
 
-    def __init__(self, core: Core, slots: Slots, root: Cid, blocks: list[bytes]) -> None:
+    def __init__(self, core: Core, turns: Slots, slots: Slots, root: Cid, blocks: list[bytes]) -> None:
         self.root = root.to_bytes()
         self.sharing = Sharing(blocks, core.environment.rng)
         self.receiver: Receiver | None = None
@@ -82,7 +84,7 @@ class SharedRoot:
         self.granted: Counter[PeerId] = Counter()
         """Blocks that each may still send us."""
         self._core = core
-        self._slots = slots
+        self._turns, self._slots = turns, slots
         self._mates: dict[PeerId, _Mate] = {}
 
     @property
@@ -200,16 +202,21 @@ class SharedRoot:
     async def _give_all(self, peer: PeerId, mate: _Mate) -> None:
         try:
             while self._mates.get(peer) is mate and self.sharing.may_give(peer):
-                async with self._slots.one(peer):
+                async with self._turns.one(peer):
                     cid = self.sharing.choose(peer)
-                    data = await self._block(cid) if cid is not None else None
-                    if cid is not None and data is not None and await self._is_wanted(peer, mate, cid):
-                        self.sharing.gives(peer, cid)
-                        await mate.connection.share(self.root, cid, data)
+                    if cid is not None and await self._is_wanted(peer, mate, cid):
+                        async with self._slots.one(peer):
+                            await self._send(peer, mate, cid)
         except UnreachableError:
             self.drop(peer)
         finally:
             mate.giving = False
+
+    async def _send(self, peer: PeerId, mate: _Mate, cid: bytes) -> None:
+        data = await self._block(cid)
+        if data is not None:
+            self.sharing.gives(peer, cid)
+            await mate.connection.share(self.root, cid, data)
 
     async def _is_wanted(self, peer: PeerId, mate: _Mate, cid: bytes) -> bool:
         """Propose a block to one who wants to be asked first; who does not answer soon does not want it."""
@@ -264,6 +271,8 @@ class SharedRoots:
         # Where the rate is ours to hold it is no receiver's fault that a block takes long.
         hold_s = SLOT_S if up is None else max(SLOT_S, 2 * settings.upload_slots * BLOCK_MAX_BYTES / up)
         self.slots = Slots(settings.upload_slots, hold_s)
+        # While some send others are asked, so that no slot waits for an answer.
+        self._turns = Slots(TURNS_PER_SLOT * settings.upload_slots, TURNS_PER_SLOT * hold_s)
 
     def get(self, root: bytes) -> SharedRoot | None:
         """Return a root that is shared now."""
@@ -273,7 +282,7 @@ class SharedRoots:
         """Share a root that is about to be fetched; None where it is fetched already, or too many are shared."""
         shared = self._roots.get(root.to_bytes())
         if shared is None and len(self._roots) < ROOTS_MAX:
-            shared = self._roots[root.to_bytes()] = SharedRoot(self._core, self.slots, root, blocks)
+            shared = self._roots[root.to_bytes()] = SharedRoot(self._core, self._turns, self.slots, root, blocks)
         return None if shared is None or shared.receiver is not None else shared
 
     def end(self, shared: SharedRoot) -> None:
@@ -397,7 +406,7 @@ class SharedRoots:
         blocks = await blocks_of(named, read)
         shared = self._roots.get(root)
         if shared is None:
-            shared = self._roots[root] = SharedRoot(self._core, self.slots, named, blocks)
+            shared = self._roots[root] = SharedRoot(self._core, self._turns, self.slots, named, blocks)
             shared.sharing.arrived(blocks)
         return shared
 

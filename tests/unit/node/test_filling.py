@@ -79,7 +79,7 @@ async def test_one_that_dies_one_that_lies_and_one_that_is_silent_cost_a_moment(
     lies.store.block = lies.store.block_to_send = wrong  # type: ignore[method-assign]
     core(silent).sharing.slots = Slots(0)
     for shared in core(silent).sharing._roots.values():
-        shared._slots = Slots(0)
+        shared._turns = shared._slots = Slots(0)
     loop = asyncio.get_running_loop()
     loop.call_later(0.4, lambda: loop.create_task(dies.crash(power=True)))
     took = await asyncio.gather(*(timed(host, cid) for host in honest))
