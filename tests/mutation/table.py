@@ -129,6 +129,41 @@ TABLE: list[Mutation] = [
         "        if False:\n            if self._again is not None:\n",
         ("tests/unit/node/test_fetch.py::test_sources_that_fail_or_deny_leave_their_places_to_those_found_after_them",),
     ),
+    Mutation(
+        "1.10",
+        "peerd/node/filling.py",
+        "if not check(Cid.from_bytes(cid), data):",
+        "if False:",
+        ("tests/unit/node/test_filling.py::test_one_that_dies_one_that_lies_and_one_that_is_silent_cost_a_moment",),
+    ),
+    Mutation(
+        "1.11",
+        "peerd/node/filling.py",
+        "wanted = [*self._orphans, *overdue]",
+        "wanted = [*self._orphans]",
+        ("tests/unit/node/test_filling.py::test_one_that_announces_blocks_and_never_sends_them_is_left_behind",),
+    ),
+    Mutation(
+        "6.40",
+        "peerd/node/slots.py",
+        "peer = min(self._waiting, key=lambda each: self._turns.get(each, 0))",
+        "peer = next(iter(self._waiting))",
+        ("tests/unit/node/test_slots.py::test_each_peer_has_its_turn_however_much_one_asks_for",),
+    ),
+    Mutation(
+        "6.40",
+        "peerd/node/slots.py",
+        "call_later(self._hold_s, release)",
+        "call_later(1e9, release)",
+        ("tests/unit/node/test_slots.py::test_one_that_is_slow_keeps_its_slot_for_a_moment_only",),
+    ),
+    Mutation(
+        "6.41",
+        "peerd/node/sharing.py",
+        'raise WireError("unasked_block")',
+        "return False",
+        ("tests/unit/node/test_filling.py::test_a_block_that_nobody_gave_leave_for_ends_the_connection",),
+    ),
     # 2. Rollback, replay, resurrection, freezing
     Mutation(
         "2.1",
