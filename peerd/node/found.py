@@ -26,7 +26,7 @@ class Reading:
     """Up to which version most holders say that the key is over."""
 
     stale_since_s: float | None = None
-    """For how long nobody has confirmed it, where nobody could be asked."""
+    """How long ago it was shown to be the newest, where that cannot be shown now (freshness)."""
 
     cached: bool = False
     """It is no holder's, but was cached here."""

@@ -179,6 +179,13 @@ class Leases:
         if seeking is not None and peer in seeking.asked:
             seeking.ended = True
 
+    def met(self, peer: PeerId) -> None:
+        """End all leases that a peer granted: it may have been started again, and know nothing of them."""
+        for key in [key for key, lease in self._leases.items() if peer in lease.holders]:
+            del self._leases[key]
+        for seeking in self._seeking.values():
+            seeking.ended = seeking.ended or peer in seeking.asked
+
     def end(self, key: Key) -> None:
         """End a lease, also one that is being sought."""
         self._leases.pop(key, None)

@@ -422,6 +422,7 @@ class Peer:
         self._joining.heard_from(peer, address)
         came = core.members.proven(peer, address, source, sought=initiated)
         core.copies.forget(peer)  # it may have been started again, with another store
+        core.changes.leases.met(peer)
         core.backoff.answered(peer)
         core.bulk.renew(peer)
         member = core.members.all.get(peer)

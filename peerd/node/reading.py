@@ -20,6 +20,7 @@ from peerd.node.asked_first import AskedFirst
 from peerd.node.asking import Answer, Asking
 from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.found import Reading
+from peerd.node.freshness import unshown_s
 from peerd.node.further import ask_further
 from peerd.node.holding import Over, Standing
 from peerd.node.lifetimes import Lifetimes
@@ -65,12 +66,12 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
             raise StoreError("this peer cannot read its disk, and there is nobody else to ask")
         holders = replace(holders, ours=False)  # as one that is silent: what others say counts
 
-    def reading(of: Holders) -> _Read:
-        return _Read(
-            core, key, here, of, one=consistency == "one", timeout_s=timeout_s, for_write=for_write, least=least
-        )
+    async def reading(of: Holders) -> Reading:
+        one = consistency == "one"
+        each = _Read(core, key, here, of, one=one, timeout_s=timeout_s, for_write=for_write, least=least)
+        return replace(await each.run(), stale_since_s=unshown_s(core, key, each.quorum))
 
-    first = await reading(holders).run()
+    first = await reading(holders)
     if leases is not None:
         leases.was_read(key, first, holders)
     if first.record is not None or for_write or core.members.complete or holders.crowded:
@@ -80,7 +81,7 @@ async def read(core: Core, key: Key, *, consistency: str, timeout_s: float, for_
     asked = {contact.peer for contact in holders.contacts}
     if all(contact.peer in asked for contact in others.contacts):
         return first
-    return await reading(others).run()
+    return await reading(others)
 
 
 class _Read:

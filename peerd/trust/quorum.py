@@ -201,6 +201,16 @@ class ReadQuorum:
         return frozenset(self._waiting)
 
     @property
+    def answered(self) -> frozenset[PeerId]:
+        """Those whose answers count."""
+        return frozenset(self._answers)
+
+    @property
+    def silent(self) -> frozenset[PeerId]:
+        """Those that were left out: they did not answer, or failed."""
+        return frozenset(self._failed)
+
+    @property
     def unheard(self) -> bool:
         """Whether nobody that was asked has answered, and nobody is waited for any more."""
         return bool(self._asked) and not self._answers and not self._waiting

@@ -278,6 +278,15 @@ async def test_another_holder_ends_a_lease(world: World) -> None:
     assert leases.reading(key, await standing(core(reader), key), None) is None
 
 
+async def test_a_granter_that_was_started_again_has_forgotten_its_leases_and_so_has_its_taker(world: World) -> None:
+    holders, reader = await leased(world)
+    await holders[0].crash(power=False)
+    await holders[0].start()
+    await asyncio.sleep(0.1)
+
+    assert len(core(reader).changes.leases) == 0
+
+
 async def test_a_key_that_is_crowded_has_no_lease(world: World) -> None:
     hosts = by_distance(await joined(world, 12), key_of(world.living[0], "a"))
     await put(hosts[0], "a", b"old")
