@@ -10,7 +10,7 @@ from peerd.errors import RefusedError, WireError
 from peerd.ids import Key, PeerId
 from peerd.io.store.bounds import PROVIDERS_PER_KEY_MAX
 from peerd.node.core import Core
-from peerd.records.provider import CACHE, GONE, providers
+from peerd.records.provider import CACHE, GONE, Provider, providers
 from peerd.wire import limits
 
 REFUSED_UNKNOWN = "unknown"
@@ -19,8 +19,8 @@ REFUSED_UNKNOWN = "unknown"
 async def keep(core: Core, asker: PeerId, raw: bytes) -> None:
     """Keep a provider's statement in place of its last one.
 
-    Raises WireError for what is none, RefusedError (`unknown`) where we never met the provider, NoRoomError,
-    StoreError.
+    Raises WireError for what is none, RefusedError (`unknown`) where we never met the provider, (`withdrawn`) for a
+    cached copy of what nobody promises any more; NoRoomError, StoreError.
     """
     statement = providers.verify(raw, core.verifier)
     key, provider = Key(statement.root[4:]), PeerId(statement.provider)
@@ -28,6 +28,7 @@ async def keep(core: Core, asker: PeerId, raw: bytes) -> None:
         raise WireError("out")
     if provider != asker and not core.members.met(provider):
         raise RefusedError(REFUSED_UNKNOWN)  # a key without an address can hold nothing
+    core.lapsing.check(statement)
     now = core.store.now_s()
     known = [(PeerId(providers.read(one).provider), one) for one in await stored(core, key, float("-inf"))]
     if any(peer == provider and providers.read(one).stamp > statement.stamp for peer, one in known):
@@ -37,8 +38,15 @@ async def keep(core: Core, asker: PeerId, raw: bytes) -> None:
         if out == provider:
             return
         await core.store.put_provider(key, out, its, now - 1)  # ended: the first to go
+    before = await live(core, key) if statement.kind == GONE else []
     life_s = 0 if statement.kind == GONE else statement.life_s
     await core.store.put_provider(key, provider, raw, now + life_s)
+    core.lapsing.gone(statement, before)
+
+
+async def live(core: Core, key: Key) -> list[Provider]:
+    """Return what is announced of a key and has not ended."""
+    return [providers.read(raw) for raw in await stored(core, key, core.store.now_s())]
 
 
 async def stored(core: Core, key: Key, since: float) -> list[bytes]:

@@ -17,7 +17,7 @@ from peerd.errors import WireError
 from peerd.ids import Key, PeerId
 from peerd.io.store.interface import Root
 from peerd.node.core import Core
-from peerd.node.providing import CACHE, announce
+from peerd.node.providing import GONE, announce
 from peerd.records.claim import Claim, claims, content_of
 from peerd.records.floor import FloorVersion
 from peerd.records.record import Record, verify_record
@@ -171,7 +171,9 @@ async def _let_lapse(core: Core, root: Root) -> None:
     promised = root.class_ != "cache"
     await core.store.put_root(replace(root, class_="cache", name="", copies=0, used_at=core.store.now_s()))
     if promised and root.complete:
-        core.tasks.spawn(announce(core, Cid.from_bytes(root.cid), CACHE), "announce")
+        core.tasks.spawn(announce(core, Cid.from_bytes(root.cid), GONE), "announce")
+    elif not promised:
+        core.lapsing.look(root.cid, unclaimed=True)
 
 
 async def pin_root(core: Core, cid: bytes) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from peerd.node.changes import Changes
     from peerd.node.convicting import Convicting
     from peerd.node.gossip import Gossip
+    from peerd.node.lapsing import Lapsing
     from peerd.node.reconciling import Reconciling
     from peerd.node.record_cache import RecordCache
     from peerd.node.returning import Returning
@@ -75,6 +76,7 @@ class Core:
     reconciling: "Reconciling" = field(init=False)
     cached: "RecordCache" = field(init=False)
     changes: "Changes" = field(init=False)
+    lapsing: "Lapsing" = field(init=False)
     returning: "Returning" = field(init=False)
     tombstones: "Tombstones" = field(init=False)
     gossip: "Gossip" = field(init=False)

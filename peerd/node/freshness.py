@@ -36,6 +36,7 @@ def _heard_at(core: Core, peer: PeerId, now: float, answered: Collection[PeerId]
     member = core.members.all.get(peer)
     if member is None:
         return now  # it was never met: nobody says when it was heard
-    if peer in silent or member.state != "alive" or peer in core.members.doubted:
+    # Where some are silent just now the others may have died with them, which is noticed later.
+    if silent or member.state != "alive" or peer in core.members.doubted:
         return min(member.last_seen, now)
     return now

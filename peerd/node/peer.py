@@ -39,6 +39,7 @@ from peerd.node.formats import Formats
 from peerd.node.get import Opened, open_target
 from peerd.node.joining import Joining
 from peerd.node.lanes import Candidate
+from peerd.node.lapsing import Lapsing
 from peerd.node.leaving import hand_over
 from peerd.node.locking import Locks
 from peerd.node.maintaining import Maintaining
@@ -105,10 +106,9 @@ class Peer:
             trust=Trusting(environment.clock),
             admission=admission_of(settings),
         )
-        self._core.reconciling = Reconciling(self._core)
+        self._core.reconciling, self._core.lapsing = Reconciling(self._core), Lapsing(self._core)
         self._core.cached, self._core.changes = RecordCache(self._core), Changes(self._core)
-        self._core.tombstones = Tombstones(self._core)
-        self._core.convicting = Convicting(self._core)
+        self._core.tombstones, self._core.convicting = Tombstones(self._core), Convicting(self._core)
         self.revoking = self._core.revoking = Revoking(self._core)
         self.formats = Formats(self._core)
         self.build_cache = self._core.build_cache = BuildCache(self._core)
@@ -117,8 +117,7 @@ class Peer:
         self._probing = Probing(self._core, self._joining)
         self._maintaining = Maintaining(self._core)
         self._counting = Counting(self._core, self._maintaining.restoring.living, compare=self._members_changed)
-        self._reholding = Reholding(self._core)
-        self._locks = Locks(self._core)
+        self._reholding, self._locks = Reholding(self._core), Locks(self._core)
         self._datagrams: Datagrams | None = None
         self._started_at = 0.0
         self.strangers = Strangers(self._core)

@@ -9,6 +9,7 @@ from peerd.content.cid import Cid
 from peerd.errors import NoRoomError, StoreError, WireError
 from peerd.ids import Key, PeerId
 from peerd.kad.contact import Contact
+from peerd.node import announced
 from peerd.node.asking import Asking
 from peerd.node.core import Core
 from peerd.node.nearest import contacts_in, holders_of
@@ -52,17 +53,19 @@ async def announce(core: Core, root: Cid, kind: int, *, told: Container[PeerId] 
     )
     raw = providers.sign(core.identity, statement)
     try:
+        before = await announced.live(core, Key(root.digest)) if kind == GONE else []
         expires = 0.0 if kind == GONE else core.store.now_s() + statement.life_s
         await core.store.put_provider(Key(root.digest), core.peer, raw, expires)
     except (NoRoomError, StoreError):
         return []
+    core.lapsing.gone(statement, before)
     holders = await holders_of(core, root.digest)
     with Asking(core.endpoint, timeout_s=FIND_TIMEOUT_S) as asking:
         for contact in holders.contacts:
             if contact.peer not in told:
                 asking.ask(contact, AddProvider, raw, silent_after_s=0)
-        while await asking.next() is not None:
-            pass
+        while (answer := await asking.next()) is not None:
+            core.lapsing.refused(statement, answer.error)
     return holders.contacts
 
 

@@ -307,4 +307,5 @@ class Responder:
             return Refused(request.rid, REFUSED_BAD)
         except (StoreError, NoRoomError):
             return Refused(request.rid, REFUSED_STORE)
+        self._core.lapsing.look(request.cid)
         return Done(request.rid)

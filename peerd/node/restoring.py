@@ -26,7 +26,7 @@ from peerd.node.claims import read_row
 from peerd.node.content_audit import unproven
 from peerd.node.core import Core
 from peerd.node.placing import content_of, make_cached, place
-from peerd.node.providing import CACHE, REPLICA, announce
+from peerd.node.providing import CACHE, GONE, REPLICA, announce
 from peerd.node.scrubbing import is_broken, mend
 from peerd.records.provider import providers
 from peerd.wire import frames
@@ -279,7 +279,8 @@ class Restoring:
                 await self._announce(root, told or frozenset())
 
     async def _announce(self, root: Root, told: frozenset[PeerId]) -> None:
-        kind = CACHE if root.class_ == "cache" else REPLICA
+        unclaimed = root.class_ == "cache" and root.copies == 0
+        kind = GONE if unclaimed else CACHE if root.class_ == "cache" else REPLICA
         self._remember_told(root, await announce(self._core, Cid.from_bytes(root.cid), kind, told=told))
 
     def _remember_told(self, root: Root, contacts: list[Contact]) -> None:

@@ -705,6 +705,16 @@ TABLE: list[Mutation] = [
         "    return raw\n",
         ("tests/unit/trust/test_evidence.py::test_who_has_two_good_signatures_of_one_body_is_not_blamed_for_either",),
     ),
+    Mutation(
+        "5.13",
+        "peerd/node/lapsing.py",
+        "return any(told.get(peer) not in let_go for peer in named)",
+        "return False",
+        (
+            "tests/unit/node/test_lapsing.py::test_who_says_that_content_is_deleted_which_is_not_ends_no_cached_copy",
+            "tests/unit/node/test_lapsing.py::test_what_another_name_keeps_stays_cached",
+        ),
+    ),
     # 6. Work for strangers
     Mutation(
         "6.1",
