@@ -10,7 +10,7 @@ from peerd.content.block import Block
 from peerd.content.cid import Cid
 from peerd.errors import NotFoundError
 from peerd.node.collecting import collect, collect_aged, expire_records
-from peerd.node.providing import find_providers
+from peerd.node.providing import REPLICA, announce, find_providers
 from peerd.node.results import Collected, GetOptions, PutOptions
 from peerd.sim.host import Host
 
@@ -48,6 +48,7 @@ async def test_what_was_freed_everywhere_is_not_found_though_it_was_announced(wo
     await removed(hosts[0], "a")
     for host in hosts:
         await collect(core(host))
+    await announce(core(hosts[0]), cid, REPLICA)  # as one whose end was not heard
     assert (await find_providers(core(hosts[1]), cid)).providers
     for host in hosts:
         with pytest.raises(NotFoundError):
