@@ -64,7 +64,7 @@ def delayed_lan(hosts: int, one_way_s: float) -> Iterator[DelayedLan]:
             yield DelayedLan(net, switch)
         finally:
             switch.kill()
-            switch.wait()
+            switch.communicate()
 
 
 def _plug(host: Host) -> None:
