@@ -26,7 +26,7 @@ from peerd.node.blocks import link_whole
 from peerd.node.claims import change_root
 from peerd.node.core import Core
 from peerd.node.entry_fetch import fetch_whole, keep_cached
-from peerd.node.entry_lookup import FoundEntry, look_up
+from peerd.node.entry_lookup import FoundEntry, kept_entry, look_up
 from peerd.node.entry_names import EntryName, parse_entry_path
 from peerd.node.entry_serving import EntryServing
 from peerd.node.get import Opened
@@ -84,7 +84,8 @@ class BuildCache:
             core.tasks.spawn(core.intake.sweep(), "sweep")
         if before is not None:
             core.tasks.spawn(self._let_go(before, value), "let an older entry go")
-        return before is None or entries.read(before.statement).kind == GONE
+        older = kept_entry(core, before)
+        return older is None or older.kind == GONE
 
     async def open(self, path: str, *, hold: bool = False) -> Opened:
         """Return what is under a path, ready to be read from this disk; `hold` sees that it stays for HELD_S.
@@ -128,10 +129,11 @@ class BuildCache:
             logger.warning("an entry cannot be read here", reason=str(error))
             return None
         now = self._core.store.now_s()
-        if row is None or row.expires <= now or not entries.is_whole(row.statement):
+        body = kept_entry(self._core, row)
+        if row is None or body is None or row.expires <= now:
             return None
         self.serving.used(key, row)
-        return FoundEntry(entries.read(row.statement), row.statement, max(1, int(row.expires - now)))
+        return FoundEntry(body, row.statement, max(1, int(row.expires - now)))
 
     async def _can_be_read(self, name: EntryName, body: Entry) -> bool:
         """Whether all of an entry's content is here and what its name says; it is used then, and wanted."""
@@ -258,10 +260,8 @@ class BuildCache:
 
     async def _let_go(self, before: EntryRow, value: bytes) -> None:
         """Have content that no entry of this key names any more go first when room is needed."""
-        if not entries.is_whole(before.statement):
-            return
-        older = entries.read(before.statement)
-        if older.kind != CONTENT or older.value == value:
+        older = kept_entry(self._core, before)
+        if older is None or older.kind != CONTENT or older.value == value:
             return
 
         def unwanted(root: Root | None) -> Root | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from peerd.errors import StoreError, WireError
 from peerd.ids import Key, PeerId
+from peerd.io.store.entries import EntryRow
 from peerd.kad.contact import Contact
 from peerd.node.asking import Answer, Asking
 from peerd.node.core import Core
@@ -124,6 +125,14 @@ class _Looking:
             self.found = FoundEntry(body, reply.entry, left_s)
         if reply.has and body.order == self.found.body.order:
             self.found.sources.append(contact)
+
+
+def kept_entry(core: Core, row: EntryRow | None) -> Entry | None:
+    """Return the entry of a row of our own store, None where the disk has changed it or there is none."""
+    try:
+        return entries.verify(row.statement, core.verifier) if row is not None else None
+    except WireError:
+        return None
 
 
 def check_entry(core: Core, raw: bytes) -> Entry:

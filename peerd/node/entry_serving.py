@@ -18,7 +18,7 @@ from peerd.kad.crowd import RECORD_HOLDERS, divide
 from peerd.node.asking import Asking
 from peerd.node.core import Core
 from peerd.node.entry_fetch import fetch_whole
-from peerd.node.entry_lookup import check_entry
+from peerd.node.entry_lookup import check_entry, kept_entry
 from peerd.node.nearest import holders_of
 from peerd.records.entry import CONTENT, INLINE, Entry, entries
 from peerd.wire.messages import Done, EntryFound, FindEntry, KeepEntry, Refused, Reply
@@ -101,10 +101,10 @@ class EntryServing:
         try:
             row = await core.store.entry(Key(request.key))
             now = core.store.now_s()
-            if row is None or row.expires <= now or not entries.is_whole(row.statement):
+            body = kept_entry(core, row)
+            if row is None or body is None or row.expires <= now:
                 return EntryFound(request.rid, b"", None, False)
             self.used(Key(request.key), row)
-            body = entries.read(row.statement)
             has = body.kind == INLINE
             if body.kind == CONTENT:
                 root = await core.store.root(body.value)
@@ -138,8 +138,8 @@ class EntryServing:
             raise RefusedError(REFUSED_FAR)
         left_s = min(request.left_s, body.life_s)
         known = await core.store.entry(key)
-        is_whole = known is not None and entries.is_whole(known.statement)
-        if known is not None and is_whole and entries.read(known.statement).order > body.order:
+        newest = kept_entry(core, known)
+        if newest is not None and newest.order > body.order:
             return
         if known is None or known.statement != request.entry:
             await self.keep(key, request.entry, body, left_s, kept=0)
