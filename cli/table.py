@@ -109,6 +109,13 @@ _CONSISTENCY = Option(
     metavar="LEVEL",
     choices=("one", "quorum", "strong"),
 )
+_AFTER = Option(
+    ("--after",),
+    "after",
+    "text",
+    "begin after this version, `none`: with the first that is known; from now on where not given",
+    metavar="VERSION",
+)
 _IF_VERSION = Option(
     ("--if-version",),
     "if-version",
@@ -216,6 +223,15 @@ _COMMANDS = (
         options=(_IF_VERSION, _REQUIRE, _CONSISTENCY, _OWN),
     ),
     Command("history", "names:history", "The versions known of a key.", operands=(_KEY,), options=(_OWN,)),
+    Command(
+        "watch",
+        "watch:watch",
+        "Print each new version of a key, deletions too, until interrupted.",
+        operands=(_KEY,),
+        options=(_AFTER, _OWN),
+        details="Each version once and in order. Goes on by itself when the daemon is started again, for which it "
+        "waits as long as --timeout says. The last version printed, given with --after, goes on where a watch ended.",
+    ),
     Command(
         "export",
         "car:export",
@@ -325,7 +341,6 @@ COMMANDS = {command.name: command for command in _COMMANDS}
 
 NOT_IN_THIS_VERSION = frozenset(
     (
-        "watch",
         "doctor",
         "invite",
         "join",

@@ -38,6 +38,7 @@ _REQUEST_HEADERS = {
     "If-None-Match": "On a write `*`: nothing may be there yet. On a read: quoted versions that the client has.",
     "Range": "One range of bytes of a file; several, or another unit, are answered by the whole.",
     "Accept": "`application/vnd.ipld.raw` or `application/vnd.ipld.car`, where `format` is not given.",
+    "Last-Event-ID": "The version after which to go on, before what `after` says.",
     "Cache-Control": "`only-if-cached`: what is not here already is 412.",
     "If-Range": "The quoted version that the range is of; the whole is sent where it is another.",
 }

@@ -174,6 +174,14 @@ TIMEOUT = Param(
 )
 TARGET = Param("target", "target", _text, {"type": "string", "minLength": 1}, "A key or a content id.")
 KEY = Param("key", "key", _text, {"type": "string", "minLength": 1}, "A key; all that this peer keeps where not given.")
+WATCHED = Param("key", "key", _text, {"type": "string", "minLength": 1}, "Only the versions of this key, as they come.")
+AFTER = Param(
+    "after",
+    "after",
+    _version,
+    {"type": "string", "maxLength": IF_VERSION_MAX_CHARS},
+    "The version after which to begin, `none` before the first; from now on where not given.",
+)
 DIVERGENT = Param("divergent", "divergent", _flag, _FLAG, "Only the keys of which holders differ.")
 FENCE = Param(
     "fence",

@@ -23,11 +23,11 @@ from peerd.api.errors import (
     TooLargeError,
     UnavailableError,
 )
-from peerd.api.events import send_events
 from peerd.api.exchange import Handler
 from peerd.api.gateway import serve_gateway
 from peerd.api.params import Param
 from peerd.api.target import decode
+from peerd.api.watched import send_watched
 from peerd.errors import (
     ConflictError,
     IntegrityError,
@@ -309,7 +309,17 @@ def _daemon() -> Iterator[Route]:
     yield Route("GET", "/v1/version", handlers.version, (200,), answers.Version)
     yield Route("GET", "/v1/paths", handlers.paths, (200,), answers.Paths)
     yield Route("POST", "/v1/token", handlers.rotate_token, (200,), answers.Token, errors=(StoreError, NoRoomError))
-    yield Route("GET", "/v1/events", send_events, (200,), media="events")
+    watch = (params.WATCHED, params.OWN, params.AFTER, params.TIMEOUT)
+    yield Route(
+        "GET",
+        "/v1/events",
+        send_watched,
+        (200,),
+        media="events",
+        params=watch,
+        headers=("Last-Event-ID",),
+        errors=(UsageError, TimedOutError, NoRoomError, StoreError),
+    )
     for method in ("GET", "HEAD"):
         yield Route(method, "/v1/health/live", handlers.live, (200,), answers.Health, needs_token=False)
         yield Route(

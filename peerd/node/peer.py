@@ -62,6 +62,7 @@ from peerd.node.tasks import Tasks
 from peerd.node.tombstones import Tombstones
 from peerd.node.trusting import Trusting
 from peerd.node.twins import Twins
+from peerd.node.versions import Versions
 from peerd.node.vicinity import Source
 from peerd.node.watching import Strangers, Watching
 from peerd.node.withdrawing import tell_newcomer
@@ -110,7 +111,7 @@ class Peer:
         self._core.cached, self._core.changes = RecordCache(self._core), Changes(self._core)
         self._core.tombstones, self._core.convicting = Tombstones(self._core), Convicting(self._core)
         self.revoking = self._core.revoking = Revoking(self._core)
-        self.formats = Formats(self._core)
+        self.formats, self.versions = Formats(self._core), Versions(self._core)
         self.build_cache = self._core.build_cache = BuildCache(self._core)
         members.returned = self._missed
         self._joining = Joining(self._core)

@@ -101,6 +101,12 @@ class HistoryEntry(Struct, frozen=True, kw_only=True):
     conflict: bool = False
 
 
+class WatchedVersion(HistoryEntry, frozen=True, kw_only=True):
+    """One version of a key that is watched; `missed` sequences before it are known to nobody that was asked."""
+
+    missed: int | UnsetType = UNSET
+
+
 class Agreed(Struct, frozen=True, kw_only=True):
     """The holders whose majority decides of a key that is written `strong`, and the number of that list."""
 

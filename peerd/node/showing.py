@@ -210,14 +210,14 @@ async def _versions(core: Core, name: Name) -> list[tuple[results.HistoryEntry, 
         except (UnreachableError, RefusedError, WireError):
             continue
         for version in told:
-            row = _row(version)
+            row = row_of_body(version)
             known = rows.setdefault(row.row.version, row)
             if row.conflict and not known.conflict:
                 rows[row.row.version] = HistoryRow(known.row, conflict=True)
     ordered = [rows[version] for version in sorted(rows, reverse=True)]
     lost = lost_ties(ordered)
     conflicts = [row.conflict or row.row.version in lost for row in ordered]
-    return [(_entry(row.row, conflict), conflict) for row, conflict in zip(ordered, conflicts, strict=True)]
+    return [(entry_of(row.row, conflict), conflict) for row, conflict in zip(ordered, conflicts, strict=True)]
 
 
 def lost_ties(rows: list[HistoryRow]) -> set[tuple[int, bytes, bytes]]:
@@ -238,7 +238,8 @@ def lost_ties(rows: list[HistoryRow]) -> set[tuple[int, bytes, bytes]]:
     return lost
 
 
-def _row(version: VersionBody) -> HistoryRow:
+def row_of_body(version: VersionBody) -> HistoryRow:
+    """Return a version as another peer tells it."""
     row = RecordRow(
         name="",
         owner=None,
@@ -254,7 +255,8 @@ def _row(version: VersionBody) -> HistoryRow:
     return HistoryRow(row, version.conflict)
 
 
-def _entry(row: RecordRow, conflict: bool) -> results.HistoryEntry:
+def entry_of(row: RecordRow, conflict: bool) -> results.HistoryEntry:
+    """Return a version as users see it."""
     return results.HistoryEntry(
         version=version_text(row.sequence, row.writer, row.nonce),
         writer=peer_id_text(PeerId(row.writer)),

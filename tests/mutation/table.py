@@ -354,6 +354,13 @@ TABLE: list[Mutation] = [
         "if found.crowded:",
         ("tests/unit/node/test_leases.py::test_another_holder_ends_a_lease",),
     ),
+    Mutation(
+        "2.15",
+        "peerd/node/versions.py",
+        "    needed = len(told) // 3 + 1",
+        "    needed = 1",
+        ("tests/unit/node/test_versions.py::test_a_version_that_a_liar_alone_has_in_its_history_is_not_told",),
+    ),
     # 3. Sybil and eclipse
     Mutation(
         "3.1",

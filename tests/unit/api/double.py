@@ -5,6 +5,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from msgspec import UNSET
@@ -14,6 +15,7 @@ from peerd.errors import ConflictError, NotFoundError, PeerdError, TimedOutError
 from peerd.node import results
 from peerd.node.events import Event
 from peerd.node.results import GetOptions, PutOptions
+from peerd.node.versions import Told
 
 ID = "a" * 52
 PIECE_BYTES = 1000
@@ -56,6 +58,33 @@ class Opened:
             self.peer.bodies_open -= 1
 
 
+class Versions:
+    """The versions of any key, told as a test says; the first is what is there."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        self.coming: asyncio.Queue[Told | None] = asyncio.Queue()
+        self.open = 0
+
+    @asynccontextmanager
+    async def watch(
+        self, target: str, *, after: str | None = None, timeout_s: float = 0.0
+    ) -> AsyncIterator[AsyncIterator[Told]]:
+        if after == "wrong":
+            raise UsageError("that is no version")
+        self.asked.append((target, after))
+        self.open += 1
+        try:
+            yield self._tell(after or "v0")
+        finally:
+            self.open -= 1
+
+    async def _tell(self, first: str) -> AsyncIterator[Told]:
+        yield Told(first, None)
+        while (told := await self.coming.get()) is not None:
+            yield told
+
+
 class Revoking:
     """The peer's revocations, as the API asks for them."""
 
@@ -76,6 +105,7 @@ class Revoking:
 class DoublePeer:
     id_text: str = ID
     revoking: Revoking = field(default_factory=Revoking)
+    versions: Versions = field(default_factory=Versions)
     names: dict[str, Stored] = field(default_factory=dict)
     content: dict[str, Stored] = field(default_factory=dict)
     locks: dict[str, int] = field(default_factory=dict)

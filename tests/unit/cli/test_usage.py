@@ -106,7 +106,6 @@ def test_lab_takes_all_that_follows_unread() -> None:
         ("put", f"{PEER}/motd", "--value", "x"),
         ("completion", "tcsh"),
         ("ping", ""),
-        ("watch", "k"),
         ("token",),
         ("token", "show"),
         ("doctor",),
@@ -178,7 +177,7 @@ def test_a_mistyped_command_or_option_is_told_its_nearest(lonely: Peer) -> None:
 
 
 def test_commands_of_other_versions_are_told_apart_from_mistyped_ones(lonely: Peer) -> None:
-    assert lonely("watch", "k").err == "peer: watch is not in this version\n"
+    assert lonely("doctor").err == "peer: doctor is not in this version\n"
 
 
 def test_an_error_before_the_arguments_were_read_to_their_end_still_comes_as_json(lonely: Peer) -> None:
