@@ -121,8 +121,7 @@ class Peer:
         self._reholding, self._locks = Reholding(self._core), Locks(self._core)
         self._datagrams: Datagrams | None = None
         self._started_at = 0.0
-        self.strangers = Strangers(self._core)
-        self._watching = Watching(self._core)
+        self.strangers, self._watching = Strangers(self._core), Watching(self._core)
         self._twins = Twins(self._core, self._joining)
         self._watching.watched.append(self._twins.reason)
         self.watched = self._watching.watched
