@@ -30,6 +30,7 @@ QUEUED_MAX = 64
 HOLDS_MAX = 8
 # Requests of ours under way at a time, by kind: below what the other end lets wait.
 ASKED_MAX = {frames.WANT: 32, frames.VERSIONS: 8, frames.AUDIT: 4, frames.ROOTS: 4, frames.HOLD: HOLDS_MAX}
+WANTS = (frames.WANT, frames.WISH)
 ASKED_MAX |= {frames.PROVE: 2, frames.EVIDENCE: 2, frames.REVOCATIONS: 2}
 ASKED_MAX |= {frames.RECONCILE: 2, frames.PULL: 4, frames.OFFER: 2, frames.GIVE: 4, frames.JOIN: 4}
 IDLE_CLOSE_S = 60.0
@@ -85,6 +86,7 @@ class BulkConnection:
         self._queue: asyncio.Queue[tuple[int, int, bytes]] = asyncio.Queue(QUEUED_MAX)
         self._writing = asyncio.Lock()
         self._room = {kind: asyncio.Semaphore(count) for kind, count in ASKED_MAX.items()}
+        self._room[frames.WISH] = self._room[frames.WANT]
 
     @property
     def busy(self) -> bool:
@@ -98,12 +100,14 @@ class BulkConnection:
 
     # Asking.
 
-    async def want(self, cids: list[bytes], deliver: Deliver) -> None:
+    async def want(self, cids: list[bytes], deliver: Deliver, *, in_turn: bool = False) -> None:
         """Ask for blocks; `deliver(cid, data)` is called for each as it comes, data None where the peer has it not.
 
-        Raises UnreachableError where the connection breaks or stands still.
+        `in_turn`: or where very many want it now; it is asked for again in a moment. Raises UnreachableError where the
+        connection breaks or stands still.
         """
-        await self.ask(frames.WANT, b"".join(cids), deliver=deliver, left=set(cids))
+        kind = frames.WISH if in_turn else frames.WANT
+        await self.ask(kind, b"".join(cids), deliver=deliver, left=set(cids))
 
     async def hold(self, body: HoldBody) -> bytes:
         """Ask the peer to hold content; return its receipt.
@@ -124,7 +128,7 @@ class BulkConnection:
     ) -> bytes:
         """Ask and return the answer's payload, not checked; raises UnreachableError, RefusedError, NoRoomError."""
         if idle_max_s is None:
-            idle_max_s = math.inf if kind == frames.WANT else ANSWER_STALLS_MAX * self._stall_s
+            idle_max_s = math.inf if kind in WANTS else ANSWER_STALLS_MAX * self._stall_s
         async with self._room[kind]:
             return await self._ask_now(kind, payload, deliver, left or set(), idle_max_s)
 
@@ -332,8 +336,8 @@ class BulkConnection:
             self._inflow.remove(self.peer, len(payload))
             self._serving = True
             try:
-                if kind == frames.WANT:
-                    await self._serve_want(rid, payload)
+                if kind in WANTS:
+                    await self._serve_want(rid, payload, in_turn=kind == frames.WISH)
                 else:
                     answer = await self._handler.answer(self.peer, kind, payload)
                     await self._send(frames.ANSWER_OF[kind], rid, answer)
@@ -348,12 +352,11 @@ class BulkConnection:
                 self._stream.close()
                 return
 
-    async def _serve_want(self, rid: int, payload: bytes) -> None:
+    async def _serve_want(self, rid: int, payload: bytes, *, in_turn: bool) -> None:
         for cid in frames.split_cids(payload):
             self._given_at = asyncio.get_running_loop().time()
-            # Who takes a copy that we asked it to hold has no other source.
-            holds = any(ask.kind == frames.HOLD for ask in self._asks.values())
-            data = await self._handler.block(cid) if holds or await self._handler.in_turn(self.peer, cid) else None
+            turns = not in_turn or await self._handler.in_turn(self.peer, cid)
+            data = await self._handler.block(cid) if turns else None
             if data is None:
                 await self._send(frames.MISSING, rid, cid)
                 continue

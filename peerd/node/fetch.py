@@ -214,7 +214,8 @@ class Fetcher:
                     pass
                 continue
             try:
-                await connection.want(cids, lambda cid, data: self._deliver(peer, cid, data))
+                in_turn = self._patience_s > 0  # who has none takes what there is, or nothing
+                await connection.want(cids, lambda cid, data: self._deliver(peer, cid, data), in_turn=in_turn)
             except PeerdError as error:
                 logger.debug("a source fell away", peer=short(peer), reason=str(error))
                 self._drop(peer)

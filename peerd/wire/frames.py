@@ -31,6 +31,8 @@ NONCE, PROOF, READY = 1, 2, 3
 WANT, HOLD, VERSIONS, AUDIT, ROOTS, PROVE, EVIDENCE = 16, 17, 18, 24, 25, 26, 27
 RECONCILE, PULL, OFFER, GIVE = 20, 21, 22, 23
 REVOCATIONS = 28
+# A WANT of one who can wait: content that is one block may be MISSING for a moment where very many want it.
+WISH = 80
 # Answers.
 BLOCK, MISSING, HELD, PROGRESS, HISTORY, FAILED, AUDITED, KEPT, PROVED, SHOWN = 32, 33, 34, 35, 36, 37, 44, 45, 46, 47
 RANGES, ENTRIES, WANTED, TAKEN = 40, 41, 42, 43
@@ -57,7 +59,7 @@ ANSWER_OF = {
 SHARING = frozenset({JOIN, HAVE, CREDIT, LEAVE, PROPOSE, DECIDE})
 """What is said among those who share a root, but for the blocks themselves; none of it waits behind a request."""
 
-REQUESTS = frozenset({WANT, *ANSWER_OF} - SHARING)
+REQUESTS = frozenset({WANT, WISH, *ANSWER_OF} - SHARING)
 ANSWERS = frozenset({BLOCK, MISSING, PROGRESS, FAILED, *ANSWER_OF.values()})
 
 # What a peer says of a root: nothing of it is there, not all of it, a cached copy, a promised one, one pinned besides.
@@ -69,6 +71,7 @@ _PAYLOAD_BYTES = {
     PROOF: (PROOF_BYTES, PROOF_BYTES),
     READY: (0, 0),
     WANT: (CID_BYTES, limits.WANTS_PER_FRAME_MAX * CID_BYTES),
+    WISH: (CID_BYTES, limits.WANTS_PER_FRAME_MAX * CID_BYTES),
     HOLD: (1, limits.HOLD_MAX_BYTES),
     VERSIONS: (32, 32),
     AUDIT: (KEY_BYTES, limits.AUDITED_PER_FRAME_MAX * KEY_BYTES),

@@ -537,6 +537,7 @@ def all_frames() -> dict[str, Any]:
         ("PROOF", 0, ALICE.peer + proof, {"peer": ALICE.peer, "signature": proof}),
         ("READY", 0, b"", None),
         ("WANT", 1, CONTENT + FOLDER_CID, {"cids": [CONTENT, FOLDER_CID]}),
+        ("WISH", 2, CONTENT, {"cids": [CONTENT]}),
         ("HOLD", 2, encode(hold), hold_fields(hold)),
         ("HOLD", 3, encode(added), hold_fields(added)),
         ("VERSIONS", 4, name_key(OPEN, NAME), {"key": name_key(OPEN, NAME)}),

@@ -6,8 +6,10 @@ from collections import Counter
 
 import pytest
 
+from peerd.content.block import raw_block
 from peerd.ids import PeerId
 from peerd.kad.contact import Contact
+from peerd.node.fetch import Fetcher
 from peerd.node.nearness import by_nearness
 from peerd.node.turns import BLOCKS_MAX, CALM_S, FIRST_GIVEN, GIVEN_MAX, MOMENT_S, Turns
 from peerd.sim.faults import Faults
@@ -99,6 +101,22 @@ async def test_a_crowd_has_few_copies_of_anybody_and_reads_them_here_the_next_ti
     assert max(gave.values()) <= 8
     assert len(gave) >= 5
     assert sorted(took_s)[len(took_s) // 2] <= 0.005
+
+
+async def test_who_cannot_wait_is_given_a_block_whoever_else_wants_it(crowd: tuple[list[Host], Counter[int]]) -> None:
+    """As reads by CID, holders and build caches are: told "not here" they would have nothing."""
+    hosts, _ = crowd
+    cid = raw_block(random.Random(1).randbytes(SIZE)).cid
+
+    async def fetch(host: Host) -> bytes:
+        async def sources() -> list[Contact]:
+            return [contact_of(hosts[0])]
+
+        async with Fetcher(core(host), sources) as fetcher:
+            return await fetcher.get(cid)
+
+    came = await asyncio.gather(*(fetch(host) for host in hosts[1:]))
+    assert {len(each) for each in came} == {SIZE}
 
 
 async def test_readers_of_a_small_value_ask_all_its_holders(world: World) -> None:

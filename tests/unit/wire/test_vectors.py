@@ -124,7 +124,7 @@ def test_a_frame_is_read_as_its_fields(case: dict[str, Any]) -> None:
     assert (length, kind, rid) == (len(data) - frames.HEADER_BYTES, getattr(frames, case["name"]), case["id"])
     payload = data[frames.HEADER_BYTES :]
     codecs: dict[str, Codec[Any]] = {"HOLD": frames.hold_codec, "HISTORY": frames.history_codec}
-    if case["name"] in ("WANT", "ROOTS"):
+    if case["name"] in ("WANT", "WISH", "ROOTS"):
         assert [cid.hex() for cid in frames.split_cids(payload)] == case["fields"]["cids"]
     elif case["name"] in ("RECONCILE", "RANGES"):
         ranges = [msgspec.structs.asdict(each) for each in reconcile.ranges_codec.decode_canonical(payload)]
