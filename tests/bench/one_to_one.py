@@ -16,24 +16,27 @@ the request on the getting daemon's API to the last byte, without the start of a
 import argparse
 import hashlib
 import http.client
+import importlib.util
 import os
 import resource
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from peerd.config.address import HostPort, parse_host_port
 from peerd.io.tls import client_context, server_context
-from tests.bench.stats import percentile
+from tests.bench.plan import Plan
+from tests.bench.rows import PEERD, Goal, Line, Row, compare
+from tests.bench.stats import percentile, spread
 from tests.live.daemons import Daemon, Daemons, meet
 
 MIB = 1024 * 1024
@@ -163,12 +166,60 @@ def tls_download(mib: int) -> Outcome:
     return Outcome(mib, took_s, time.process_time() - before)
 
 
+HTTP, LIBTORRENT = "plain HTTP with SHA-256", "libtorrent"
 SUBJECTS: dict[str, Callable[[int], Outcome]] = {
-    "peerd": peerd,
-    "libtorrent": libtorrent,
-    "plain HTTP with SHA-256": http_download,
+    PEERD: peerd,
+    LIBTORRENT: libtorrent,
+    HTTP: http_download,
     "plain TLS 1.3": tls_download,
 }
+
+
+def rows(plan: Plan, tell: Callable[[str], None]) -> list[Row]:
+    """Measure all subjects in turns, so often as the plan says."""
+    outcomes: dict[str, list[Outcome]] = {}
+    absent = {}
+    if importlib.util.find_spec("libtorrent") is None:
+        absent[LIBTORRENT] = "no module libtorrent"
+    for _ in range(plan.one_to_one_runs):
+        for name, measure in SUBJECTS.items():
+            if name not in absent:
+                outcomes.setdefault(name, []).append(measure(plan.one_to_one_mib))
+                tell(f"one to one: {told(name, outcomes[name][-1])}")
+    return [large_row(outcomes, absent), small_row(outcomes, absent)]
+
+
+def large_row(outcomes: Mapping[str, Sequence[Outcome]], absent: Mapping[str, str]) -> Row:
+    """Return the row of the large file."""
+    mib = outcomes[PEERD][0].mib
+    row = Row("one-to-one", f"{mib} MiB from one to one over loopback", "MB/s", [], dict(absent))
+    for name, each in outcomes.items():
+        others = {"CPU s/GiB": median(one.cpu_s_per_gib for one in each)}
+        if each[0].asked_s:
+            asked = [one for outcome in each for one in outcome.asked_s]
+            others["small requests p99 ms"] = percentile(asked, 0.99) * 1e3
+        row.lines.append(Line("one-to-one", name, spread([one.rate for one in each]), "MB/s", len(each), others))
+    compare(row, (LIBTORRENT,))
+    middle = {line.subject: line.main.middle for line in row.lines}
+    own = next(line for line in row.lines if line.subject == PEERD)
+    if LIBTORRENT in middle:
+        own.goals.append(Goal("times libtorrent's rate", middle[PEERD] / middle[LIBTORRENT], 1.5, at_least=True))
+    own.goals.append(Goal("of the plain download's rate", middle[PEERD] / middle[HTTP], 0.6, at_least=True))
+    own.goals.append(Goal("CPU s/GiB", own.others["CPU s/GiB"], 4.0))
+    own.goals.append(Goal("ms p99 of small requests meanwhile", own.others["small requests p99 ms"], 10.0))
+    return row
+
+
+def small_row(outcomes: Mapping[str, Sequence[Outcome]], absent: Mapping[str, str]) -> Row:
+    """Return the row of 1 MiB."""
+    row = Row("one-to-one", "1 MiB from one to one over loopback", "ms", [], dict(absent))
+    for name, each in outcomes.items():
+        if took_ms := [one * 1e3 for outcome in each for one in outcome.small_s]:
+            row.lines.append(Line("one-to-one", name, spread(took_ms), "ms", len(took_ms)))
+    compare(row, (LIBTORRENT,))
+    own = next(line for line in row.lines if line.subject == PEERD)
+    own.goals.append(Goal("ms", own.main.middle, 15.0))
+    return row
 
 
 def _send_tls(listening: socket.socket, block: bytes, count: int) -> None:
@@ -318,10 +369,10 @@ def told(name: str, found: Outcome) -> str:
     """Return one line of what came of a subject."""
     parts = [f"{name}: {found.took_s:.2f} s, {found.rate:.0f} MB/s, {found.cpu_s_per_gib:.2f} CPU s/GiB"]
     if found.small_s:
-        parts.append(f"1 MiB {statistics.median(found.small_s) * 1e3:.1f} ms")
+        parts.append(f"1 MiB {median(found.small_s) * 1e3:.1f} ms")
     if found.asked_s:
-        p99, median = percentile(found.asked_s, 0.99), statistics.median(found.asked_s)
-        parts.append(f"{len(found.asked_s)} small requests meanwhile p50 {median * 1e3:.1f} p99 {p99 * 1e3:.1f} ms")
+        p99, p50 = percentile(found.asked_s, 0.99), median(found.asked_s)
+        parts.append(f"{len(found.asked_s)} small requests meanwhile p50 {p50 * 1e3:.1f} p99 {p99 * 1e3:.1f} ms")
     return ", ".join(parts)
 
 

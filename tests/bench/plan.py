@@ -8,7 +8,20 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-ROWS = ("get", "put", "flood", "kill", "delay", "command", "memory", "zipf", "hot-key", "crowd", "build-cache")
+ROWS = (
+    "get",
+    "put",
+    "flood",
+    "kill",
+    "delay",
+    "command",
+    "memory",
+    "zipf",
+    "hot-key",
+    "crowd",
+    "one-to-one",
+    "build-cache",
+)
 """The rows of the table, in the order of the report."""
 
 NETWORK_ROWS = ("get", "put", "flood", "kill")
@@ -47,6 +60,8 @@ class Plan:
     crowd_hosts: tuple[int, ...] = (12, 24)
     crowd_mib: int = 64
     crowd_runs: int = 3
+    one_to_one_mib: int = 1024
+    one_to_one_runs: int = 3
 
     def to_json(self) -> str:
         """Return the plan as one line."""
@@ -79,4 +94,6 @@ QUICK = Plan(
     crowd_hosts=(12,),
     crowd_mib=32,
     crowd_runs=1,
+    one_to_one_mib=128,
+    one_to_one_runs=1,
 )

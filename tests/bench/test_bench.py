@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
-from tests.bench import machine, report
+from tests.bench import machine, one_to_one, report
 from tests.bench.flash_crowd import Outcome, bound_s, crowd_row
 from tests.bench.plan import QUICK, Plan
 from tests.bench.relay import Relay
@@ -271,6 +271,17 @@ async def test_what_is_sent_to_a_black_hole_is_not_answered_by_icmp() -> None:
                     alice.recv(100)
         finally:
             holes.close()
+
+
+def test_one_to_one_is_held_against_its_rivals() -> None:
+    ours = one_to_one.Outcome(1024, 4.0, 3.5, asked_s=[0.002] * 99 + [0.2], small_s=[0.01, 0.012, 0.5])
+    outcomes = {"peerd": [ours], "libtorrent": [one_to_one.Outcome(1024, 8.0, 7.0, small_s=[0.5])]}
+    outcomes["plain HTTP with SHA-256"] = [one_to_one.Outcome(1024, 2.0, 2.0, small_s=[0.02])]
+    line = one_to_one.large_row(outcomes, {}).lines[0]
+    assert (line.main.middle, line.ratio) == (pytest.approx(268.4, abs=0.1), pytest.approx(2.0))
+    assert [goal.met for goal in line.goals] == [True, False, True, True]
+    small = one_to_one.small_row(outcomes, {}).lines[0]
+    assert (small.main.middle, small.goals[0].met) == (12.0, True)
 
 
 def test_a_crowd_is_held_against_the_bound_and_its_rivals() -> None:
