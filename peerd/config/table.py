@@ -115,6 +115,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "disk for everything kept", flag="--quota SIZE", key="quota", default="10 % of the file system", least=2**20
         ),
     ] = None
+    digest_max_bytes: Annotated[
+        int,
+        About(
+            "files put here up to this size are found by their plain SHA-256 too, for which they are hashed once more",
+            least=0,
+        ),
+    ] = 2**40
     copies: Annotated[int, About("copies wanted of each piece of content", flag="--copies N", least=1, most=255)] = 3
     cache_max_bytes: Annotated[
         int | None, About("disk for what was fetched and may go again", default="what the quota leaves", least=0)

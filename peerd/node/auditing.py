@@ -64,7 +64,7 @@ async def audit_pages(core: Core, target: str | None) -> AsyncIterator[list[resu
     """Yield what an audit finds, at most PAGE keys at a time; raises as `audit`."""
     if target is not None:
         found = target_of(core, target)
-        if isinstance(found, Cid):
+        if not isinstance(found, Name):
             raise UsageError("an audit compares versions of keys", hint="`peer stat` shows who holds content")
         yield [await _audit_name(core, found)]
         return

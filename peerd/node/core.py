@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from peerd.node.build_cache import BuildCache
     from peerd.node.changes import Changes
     from peerd.node.convicting import Convicting
+    from peerd.node.digests import Digests
     from peerd.node.gossip import Gossip
     from peerd.node.lapsing import Lapsing
     from peerd.node.reconciling import Reconciling
@@ -82,6 +83,7 @@ class Core:
     gossip: "Gossip" = field(init=False)
     convicting: "Convicting" = field(init=False)
     revoking: "Revoking" = field(init=False)
+    digests: "Digests" = field(init=False)
     build_cache: "BuildCache" = field(init=False)
     sharing: "SharedRoots" = field(init=False)
     intake: Intake

@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator
 
 from peerd.node import results
 from peerd.node.core import Core
+from peerd.node.digests import Digests
 from peerd.node.exporting import car
 from peerd.node.gateway import Gateway
 from peerd.node.get import Opened
 from peerd.node.importing import import_car
 from peerd.node.results import PutOptions
+from peerd.node.tasks import every
 
 
 class Formats:
@@ -17,6 +19,14 @@ class Formats:
     def __init__(self, core: Core) -> None:
         self._core = core
         self.gateway = Gateway(core)
+        self.digests = core.digests = Digests(core)
+
+    def start(self) -> None:
+        """Begin what is done when nobody asks."""
+        core = self._core
+        core.tasks.spawn(
+            every(core.environment.rng, core.settings.republish_interval_s, self.digests.announce_all), "aliases"
+        )
 
     def car(self, opened: Opened) -> AsyncIterator[bytes]:
         """Yield the whole DAG of something as a CAR."""

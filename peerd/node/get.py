@@ -37,7 +37,7 @@ from peerd.node.fetch import Fetcher
 from peerd.node.filling import Filling
 from peerd.node.found import Reading, need
 from peerd.node.holding import record_cid_bytes
-from peerd.node.names import Name, target_of
+from peerd.node.names import Digest, Name, target_of
 from peerd.node.placing import inline_value
 from peerd.node.providing import CACHE, announce, find_providers, sources_of
 from peerd.node.put import elapsed_ms
@@ -69,6 +69,8 @@ class Opened:
     name: str
     first: bytes | None = None
     """The root block, where it had to be fetched already to know what this is."""
+    expected: bytes | None = None
+    """The SHA-256 that the whole file is to have, where it was asked for by that and was not seen to have it."""
 
     async def body(self, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Yield the file's bytes, in order, from `offset`; raises UsageError for a directory."""
@@ -82,6 +84,12 @@ class Opened:
                 yield piece
             return
         whole = offset == 0 and (length is None or length >= self.size)
+        if self.expected is not None and not whole:
+            await self.core.digests.verify(self)
+        if self.expected is not None and whole:
+            async for piece in self.core.digests.checked(self):
+                yield piece
+            return
         async with Source(self, keep_whole=whole) as source:
             if whole and not self.options.in_order:
                 await source.fill()
@@ -105,6 +113,8 @@ async def open_target(core: Core, target: str, options: GetOptions, *, own: bool
     """
     started = core.now()
     found = target_of(core, target, own=own)
+    if isinstance(found, Digest):
+        return await core.digests.open(found, options)
     if isinstance(found, Cid):
         return await _open_cid(core, found, options, started)
     reading = await _read_patiently(core, found, options, started)

@@ -17,6 +17,7 @@ from peerd.content.cid import Cid
 from peerd.errors import NoRoomError, UsageError
 from peerd.node.blocks import BATCH_BLOCKS_MAX, BATCH_BYTES, BlockWriter
 from peerd.node.core import Core
+from peerd.node.whole_digest import WholeDigest
 
 if TYPE_CHECKING:
     import tarfile
@@ -36,6 +37,8 @@ class Ingested:
     node: Node
     cids: bytes
     small: bytes | None
+    digest: bytes | None = None
+    """The SHA-256 of a file's bytes, where it was to be found by that."""
 
 
 async def ingest(core: Core, body: AsyncIterator[bytes], form: str) -> Ingested:
@@ -85,6 +88,7 @@ def _build_small(data: bytes) -> tuple[list[Block], Node]:
 
 async def _ingest_file(core: Core, body: AsyncIterator[bytes]) -> Ingested:
     builder = FileBuilder()
+    whole = WholeDigest(core.settings.digest_max_bytes)
     writer = BlockWriter(core.store, core.room, writer=core.peer)
     head: bytearray | None = bytearray()
     try:
@@ -95,8 +99,11 @@ async def _ingest_file(core: Core, body: AsyncIterator[bytes]) -> Ingested:
                     continue
                 piece, head = bytes(head), None  # noqa: PLW2901
             if len(piece) >= OFFLOAD_MIN_BYTES:
-                blocks = await core.environment.offload(builder.feed, piece)
+                _, blocks = await asyncio.gather(
+                    whole.feed(piece, core.environment.offload), core.environment.offload(builder.feed, piece)
+                )
             else:
+                await whole.feed(piece)
                 blocks = builder.feed(piece)
             for block in blocks:
                 await writer.add(block)
@@ -109,7 +116,7 @@ async def _ingest_file(core: Core, body: AsyncIterator[bytes]) -> Ingested:
         await writer.flush()
     finally:
         await writer.close()
-    return Ingested(node, bytes(writer.cids), None)
+    return Ingested(node, bytes(writer.cids), None, whole.digest())
 
 
 class _BodyFile:

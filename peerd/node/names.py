@@ -25,8 +25,20 @@ class Name:
         return f"{peer_id_text(self.owner)}/{self.text}" if self.owner is not None else self.text
 
 
-def target_of(core: Core, target: str, *, own: bool = False) -> Name | Cid:
-    """Return what `target` means for reading: a CID, a peer's own name, or a shared one.
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A file by the plain SHA-256 of its bytes, 32 bytes."""
+
+    digest: bytes
+
+    @property
+    def text(self) -> str:
+        """Return the form in which users write it."""
+        return f"sha256:{self.digest.hex()}"
+
+
+def target_of(core: Core, target: str, *, own: bool = False) -> Name | Cid | Digest:
+    """Return what `target` means for reading: a CID, a digest, a peer's own name, or a shared one.
 
     Raises UsageError for what can be neither.
     """
@@ -38,7 +50,7 @@ def target_of(core: Core, target: str, *, own: bool = False) -> Name | Cid:
         if not _DIGEST.fullmatch(target):
             hint = "no key begins with sha256:, and a digest is sha256: and 64 hexadecimal digits"
             raise UsageError(f"not a digest: {target[:80]!r}", hint=hint)
-        raise UsageError("getting by plain digest is not in this version", hint="use the CID that `peer put` printed")
+        return Digest(bytes.fromhex(target.partition(":")[2]))
     if target.startswith("@"):
         raise UsageError("members' names need a coordinator, which is not in this version")
     if own:
@@ -76,6 +88,8 @@ def writable_name(core: Core, name: str, *, own: bool) -> Name:
 def removable_name(core: Core, target: str, *, own: bool) -> Name | Cid:
     """Return what to remove; raises NotAuthorisedError for another peer's own name."""
     found = target_of(core, target, own=own)
+    if isinstance(found, Digest):
+        raise UsageError("nothing is removed by its digest", hint="name the key, or the CID that `peer stat` shows")
     if isinstance(found, Name) and found.owner not in (None, core.peer):
         raise NotAuthorisedError("only its owner can delete that name")
     return found

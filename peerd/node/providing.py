@@ -14,6 +14,7 @@ from peerd.node.asking import Asking
 from peerd.node.core import Core
 from peerd.node.nearest import contacts_in, holders_of
 from peerd.node.nearness import by_nearness
+from peerd.records.alias import aliases
 from peerd.records.provider import CACHE, GONE, REPLICA, Provider, providers
 from peerd.wire.messages import AddProvider, FindProviders
 from peerd.wire.messages import Providers as ProvidersReply
@@ -134,6 +135,8 @@ def _take(core: Core, found: Found, root: Cid, asked: Contact, reply: object) ->
 
 
 def _note(core: Core, found: Found, root: Cid, raw: bytes) -> None:
+    if aliases.is_whole(raw):
+        return  # of a file whose digest happens to be asked for as a block's
     try:
         statement = providers.verify(raw, core.verifier)
     except WireError as error:

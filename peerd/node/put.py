@@ -182,6 +182,8 @@ async def _place(core: Core, ingested: Ingested, name: Name | None, sequence: in
     if not await link_whole(core.store, root, ingested.cids):
         raise StoreError("some blocks did not stay while the others came")
     placed = await place(core, content)
+    if ingested.digest is not None:
+        await core.digests.note(ingested.digest, root)
     if options.pin:
         await _pin(core, ingested, shown)
     return placed

@@ -21,8 +21,8 @@ from peerd.node.members import places_of
 from peerd.node.probing import Probing
 from peerd.node.reading import REFUSED_RETURNING
 from peerd.node.waiting_out import REFUSED_LEASED, WaitingOut
+from peerd.records.alias import read_announcement
 from peerd.records.floor import pack_version, unpack_floors
-from peerd.records.provider import providers
 from peerd.records.record import Record, is_mortal
 from peerd.wire import limits, messages
 from peerd.wire.envelope import PLAINTEXT_MAX_BYTES
@@ -218,7 +218,7 @@ class Responder:
         contacts = []
         room = _CONTACTS_ROOM_BYTES
         for raw in found:
-            provider = PeerId(providers.read(raw).provider)
+            provider = PeerId(read_announcement(raw).provider)
             room -= len(raw) + 3
             if room < 0:
                 break

@@ -28,7 +28,7 @@ from peerd.node.core import Core
 from peerd.node.placing import content_of, make_cached, place
 from peerd.node.providing import CACHE, GONE, REPLICA, announce
 from peerd.node.scrubbing import is_broken, mend
-from peerd.records.provider import providers
+from peerd.records.alias import read_announcement
 from peerd.wire import frames
 
 PAGE = 128
@@ -185,7 +185,7 @@ class Restoring:
         peers = set(seen.living) if seen is not None else set()
         key = Key(Cid.from_bytes(root.cid).digest)
         for raw in await stored(self._core, key, self._core.store.now_s()):
-            statement = providers.read(raw)
+            statement = read_announcement(raw)
             if statement.root == root.cid and statement.kind == REPLICA:
                 peers.add(PeerId(statement.provider))
         return peers

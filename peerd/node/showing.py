@@ -5,7 +5,7 @@ from itertools import groupby
 
 from msgspec.structs import replace as with_fields
 
-from peerd.content.cid import Cid
+from peerd.content.cid import RAW, Cid
 from peerd.errors import NotFoundError, PeerdError, RefusedError, UnreachableError, UsageError, WireError
 from peerd.ids import PeerId, distance, parse_peer_id, peer_id_text
 from peerd.io.store.interface import HistoryRow, RecordRow
@@ -18,7 +18,7 @@ from peerd.node.core import RECORD_HOLDERS, Core
 from peerd.node.found import need
 from peerd.node.get import open_target
 from peerd.node.holding import own_record, record_cid_bytes, record_of
-from peerd.node.names import Name, target_of
+from peerd.node.names import Digest, Name, target_of
 from peerd.node.nearest import copy_holders_of, holders_of
 from peerd.node.providing import CACHE, REPLICA, find_providers
 from peerd.node.put import kind_of
@@ -42,6 +42,8 @@ async def stat(core: Core, target: str) -> results.Stat:
     Raises NotFoundError, TimedOutError.
     """
     found = target_of(core, target)
+    if isinstance(found, Digest):
+        found = (await core.digests.open(found, GetOptions())).root
     if isinstance(found, Cid):
         return await _stat_content(core, found)
     reading = await read(core, found.key, consistency="quorum", timeout_s=30.0)
@@ -191,7 +193,7 @@ async def content_holders(core: Core, cid: Cid) -> HeldBy:
 async def history(core: Core, target: str) -> list[results.HistoryEntry]:
     """Return the versions known of a name, newest first; of what its holders know where this peer is none."""
     found = target_of(core, target)
-    if isinstance(found, Cid):
+    if not isinstance(found, Name):
         raise UsageError("content has no history: its id is its only version", hint="name a key")
     versions = await _versions(core, found)
     if not versions:
@@ -270,6 +272,8 @@ def entry_of(row: RecordRow, conflict: bool) -> results.HistoryEntry:
 async def find(core: Core, target: str) -> results.Find:
     """Do the lookup of a name or content id and return it hop by hop."""
     found = target_of(core, target)
+    if isinstance(found, Digest):
+        found = Cid(RAW, found.digest)  # the key is the same
     started = core.now()
     if isinstance(found, Name):
         try:

@@ -25,6 +25,11 @@ class Provider(Struct, array_like=True, frozen=True, forbid_unknown_fields=True)
     stamp: Annotated[int, Meta(ge=0, le=limits.STAMP_MAX)]
     life_s: Annotated[int, Meta(ge=1, le=limits.PROVIDER_LIFE_MAX_S)]
 
+    @property
+    def key(self) -> bytes:
+        """What it stands under."""
+        return self.root[4:]
+
 
 def _check(body: Provider) -> None:
     if not body.root.startswith((CID_RAW, CID_DAG_PB)):

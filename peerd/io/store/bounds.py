@@ -52,6 +52,9 @@ SEEN_MAX = 100_000
 ENTRIES_MAX = 200_000
 """Entries of build caches, the longest unused go first: a CI farm writes as many as it likes."""
 
+DIGESTS_MAX = 65_536
+"""Files of which the plain SHA-256 was seen here; those noted first go first: small files come by the million."""
+
 CLAIM_MAX_BYTES = 640
 """A claim is a signed statement of at most 512 bytes, after what it is found by; anything longer is not one."""
 
@@ -65,6 +68,7 @@ RECORD_ROW_BYTES = 200
 FLOOR_ROW_BYTES = 160
 HOLDER_ROW_BYTES = 96
 SEEN_ROW_BYTES = 160
+DIGEST_ROW_BYTES = 200
 HISTORY_ROW_BYTES = 300
 SEQUENCE_ROW_BYTES = 64
 REGISTER_ROW_BYTES = 120

@@ -17,6 +17,7 @@ from peerd.content.cid import Cid
 from peerd.ids import Key, PeerId
 from peerd.io.store.ahead import StagesBlocks
 from peerd.io.store.bounds import RootClass
+from peerd.io.store.digests import KeepsDigests
 from peerd.io.store.entries import KeepsEntries
 from peerd.io.store.health import StoreHealth
 from peerd.io.store.remembered import RememberedPeer
@@ -150,7 +151,7 @@ def unknown_root(cid: bytes, now: float) -> Root:
     return Root(cid, "raw", 0, 0, "cache", "", 0, False, now, now)
 
 
-class Store(KeepsSeen, KeepsEntries, StagesBlocks, Protocol):
+class Store(KeepsSeen, KeepsDigests, KeepsEntries, StagesBlocks, Protocol):
     """Everything a peer keeps."""
 
     @property

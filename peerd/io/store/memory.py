@@ -13,6 +13,7 @@ from peerd.ids import Key, PeerId
 from peerd.io.store import bounds
 from peerd.io.store.interface import Usage
 from peerd.io.store.memory_content import MemoryContent
+from peerd.io.store.memory_digests import MemoryDigests
 from peerd.io.store.memory_entries import MemoryEntries
 from peerd.io.store.memory_evidence import MemoryEvidence
 from peerd.io.store.memory_floors import MemoryFloors
@@ -20,7 +21,7 @@ from peerd.io.store.memory_seen import MemorySeen
 from peerd.io.store.remembered import RememberedPeer
 
 
-class MemoryStore(MemoryFloors, MemorySeen, MemoryContent, MemoryEvidence, MemoryEntries):
+class MemoryStore(MemoryFloors, MemorySeen, MemoryDigests, MemoryContent, MemoryEvidence, MemoryEntries):
     """See `Store`; `sync_delay` gives the seconds of each sync, `fault` is called with each operation and may raise."""
 
     def __init__(

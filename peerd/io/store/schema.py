@@ -198,6 +198,11 @@ CREATE TABLE seen (
 );
 """
 
+# The plain digests of files, in the order of noting, so that the first go first.
+_DIGESTS = """
+CREATE TABLE digests (id INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE, root BLOB NOT NULL);
+"""
+
 _ENTRIES = f"""
 INSERT INTO counters VALUES ({COUNTER_ENTRIES}, 0);
 INSERT INTO counters VALUES ({COUNTER_ENTRY_BYTES}, 0);
@@ -229,6 +234,7 @@ MIGRATIONS: tuple[str, ...] = (
     _REVOKED + _cost_triggers("revoked", str(bounds.REVOKED_ROW_BYTES)),
     _SEEN + _cost_triggers("seen", str(bounds.SEEN_ROW_BYTES)),
     _ENTRIES + _cost_triggers("entries", f"length(ROW.statement) + {bounds.ENTRY_ROW_BYTES}", COUNTER_ENTRIES),
+    _DIGESTS + _cost_triggers("digests", str(bounds.DIGEST_ROW_BYTES)),
 )
 """Script n brings a store from version n to n + 1; a released one is never changed."""
 

@@ -21,6 +21,7 @@ from peerd.io.store.interface import Usage
 from peerd.io.store.keeper import CHECK_INTERVAL_S
 from peerd.io.store.remembered import RememberedPeer
 from peerd.io.store.sqlite_blocks import SqliteBlocks
+from peerd.io.store.sqlite_digests import SqliteDigests
 from peerd.io.store.sqlite_entries import SqliteEntries
 from peerd.io.store.sqlite_evidence import SqliteEvidence
 from peerd.io.store.sqlite_floors import SqliteFloors
@@ -31,7 +32,15 @@ from peerd.io.store.sqlite_seen import SqliteSeen
 
 
 class SqliteStore(
-    SqliteRecords, SqliteFloors, SqliteRegisters, SqliteSeen, SqliteBlocks, SqliteRoots, SqliteEvidence, SqliteEntries
+    SqliteRecords,
+    SqliteFloors,
+    SqliteRegisters,
+    SqliteSeen,
+    SqliteBlocks,
+    SqliteRoots,
+    SqliteEvidence,
+    SqliteEntries,
+    SqliteDigests,
 ):
     """See `Store`."""
 
