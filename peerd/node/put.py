@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace as with_fields
 
-from peerd.content.cid import Cid
+from peerd.content.cid import RAW, Cid
 from peerd.errors import NoRoomError, NotFoundError, StoreError, TooFewCopiesError, UsageError, WireError
 from peerd.ids import peer_id_text
 from peerd.io.store.interface import Root, RootKind
@@ -80,6 +81,7 @@ async def add_ingested(core: Core, ingested: Ingested, options: PutOptions, star
         copies=len(placed.holders),
         copies_wanted=placed.wanted,
         holders=[peer_id_text(peer) for peer in placed.holders],
+        sha256=_plain_digest(ingested),
         elapsed_ms=elapsed_ms(core, started),
     )
     _check_copies(result, placed.wanted, options, no_room=placed.no_room)
@@ -265,6 +267,7 @@ def _result(
         copies_wanted=wanted,
         holders=[peer_id_text(peer) for peer in written.holders],
         created=written.before is None or written.before.deleted,
+        sha256=_plain_digest(ingested),
         elapsed_ms=elapsed_ms(core, started),
     )
 
@@ -313,6 +316,13 @@ def _inline_room(name: Name, *, strong: bool = False) -> int:
         - (34 if name.owner is not None else 1)
         - 48
     )
+
+
+def _plain_digest(ingested: Ingested) -> str | UnsetType:
+    """Return the SHA-256 of a file's bytes, as far as it is known: one raw block has it in its CID."""
+    cid = ingested.node.cid
+    digest = ingested.digest if cid.codec != RAW else cid.digest
+    return digest.hex() if digest is not None else UNSET
 
 
 def _kind(ingested: Ingested) -> Kind:

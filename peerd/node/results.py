@@ -43,7 +43,10 @@ class GetOptions(Struct, frozen=True, kw_only=True):
 
 
 class Put(Struct, frozen=True, kw_only=True):
-    """What was stored and who says that they have it; `key` and `version` only of a named put."""
+    """What was stored and who says that they have it; `key` and `version` only of a named put.
+
+    `sha256` (hexadecimal digits) is the plain digest of a file that was put, where it is found by that.
+    """
 
     key: str | UnsetType = UNSET
     cid: str
@@ -54,6 +57,7 @@ class Put(Struct, frozen=True, kw_only=True):
     copies_wanted: int
     holders: list[str]
     created: bool = True
+    sha256: str | UnsetType = UNSET
     elapsed_ms: float
 
 

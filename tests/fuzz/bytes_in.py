@@ -15,6 +15,7 @@ TAGS = {
     "receipt": b"peerd/1 receipt\x00",
     "attestation": b"peerd/1 attestation\x00",
     "provider": b"peerd/1 provider\x00",
+    "alias": b"peerd/1 alias\x00",
     "entry": b"peerd/1 entry\x00",
     "notice": b"peerd/1 leave\x00",
     "claim": b"peerd/1 claim\x00",

@@ -37,7 +37,7 @@ from peerd.kad import contact
 from peerd.node import claims as claim_rows
 from peerd.node import entry_names, locking
 from peerd.node.ingest import _TarReader
-from peerd.records import attestation, claim, entry, floor, life, notice, provider, receipt, record, revocation
+from peerd.records import alias, attestation, claim, entry, floor, life, notice, provider, receipt, record, revocation
 from peerd.records.statement import Verifier
 from peerd.swarm import ranges
 from peerd.swarm.itemset import ItemSet
@@ -239,10 +239,19 @@ def _statements() -> Iterable[Decoder]:
         cost=10,
     )
     verified: Any
+    announced = (*samples.statements("provider"), *samples.statements("alias"))
+    yield Decoder(
+        "announcement",
+        lambda raw: alias.verify_announcement(raw, verifier),
+        announced,
+        ("records.alias:verify_announcement", "records.alias:read_announcement"),
+        packed=True,
+    )
     for kind, verified, module in (
         ("receipt", receipt.receipts, "receipt:receipts"),
         ("attestation", attestation.attestations, "attestation:attestations"),
         ("provider", provider.providers, "provider:providers"),
+        ("alias", alias.aliases, "alias:aliases"),
         ("entry", entry.entries, "entry:entries"),
         ("notice", notice.leave_notices, "notice:leave_notices"),
         ("claim", claim.claims, "claim:claims"),

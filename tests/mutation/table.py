@@ -164,6 +164,16 @@ TABLE: list[Mutation] = [
         "return False",
         ("tests/unit/node/test_filling.py::test_a_block_that_nobody_gave_leave_for_ends_the_connection",),
     ),
+    Mutation(
+        "1.12",
+        "peerd/node/digests.py",
+        "if whole.digest() != expected:",
+        "if False:",
+        (
+            "tests/unit/node/test_digests.py::test_a_lie_is_refused_and_the_truth_of_another_is_read",
+            "tests/unit/node/test_digests.py::test_of_a_large_file_the_last_piece_waits_until_all_is_right",
+        ),
+    ),
     # 2. Rollback, replay, resurrection, freezing
     Mutation(
         "2.1",
@@ -278,7 +288,7 @@ TABLE: list[Mutation] = [
     Mutation(
         "2.11",
         "peerd/node/announced.py",
-        "if any(peer == provider and providers.read(one).stamp > statement.stamp for peer, one in known):",
+        "if any(peer == provider and read_announcement(one).stamp > statement.stamp for peer, one in known):",
         "if False:",
         ("tests/sim/test_replays.py::test_what_was_said_is_said_again_and_nothing_changes",),
     ),

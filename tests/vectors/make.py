@@ -14,6 +14,7 @@ from peerd.identity import SIGNATURE_BYTES, Identity
 from peerd.ids import Key, name_key, network_digest, network_id, node_id, peer_id_text
 from peerd.io.tls import certificate_of
 from peerd.kad.contact import Contact, pack_contacts
+from peerd.records.alias import Alias, aliases
 from peerd.records.attestation import HAS, HAS_NOT, Attestation, attestations, proof_of
 from peerd.records.claim import Claim, claims
 from peerd.records.entry import CONTENT as ENTRY_CONTENT
@@ -32,6 +33,7 @@ from peerd.swarm.itemset import ItemSet
 from peerd.swarm.ranges import answer
 from peerd.wire import envelope, frames, messages, reconcile
 from peerd.wire.codec import encode
+from peerd.wire.fields import CID_DAG_PB
 from peerd.wire.handshake import Initiator, Responder, mac_key
 from tests.vectors.cast import (
     ALICE_ADDRESS,
@@ -438,6 +440,7 @@ def statements() -> list[dict[str, Any]]:
         ("provider", BOB, provider_body(REPLICA)),
         ("provider", BOB, provider_body(CACHE)),
         ("provider", BOB, provider_body(GONE)),
+        ("alias", BOB, Alias(1, seed("file"), CID_DAG_PB + seed("root"), BOB.peer, STAMP, 3600)),
         ("entry", BOB, entry_body(ENTRY_CONTENT)),
         ("entry", BOB, entry_body(ENTRY_INLINE)),
         ("entry", BOB, entry_body(ENTRY_GONE)),
@@ -460,6 +463,7 @@ def _statement(kind: str, who: Identity, body: Any) -> dict[str, Any]:
             "receipt": receipts,
             "attestation": attestations,
             "provider": providers,
+            "alias": aliases,
             "entry": entries,
             "notice": leave_notices,
             "life": lives,

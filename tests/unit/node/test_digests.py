@@ -44,8 +44,8 @@ async def tell(liar: Host, hosts: list[Host], raw: bytes) -> None:
 
 async def test_a_file_that_was_put_is_found_by_its_digest_everywhere(world: World) -> None:
     hosts = await joined(world, 5)
-    await put(hosts[0], "big", BIG)
-    await add(hosts[1], MIDDLE)
+    for stored, data in ((await put(hosts[0], "big", BIG), BIG), (await add(hosts[1], MIDDLE), MIDDLE)):
+        assert f"sha256:{stored.sha256}" == digest_of(data)
     await asyncio.sleep(1)
     for host in (hosts[0], hosts[4]):
         for data in (BIG, MIDDLE):

@@ -292,6 +292,7 @@ TAGS = {
     "receipt": b"peerd/1 receipt\0",
     "attestation": b"peerd/1 attestation\0",
     "provider": b"peerd/1 provider\0",
+    "alias": b"peerd/1 alias\0",
     "entry": b"peerd/1 entry\0",
     "notice": b"peerd/1 leave\0",
     "claim": b"peerd/1 claim\0",

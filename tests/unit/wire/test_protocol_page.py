@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from peerd.node import bulk, callers
+from peerd.records.alias import Alias
 from peerd.records.attestation import Attestation
 from peerd.records.claim import Claim
 from peerd.records.entry import Entry
@@ -63,6 +64,7 @@ def test_the_tables_of_messages_have_each_with_its_tag_and_its_fields_in_order()
         ("Receipts", Receipt),
         ("Attestations", Attestation),
         ("Provider records", Provider),
+        ("Aliases", Alias),
         ("Entries of build caches", Entry),
         ("Leave notices", LeaveNotice),
         ("Claims", Claim),

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from peerd.kad.contact import unpack_contacts
+from peerd.records.alias import aliases
 from peerd.records.attestation import attestations
 from peerd.records.claim import claims
 from peerd.records.entry import entries
@@ -97,6 +98,7 @@ def test_a_statement_is_verified_and_read_as_its_fields(case: dict[str, Any]) ->
             "receipt": receipts,
             "attestation": attestations,
             "provider": providers,
+            "alias": aliases,
             "entry": entries,
             "notice": leave_notices,
             "life": lives,
