@@ -10,7 +10,6 @@ from peerd.node.gateway import Gateway
 from peerd.node.get import Opened
 from peerd.node.importing import import_car
 from peerd.node.results import PutOptions
-from peerd.node.tasks import every
 
 
 class Formats:
@@ -20,13 +19,6 @@ class Formats:
         self._core = core
         self.gateway = Gateway(core)
         self.digests = core.digests = Digests(core)
-
-    def start(self) -> None:
-        """Begin what is done when nobody asks."""
-        core = self._core
-        core.tasks.spawn(
-            every(core.environment.rng, core.settings.republish_interval_s, self.digests.announce_all), "aliases"
-        )
 
     def car(self, opened: Opened) -> AsyncIterator[bytes]:
         """Yield the whole DAG of something as a CAR."""

@@ -13,25 +13,22 @@ from peerd.content.block import Block
 from peerd.content.cid import Cid
 from peerd.content.cid_set import CidSet
 from peerd.content.limits import CHUNK_BYTES, WALK_BLOCKS_MAX
-from peerd.content.read import DirectoryReader, FileReader, Listing, decode
+from peerd.content.read import DirectoryReader, FileReader, Listing
 from peerd.errors import (
-    IntegrityError,
     NoRoomError,
-    NotFoundError,
     PeerdError,
     StoreError,
     TimedOutError,
     UsageError,
-    WireError,
 )
 from peerd.ids import peer_id_text
 from peerd.io.store.bounds import ROOM_HINT, RootClass, limit_bytes
 from peerd.io.store.interface import Root, RootKind
 from peerd.node import results
 from peerd.node.agreeing import read_strong
-from peerd.node.auditing import some_have
 from peerd.node.blocks import BlockWriter, link_whole
 from peerd.node.core import Core
+from peerd.node.describing import describe
 from peerd.node.draining import drain, give_up
 from peerd.node.fetch import Fetcher
 from peerd.node.filling import Filling
@@ -39,13 +36,12 @@ from peerd.node.found import Reading, need
 from peerd.node.holding import record_cid_bytes
 from peerd.node.names import Digest, Name, target_of
 from peerd.node.placing import inline_value
-from peerd.node.providing import CACHE, announce, find_providers, sources_of
+from peerd.node.providing import CACHE, announce, sources_of
 from peerd.node.put import elapsed_ms
 from peerd.node.reading import read
 from peerd.node.results import GetOptions, Kind
 from peerd.node.tarring import tar
 from peerd.records.record import DIRECTORY, INLINE, Record
-from peerd.trust.quorum import majority
 
 # Blocks of one file under way ahead of its reader, of 1 MiB each.
 AHEAD_BLOCKS = 12
@@ -199,7 +195,7 @@ async def _open_cid(core: Core, root: Cid, options: GetOptions, started: float) 
     elif inline is not None:
         kind, size = "file", len(inline)
     else:
-        first, kind, size, local = await _describe(core, root)
+        first, kind, size, local = await describe(core, root)
         source = "local" if local else "peer"
     core.counts.cache_hits += source != "peer"
     core.counts.cache_misses += source == "peer"
@@ -212,35 +208,6 @@ async def _open_cid(core: Core, root: Cid, options: GetOptions, started: float) 
         elapsed_ms=elapsed_ms(core, started),
     )
     return Opened(core, info, kind, size, root, options, inline, "", first)
-
-
-async def _describe(core: Core, root: Cid) -> tuple[bytes, Kind, int, bool]:
-    """Fetch the root block, return it and say what it is; NotFoundError where its holders say that nobody has it."""
-
-    async def find() -> list[Any]:
-        return await sources_of(core, root)
-
-    async with Fetcher(core, find) as fetcher:
-        try:
-            data = await fetcher.get(root)
-        except TimedOutError:
-            found = await find_providers(core, root)
-            expected = core.members.expected_holders(root.digest)
-            denied = [peer for peer in expected if peer in found.answered]
-            enough = len(expected) if core.members.responsible(root.digest).crowded else majority(len(expected))
-            if len(denied) >= enough and not await some_have(core, root, found):
-                raise NotFoundError(f"not found: {root.text}") from None
-            raise
-        local = fetcher.from_local_count > 0
-    try:
-        node = decode(root, data)
-    except WireError as error:
-        raise IntegrityError(f"the content {root.text} is malformed: {error.reason}") from error
-    if node.kind in ("directory", "hamt"):
-        return data, "directory", 0, local
-    if node.kind == "symlink":
-        raise UsageError(f"{root.text} is a symbolic link, not a file or directory")
-    return data, "file", node.file_size, local
 
 
 class Source:

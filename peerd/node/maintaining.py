@@ -37,6 +37,7 @@ class Maintaining:
         settings = self._core.settings
         spawn = self._core.tasks.spawn
         spawn(self._every(settings.republish_interval_s, self._repairing.republish), "republish")
+        spawn(self._every(settings.republish_interval_s, self._core.digests.announce_all), "aliases")
         spawn(self._every(EXPIRY_INTERVAL_S, self._expire), "expire")
         spawn(self._every(settings.unclaimed_grace_s / COLLECTIONS_PER_GRACE, self._collect), "collect")
         spawn(self._every(settings.republish_interval_s, self._recheck), "recheck claims")

@@ -167,7 +167,6 @@ class Peer:
         offer_bootstrap = partial(remembering.offer_bootstrap, core, self._joining)
         self._probing.start(bootstrap=offer_bootstrap)
         self._maintaining.start()
-        self.formats.start()
         self._tasks.spawn(self._reholding.run(), "holders of registers")
         core.reconciling.start()
         core.revoking.start()

@@ -1,10 +1,10 @@
 """The store as the node sees it: what is kept on this host's disk, and what each call promises.
 
 Two implementations: `SqliteStore` (files and SQLite) and `MemoryStore` (simulator, benchmarks). The store knows no
-protocol: records and statements are opaque bytes, and which version is newer is the caller's business. A call that
-changes something returns when the change is durable: file, directory and database are synced; calls made at the
-same time share one commit. Every call may raise StoreError (the disk failed, nothing was changed) and those that add
-something NoRoomError (quota or disk full, nothing was changed). A cancelled call may still take effect, whole.
+protocol: records and statements are opaque bytes; which version is newer is the caller's business. A call that changes
+something returns when the change is durable, file, directory and database; concurrent calls share one commit. Every
+call may raise StoreError (the disk failed), those that add something NoRoomError (quota or disk full): then nothing was
+changed. A cancelled call may still take effect, whole.
 """
 
 import enum

@@ -33,8 +33,11 @@ async def core() -> AsyncIterator[Core]:
     offload = ThreadOffload()
     store = MemoryStore(2**28, system_entropy, SystemClock())
     room = Room(store, Intake(store, SystemClock()))
-    environment = SimpleNamespace(offload=offload)
-    yield cast(Core, SimpleNamespace(store=store, room=room, environment=environment, peer=PeerId(bytes(32))))
+    environment, settings = SimpleNamespace(offload=offload), SimpleNamespace(digest_max_bytes=2**40)
+    yield cast(
+        Core,
+        SimpleNamespace(store=store, room=room, environment=environment, settings=settings, peer=PeerId(bytes(32))),
+    )
     offload.close()
 
 
