@@ -1,10 +1,10 @@
 """The store as the node sees it: what is kept on this host's disk, and what each call promises.
 
-Two implementations: `SqliteStore` (files and SQLite) and `MemoryStore` (simulator, benchmarks). The store knows no
-protocol: records and statements are opaque bytes; which version is newer is the caller's business. A call that changes
-something returns when the change is durable, file, directory and database; concurrent calls share one commit. Every
-call may raise StoreError (the disk failed), those that add something NoRoomError (quota or disk full): then nothing was
-changed. A cancelled call may still take effect, whole.
+Two implementations: `SqliteStore` (files, SQLite) and `MemoryStore` (simulator, benchmarks). They know no protocol:
+records and statements are opaque bytes; which version is newer is the caller's business. A call that changes something
+returns when that is durable; concurrent calls share one commit. Every call may raise StoreError (the disk failed),
+those that add something NoRoomError (quota or disk full): then nothing was changed. A cancelled call may still take
+effect, whole.
 """
 
 import enum
