@@ -19,7 +19,6 @@ from typing import NamedTuple
 from loguru import logger
 from msgspec import UNSET, structs
 
-from peerd.content.cid import Cid
 from peerd.errors import NoRoomError, PeerdError, RefusedError, TimedOutError, UnreachableError, UsageError, WireError
 from peerd.ids import Key
 from peerd.io.store.interface import HistoryRow, RecordRow
@@ -29,7 +28,7 @@ from peerd.node.changes import Followed
 from peerd.node.core import Core
 from peerd.node.found import Reading
 from peerd.node.holding import row_of
-from peerd.node.names import target_of
+from peerd.node.names import Name, target_of
 from peerd.node.nearest import holders_of
 from peerd.node.reading import read
 from peerd.records.floor import FloorVersion
@@ -89,7 +88,7 @@ class Versions:
         TimedOutError at first where it is not known what is there now.
         """
         found = target_of(self._core, target)
-        if isinstance(found, Cid):
+        if not isinstance(found, Name):
             raise UsageError("content never changes", hint="watch a key")
         last = _parsed(after) if after is not None else None
         if self._watchers >= WATCHERS_MAX:

@@ -124,8 +124,7 @@ class Root:
 class Usage:
     """What is used, in bytes that the quota counts, a block once in the highest class of the roots that link it.
 
-    `used_bytes` is all classes, blocks that no root links yet, and the rows of every table. `rotten` counts blocks that
-    were found damaged since the store was created.
+    `used_bytes` is all classes, blocks that no root links yet, and all rows; `rotten` the blocks ever found damaged.
     """
 
     used_bytes: int
