@@ -77,7 +77,7 @@ test: lint $(INSTALLED_EXAMPLES)  ## check, and the tests with real sockets, pro
 	@$(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup $(TESTS)
 
 fsspec: $(INSTALLED)  ## all of fsspec's own abstract tests against a real daemon; `make test` has some of each kind
-	@FSSPEC_ALL=1 $(BIN)/pytest -q -n $(TEST_WORKERS) --dist loadgroup tests/live/test_fsspec.py
+	@ABSTRACT_ALL=1 $(BIN)/pytest -q -n $(TEST_WORKERS) --dist loadgroup tests/live/test_fsspec.py
 
 buildtools: $(INSTALLED)  ## the real Bazel and Gradle, where they are installed, against two real daemons
 	@$(BIN)/pytest -q -n 0 tests/live/build_tools.py

@@ -63,7 +63,7 @@ def some_of(test: Any) -> Any:
     (mark,) = test.pytestmark
     names, cases = mark.args
     copy = types.FunctionType(test.__code__, test.__globals__, test.__name__, test.__defaults__, test.__closure__)
-    return pytest.mark.parametrize(names, cases if os.environ.get("FSSPEC_ALL") else cases[6::9])(copy)
+    return pytest.mark.parametrize(names, cases if os.environ.get("ABSTRACT_ALL") else cases[6::9])(copy)
 
 
 class TestCopy(abstract.AbstractCopyTests, PeerFixtures):  # type: ignore[misc]
