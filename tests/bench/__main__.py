@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from tests.bench import build_cache, flash_crowd, hot_key, machine, one_to_one, processes, report, zipf
+from tests.bench import build_cache, flash_crowd, hot_key, lease, machine, one_to_one, processes, report, zipf
 from tests.bench.plan import FULL, NETWORK_ROWS, QUICK, ROWS, Plan
 from tests.bench.registry import ENTRIES, Entry, rows_of
 from tests.bench.rows import Row, command_row, memory_row, network_row
@@ -151,6 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "hot-key" in rows:
         _progress("one key that everybody reads")
         shown.append(hot_key.row_of(plan.hot_key_hosts))
+    if "lease" in rows:
+        _progress("one key by leases, simulated")
+        shown.append(lease.row_of())
     if "crowd" in rows:
         shown += flash_crowd.rows(plan, _progress)
     if "one-to-one" in rows:

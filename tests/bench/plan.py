@@ -18,6 +18,7 @@ ROWS = (
     "memory",
     "zipf",
     "hot-key",
+    "lease",
     "crowd",
     "one-to-one",
     "build-cache",
