@@ -63,11 +63,28 @@ function numbered (count, digits, last) {
   return [entries, { numbered: { count, digits, last } }]
 }
 
+// Pairs of names whose hashes begin alike in 32 bits: they share shards four levels deep.
+async function alike () {
+  const met = new Map()
+  const pairs = []
+  for (let number = 0; pairs.length < 2; number++) {
+    const name = `name ${number}`
+    const digest = await murmur3128.encode(new TextEncoder().encode(name))
+    const prefix = Buffer.from(digest.slice(0, 4)).toString('hex')
+    if (met.has(prefix)) pairs.push(met.get(prefix), name)
+    met.set(prefix, name)
+  }
+  return pairs
+}
+
+const deep = (await alike()).map(name => [name, 1])
+
 const vectors = {
   murmur3: [],
   files: [
     await file('empty', 0),
     await file('one byte', 1),
+    await file('a byte less than one chunk', MIB - 1),
     await file('one chunk', MIB),
     await file('one chunk and a byte', MIB + 1),
     await file('three chunks', 3 * MIB),
@@ -88,6 +105,7 @@ const vectors = {
     await directory('symbolic links', [['link', '../target'], ['sub/abs', '/etc/hostname'], ['utf', 'ü/日']]),
     await directory('exactly 256 KiB', ...numbered(5040, 8, 16)),
     await directory('a byte over 256 KiB', ...numbered(5040, 8, 17)),
+    await directory('shards within shards', numbered(5040, 8, 17)[0].concat(deep), { entries: deep, ...numbered(5040, 8, 17)[1] }),
     await directory('10,000 entries', ...numbered(10000, 6, 0)),
     await directory('sharded, in a directory', numbered(6000, 9, 0)[0].map(([name, size]) => [`big/${name}`, size])
       .concat([['small', 1]]), { within: 'big', numbered: { count: 6000, digits: 9, last: 0 }, entries: [['small', 1]] })
