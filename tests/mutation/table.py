@@ -727,10 +727,7 @@ TABLE: list[Mutation] = [
         "peerd/node/lapsing.py",
         "return any(told.get(peer) not in let_go for peer in named)",
         "return False",
-        (
-            "tests/unit/node/test_lapsing.py::test_who_says_that_content_is_deleted_which_is_not_ends_no_cached_copy",
-            "tests/unit/node/test_lapsing.py::test_what_another_name_keeps_stays_cached",
-        ),
+        ("tests/unit/node/test_lapsing.py::test_who_says_that_content_is_deleted_which_is_not_ends_no_cached_copy",),
     ),
     # 6. Work for strangers
     Mutation(
