@@ -17,7 +17,7 @@ from peerd.errors import WireError
 from peerd.ids import Key, PeerId
 from peerd.io.store.interface import Root
 from peerd.node.core import Core
-from peerd.node.providing import GONE, announce
+from peerd.node.providing import CACHE, GONE, announce
 from peerd.records.claim import Claim, claims, content_of
 from peerd.records.floor import FloorVersion
 from peerd.records.record import Record, verify_record
@@ -147,8 +147,11 @@ async def settle_root(core: Core, cid: bytes, change: Callable[[Root | None], Ro
         return root
 
 
-async def drop_claims(core: Core, cid: bytes, rows: Sequence[bytes]) -> None:
-    """Remove claims; the number of copies wanted follows, and content without any is unclaimed from then on."""
+async def drop_claims(core: Core, cid: bytes, rows: Sequence[bytes], *, cached: int | None = None) -> None:
+    """Remove claims; the number of copies wanted follows, and content without any is unclaimed from then on.
+
+    With `cached`, it is a cached copy of what others promise so many copies of.
+    """
     async with core.locks.hold(_lock(cid)):
         for row in rows:
             await core.store.remove_claim(cid, row)
@@ -157,15 +160,20 @@ async def drop_claims(core: Core, cid: bytes, rows: Sequence[bytes]) -> None:
             return
         left = await core.store.claims(cid, limit=1)
         if not left and root.class_ != "pinned":
-            await _let_lapse(core, root)
+            await _let_lapse(core, root, cached)
         elif root.class_ in ("own", "replica", "pinned"):
             copies = max((held.claim.copies for held in await claims_on(core, cid)), default=0)
             if copies != root.copies:
                 await core.store.put_root(replace(root, copies=copies))
 
 
-async def _let_lapse(core: Core, root: Root) -> None:
-    """Make unclaimed what nothing claims; the grace begins now. Unlike of a fetched copy, no copies are wanted."""
+async def _let_lapse(core: Core, root: Root, cached: int | None) -> None:
+    """Make unclaimed what nothing claims; the grace begins now. Unlike of a cached copy, no copies are wanted."""
+    if cached is not None:
+        await core.store.put_root(replace(root, class_="cache", name="", copies=cached, used_at=core.store.now_s()))
+        if root.complete:
+            core.tasks.spawn(announce(core, Cid.from_bytes(root.cid), CACHE), "announce")
+        return
     if root.class_ == "cache" and root.copies == 0:
         return
     promised = root.class_ != "cache"

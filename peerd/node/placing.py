@@ -20,7 +20,7 @@ from peerd.kad.contact import Contact
 from peerd.logs import short
 from peerd.node.answering import answer
 from peerd.node.bulk import BulkConnection
-from peerd.node.claims import Held, add_claims, change_root, check_claim, claims_on, drop_claims, settle_root
+from peerd.node.claims import Held, add_claims, check_claim, claims_on, drop_claims, settle_root
 from peerd.node.copying import copy_dag
 from peerd.node.core import Core
 from peerd.node.fetch import Fetcher
@@ -175,13 +175,8 @@ async def _let_go(core: Core, content: Content) -> None:
 
 async def make_cached(core: Core, raw: bytes, rows: Sequence[bytes], copies: int) -> None:
     """Drop claims whose content others keep: unless something else claims it, it is a cached copy from now on."""
-    await drop_claims(core, raw, rows)
-
-    def cached(now: Root | None) -> Root | None:
-        return replace(now, copies=copies) if now is not None and now.class_ == "cache" else None
-
     # Fetched or put here: wanted as a help to others, unlike what nothing claims any more.
-    await change_root(core, raw, cached)
+    await drop_claims(core, raw, rows, cached=copies)
 
 
 async def _ask_to_hold(core: Core, content: Content, contact: Contact, placed: Placed) -> bool:
