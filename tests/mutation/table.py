@@ -1439,13 +1439,6 @@ TABLE: list[Mutation] = [
     ),
     Mutation(
         "9.10",
-        "peerd/api/gateway_server.py",
-        "if request.method not in SAFE_METHODS:",
-        "if False:",
-        ("tests/unit/api/test_gateway.py::test_the_gateway_is_read_only_for_all_origins_and_rules_over_none",),
-    ),
-    Mutation(
-        "9.10",
         "peerd/api/gateway.py",
         'if field(request, "Service-Worker") is not None:',
         "if False:",
