@@ -14,7 +14,7 @@ from peerd.content.dagpb import decode_node
 from peerd.content.limits import LINKS_MAX
 from peerd.errors import NoRoomError, WireError
 from peerd.ids import PeerId
-from peerd.io.store.bounds import ROOM_HINT, common_bytes, limit_bytes
+from peerd.io.store.bounds import INLINE_MAX_BYTES, ROOM_HINT, common_bytes, limit_bytes
 from peerd.io.store.interface import Freed, Store
 from peerd.node.caching import Caching
 from peerd.node.shares import Shares
@@ -23,7 +23,7 @@ BATCH_BYTES = 4 * 1024 * 1024
 BATCH_BLOCKS_MAX = 512
 # So long at most small blocks wait for others to be written with them: what a kill of the process loses of them.
 BATCH_WAIT_S = 0.1
-# A node from this size on names so many blocks that it is written before they come.
+# A node from this size on that names large blocks is written before they come.
 NODE_AT_ONCE_BYTES = 1024
 # Freed at a time when room is needed, so that not every batch has to ask.
 EVICT_BYTES = 32 * 1024 * 1024
@@ -51,7 +51,8 @@ class BlockWriter:
         self._root = root.to_bytes() if root is not None else None
         self._batch: list[Block] = []
         self._batch_bytes = 0
-        self._sent: list[Block] = []
+        self._named: dict[Cid, bytes] = {}
+        self._sent: dict[Cid, bytes] = {}
         self._writing: asyncio.Task[None] | None = None
         self._due: asyncio.TimerHandle | None = None
         self.cids = bytearray()
@@ -60,6 +61,7 @@ class BlockWriter:
     async def add(self, block: Block) -> None:
         """Take a block; waits while the last batch is still being written. Raises NoRoomError, StoreError."""
         self._batch.append(block)
+        self._named[block.cid] = block.data
         self._batch_bytes += len(block.data)
         self.dag_bytes += len(block.data)
         if self._root is None:
@@ -68,13 +70,13 @@ class BlockWriter:
             self._store.stage_block(block)
             if self._due is None:
                 self._due = asyncio.get_running_loop().call_later(BATCH_WAIT_S, self._turn_when_due)
-        names_others = block.cid.codec == DAG_PB and len(block.data) >= NODE_AT_ONCE_BYTES
+        names_others = len(block.data) >= NODE_AT_ONCE_BYTES and _names_large(block)
         if self._batch_bytes >= BATCH_BYTES or len(self._batch) >= BATCH_BLOCKS_MAX or names_others:
             await self._turn()
 
     def pending(self, cid: Cid) -> bytes | None:
         """Return a block that was taken and is not in the store yet."""
-        return next((block.data for block in (*self._batch, *self._sent) if block.cid == cid), None)
+        return self._named.get(cid, self._sent.get(cid))
 
     async def flush(self) -> None:
         """Return when all is durable; raises as `add`."""
@@ -98,14 +100,14 @@ class BlockWriter:
         self._wait_no_more()
         if self._batch:
             batch, self._batch, self._batch_bytes = self._batch, [], 0
-            self._sent = batch
+            self._named, self._sent = {}, self._named
             self._writing = asyncio.get_running_loop().create_task(self._write(batch))
 
     def _turn_when_due(self) -> None:
         """Write what has waited long enough; where the last batch failed, whoever adds or flushes next is told."""
         self._due = None
         if self._writing is None or (self._writing.done() and _succeeded(self._writing)):
-            self._writing, self._sent = None, []
+            self._writing, self._sent = None, {}
             self._start()
         elif not self._writing.done():
             self._due = asyncio.get_running_loop().call_later(BATCH_WAIT_S, self._turn_when_due)
@@ -119,7 +121,7 @@ class BlockWriter:
         while (writing := self._writing) is not None:
             await asyncio.wait({writing})  # who waits may be cancelled, and the others wait on
             if self._writing is writing:
-                self._writing, self._sent = None, []
+                self._writing, self._sent = None, {}
                 writing.result()
 
     async def _write(self, batch: list[Block]) -> None:
@@ -137,6 +139,20 @@ class BlockWriter:
 
 def _succeeded(task: asyncio.Task[None]) -> bool:
     return not task.cancelled() and task.exception() is None
+
+
+def _names_large(node: Block) -> bool:
+    """Say whether a node names blocks, or what is below them, that are staged as files of their own.
+
+    What names small files alone may wait with them: as a batch for each, the shards of ten thousand would be hundreds.
+    """
+    if node.cid.codec != DAG_PB:
+        return False
+    try:
+        links, _ = decode_node(node.data)
+    except WireError:  # whoever reads it says so
+        return False
+    return any(link.tsize > INLINE_MAX_BYTES for link in links)
 
 
 def _named(node: Block) -> list[bytes]:

@@ -14,6 +14,7 @@ from peerd.node.fetch import Fetcher
 # Blocks under way at a time while a DAG is copied.
 AHEAD_BYTES = 12 * 1024 * 1024
 AHEAD_MAX = 256
+LOOK_AHEAD_EVERY = 16
 
 
 async def copy_dag(core: Core, root: Cid, fetcher: Fetcher, *, size: int) -> None:
@@ -24,15 +25,24 @@ async def copy_dag(core: Core, root: Cid, fetcher: Fetcher, *, size: int) -> Non
     walk = DagWalk(root)
     writer = BlockWriter(core.store, core.room, root)
     tasks: dict[Cid, asyncio.Task[bytes]] = {}
+    here: dict[Cid, bytes] = {}
+    given = 0
     try:
         while not walk.done:
-            wants = walk.fitting(AHEAD_MAX, AHEAD_BYTES)
-            for cid in wants:
-                if cid not in tasks:
-                    tasks[cid] = asyncio.get_running_loop().create_task(fetcher.get(cid))
-            first = wants[0]
-            data = await tasks[first]
-            del tasks[first]
+            first = walk.wants(1)[0]
+            # In steps: to look at all that is ahead after each of very many small blocks would be most of the work.
+            if given % LOOK_AHEAD_EVERY == 0 or (first not in here and first not in tasks):
+                wanted = [cid for cid in walk.fitting(AHEAD_MAX, AHEAD_BYTES) if cid not in tasks and cid not in here]
+                here |= await fetcher.small_here(wanted)
+                for cid in wanted:
+                    if cid not in here:
+                        tasks[cid] = asyncio.get_running_loop().create_task(fetcher.get(cid))
+            given += 1
+            data = here.pop(first, None)
+            if data is None:
+                data = await tasks.pop(first)
+            elif given % LOOK_AHEAD_EVERY == 0:
+                await asyncio.sleep(0)  # what is here does not wait for anything, and others want the loop
             walk.give(first, data)
             await writer.add(Block(first, data))
             _check_claimed(size, writer.dag_bytes, walk.seen_count)

@@ -7,7 +7,7 @@ in which they were found, so many at a time; where one fails or has nothing the 
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from loguru import logger
@@ -91,12 +91,14 @@ class Fetcher:
         if owing:
             self._core.tasks.spawn(_judge(self._core, owing), "judge who is late")
 
-    async def get(self, cid: Cid, *, of_all: bool = False) -> bytes:
+    async def get(self, cid: Cid, *, of_all: bool = False, absent: bool = False) -> bytes:
         """Return a block, checked. `of_all`: it is small, so that it is asked of all sources: who is prompt shows.
+
+        `absent`: it was looked for here just now.
 
         Raises TimedOutError where none of the sources has it now, IntegrityError where all that had it lied.
         """
-        data = await self._here(cid)
+        data = None if absent else await self._here(cid)
         if data is not None:
             self.from_local_count += 1
             return data
@@ -122,6 +124,16 @@ class Fetcher:
                     del self._futures[raw]
         self.from_peers_count += 1
         return data
+
+    async def small_here(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+        """Return those small blocks that are kept here, by one look; of the rest, and of larger ones, `get` knows."""
+        try:
+            found = await self._core.store.small_blocks(cids)
+        except StoreError as error:
+            logger.warning("blocks cannot be read here", reason=str(error))
+            return {}
+        self.from_local_count += len(found)
+        return found
 
     async def _here(self, cid: Cid) -> bytes | None:
         """Return a block that is kept here; where our disk cannot say, others are asked."""

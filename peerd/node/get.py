@@ -1,12 +1,11 @@
 """Getting: the name's newest version, then its content from here or from all that have it, checked block by block."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loguru import logger
 from msgspec import structs
 
 from peerd.content.block import Block
@@ -40,6 +39,7 @@ from peerd.node.providing import CACHE, announce, sources_of
 from peerd.node.put import elapsed_ms
 from peerd.node.reading import read
 from peerd.node.results import GetOptions, Kind
+from peerd.node.root_here import root_here
 from peerd.node.tarring import tar
 from peerd.records.record import DIRECTORY, INLINE, Record
 
@@ -146,7 +146,7 @@ async def _open_record(
     inline = record.body.value if record.body.kind == INLINE else None
     source = "cache" if reading.cached else "local" if reading.local else "peer"
     if inline is None:
-        held = await _root_here(core, raw)
+        held = await root_here(core, raw)
         if held is not None and held.complete:
             source = "cache" if held.class_ == "cache" else "local"
     elif await _is_holder(core, record):
@@ -174,18 +174,9 @@ async def _is_holder(core: Core, record: Record) -> bool:
         return False
 
 
-async def _root_here(core: Core, raw: bytes) -> Root | None:
-    """Return what is known here of some content; a disk of ours that fails is no reason not to ask the others."""
-    try:
-        return await core.store.root(raw)
-    except StoreError as error:
-        logger.warning("content cannot be looked up here", reason=str(error))
-        return None
-
-
 async def _open_cid(core: Core, root: Cid, options: GetOptions, started: float) -> Opened:
     raw = root.to_bytes()
-    held = await _root_here(core, raw)
+    held = await root_here(core, raw)
     inline = None if held is not None else await inline_value(core, raw)
     source, first = "local", None
     if held is not None and held.complete:
@@ -344,6 +335,14 @@ class Source:
         if self._keep and not self._failed_to_keep and self._fetcher.from_peers_count > before:
             await self._keep_block(Block(cid, data))
         return data
+
+    async def small_here(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+        """Return those small blocks that are kept here; `block` gives the others."""
+        found = await self._fetcher.small_here(cids)
+        for cid in found:
+            if self._keep_whole and len(self._read) < WALK_BLOCKS_MAX:
+                self._read.add(cid.to_bytes())
+        return found
 
     async def _keep_block(self, block: Block) -> None:
         self._fetched_bytes += len(block.data)

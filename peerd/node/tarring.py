@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 # Entries whose roots are fetched ahead of the reader, and how many bytes of them at most.
 AHEAD_ENTRIES = 128
 AHEAD_BYTES = 12 * 1024 * 1024
+LOOK_AHEAD_EVERY = 32
+# Headers and small files go out together, up to this size.
+GATHER_BYTES = 64 * 1024
 ERROR_RECORD = "PEERD.error"
 ERROR_MAX_CHARS = 500
 PAX_FORMAT: Literal[2] = 2  # tarfile.PAX_FORMAT
@@ -44,16 +47,27 @@ async def tar(source: "Source", root: Cid, *, size: int | None) -> AsyncIterator
     """
     import tarfile  # noqa: PLC0415  as below
 
-    bounds = _Bounds()
+    bounds, gathered = _Bounds(), bytearray()
     try:
         async for piece in _entries(source, root, size, bounds):
+            if len(piece) < GATHER_BYTES:
+                gathered += piece
+                if len(gathered) < GATHER_BYTES:
+                    continue
+                piece = b""  # noqa: PLW2901
             bounds.began = True
-            yield piece
+            if gathered:
+                yield bytes(gathered)
+                gathered.clear()
+            if piece:
+                yield piece
+        if gathered:
+            yield bytes(gathered)
     except IntegrityError as error:
         if bounds.began and not bounds.in_file:
             info = tarfile.TarInfo("error")
             info.pax_headers = {ERROR_RECORD: error.message[:ERROR_MAX_CHARS]}
-            yield _header(info)
+            yield bytes(gathered) + _header(info)
         raise
 
 
@@ -120,17 +134,16 @@ async def _walk(source: "Source", root: Cid, bounds: _Bounds) -> AsyncIterator[t
     top = await source.entries(root, await source.first())
     bounds.enter(root, top, 0)
     stack: list[tuple[str, Listing]] = [("", top)]
-    ahead: dict[Cid, asyncio.Task[bytes]] = {}
+    ahead = _Ahead(source)
     try:
         while stack:
             parent, listing = stack[-1]
             if not len(listing):
                 stack.pop()
                 continue
-            _fetch_ahead(source, listing, ahead)
+            await ahead.look(listing)
             entry = listing.take()
-            task = ahead.pop(entry.cid, None)
-            block = await task if task is not None else await source.block(entry.cid)
+            block = await ahead.take(entry.cid)
             node = _decode(entry, block)
             path = parent + entry.name
             yield path, entry, block, node
@@ -141,9 +154,7 @@ async def _walk(source: "Source", root: Cid, bounds: _Bounds) -> AsyncIterator[t
                 bounds.enter(entry.cid, below, sum(each.size_bytes for _, each in stack))
                 stack.append((f"{path}/", below))
     finally:
-        for task in ahead.values():
-            task.cancel()
-        await asyncio.gather(*ahead.values(), return_exceptions=True)
+        await ahead.close()
 
 
 def _decode(entry: Entry, block: bytes) -> DagNode:
@@ -156,11 +167,47 @@ def _decode(entry: Entry, block: bytes) -> DagNode:
         raise IntegrityError(f"block {entry.cid} is malformed: {error.reason}") from error
 
 
-def _fetch_ahead(source: "Source", listing: Listing, ahead: dict[Cid, asyncio.Task[bytes]]) -> None:
-    budget = AHEAD_BYTES
-    for entry in listing.ahead(AHEAD_ENTRIES):
-        budget -= min(entry.tsize or BLOCK_MAX_BYTES, BLOCK_MAX_BYTES)
-        if budget < 0:
+class _Ahead:
+    """The root blocks of the entries that come next: small ones that are here read together, the others under way."""
+
+    def __init__(self, source: "Source") -> None:
+        self._source = source
+        self._here: dict[Cid, bytes] = {}
+        self._tasks: dict[Cid, asyncio.Task[bytes]] = {}
+        self._left = 0
+        self._of: Listing | None = None
+
+    async def look(self, listing: Listing) -> None:
+        """Begin what comes next in a listing; in steps, so that ten thousand entries are not looked at 128 times."""
+        if listing is self._of and self._left > 0:
+            self._left -= 1
             return
-        if entry.cid not in ahead:
-            ahead[entry.cid] = asyncio.get_running_loop().create_task(source.block(entry.cid))
+        self._of, self._left = listing, LOOK_AHEAD_EVERY - 1
+        budget = AHEAD_BYTES
+        wanted: list[Cid] = []
+        for entry in listing.ahead(AHEAD_ENTRIES):
+            budget -= min(entry.tsize or BLOCK_MAX_BYTES, BLOCK_MAX_BYTES)
+            if budget < 0:
+                break
+            if entry.cid not in self._here and entry.cid not in self._tasks:
+                wanted.append(entry.cid)
+        if len(self._here) > AHEAD_ENTRIES:
+            self._here.clear()  # of the directory above: looked for again when it goes on
+        self._here |= await self._source.small_here(wanted)
+        for cid in wanted:
+            if cid not in self._here and cid not in self._tasks:
+                self._tasks[cid] = asyncio.get_running_loop().create_task(self._source.block(cid))
+
+    async def take(self, cid: Cid) -> bytes:
+        """Return a block."""
+        data = self._here.pop(cid, None)
+        if data is not None:
+            return data
+        task = self._tasks.pop(cid, None)
+        return await task if task is not None else await self._source.block(cid)
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)

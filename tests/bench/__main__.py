@@ -13,7 +13,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from tests.bench import build_cache, flash_crowd, hot_key, lease, machine, one_to_one, processes, report, zipf
+from tests.bench import (
+    build_cache,
+    flash_crowd,
+    hot_key,
+    lease,
+    machine,
+    one_to_one,
+    processes,
+    report,
+    small_files,
+    zipf,
+)
 from tests.bench.plan import FULL, NETWORK_ROWS, QUICK, ROWS, Plan
 from tests.bench.registry import ENTRIES, Entry, rows_of
 from tests.bench.rows import Row, command_row, memory_row, network_row
@@ -148,6 +159,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "zipf" in rows:
         _progress("reads by popularity, simulated")
         shown.append(zipf.row_of(plan.zipf_seeds))
+    if "small-files" in rows:
+        _progress("many small files")
+        shown.append(small_files.row_of())
     if "hot-key" in rows:
         _progress("one key that everybody reads")
         shown.append(hot_key.row_of(plan.hot_key_hosts))

@@ -22,6 +22,7 @@ ROWS = (
     "crowd",
     "one-to-one",
     "build-cache",
+    "small-files",
 )
 """The rows of the table, in the order of the report."""
 

@@ -73,6 +73,16 @@ def find(database: sqlite3.Connection, raw: bytes) -> tuple[int, bytes | None]:
     return (schema.PLACE_ABSENT, None) if row is None else row
 
 
+def inline(database: sqlite3.Connection, raws: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return those of at most 1,000 blocks whose bytes are inline, with them."""
+    asked = ",".join("?" * len(raws))
+    found = database.execute(
+        f"SELECT cid, data FROM blocks JOIN block_data USING (id) WHERE cid IN ({asked}) AND place = ?",  # noqa: S608
+        (*raws, schema.PLACE_INLINE),
+    )
+    return found.fetchall()
+
+
 def put(database: sqlite3.Connection, room: Room, new: Sequence[NewBlock], *, run: int, now: float) -> list[bytes]:
     """Note blocks; returns those that have no file although they need one, and then nothing was changed."""
     absent = [one for one in new if not is_present(database, one.raw)]

@@ -3,8 +3,7 @@
 Two implementations: `SqliteStore` (files, SQLite) and `MemoryStore` (simulator, benchmarks). They know no protocol:
 records and statements are opaque bytes; which version is newer is the caller's business. A call that changes something
 returns when that is durable; concurrent calls share one commit. Every call may raise StoreError (the disk failed),
-those that add something NoRoomError (quota or disk full): then nothing was changed. A cancelled call may still take
-effect, whole.
+those that add something NoRoomError (quota or disk full): nothing was changed. Cancelled ones may take effect, whole.
 """
 
 import enum
@@ -22,6 +21,7 @@ from peerd.io.store.entries import KeepsEntries
 from peerd.io.store.health import StoreHealth
 from peerd.io.store.remembered import RememberedPeer
 from peerd.io.store.seen import KeepsSeen
+from peerd.io.store.small import ReadsSmallBlocks
 
 RootKind = Literal["file", "directory", "raw"]
 
@@ -150,7 +150,7 @@ def unknown_root(cid: bytes, now: float) -> Root:
     return Root(cid, "raw", 0, 0, "cache", "", 0, False, now, now)
 
 
-class Store(KeepsSeen, KeepsDigests, KeepsEntries, StagesBlocks, Protocol):
+class Store(KeepsSeen, KeepsDigests, KeepsEntries, StagesBlocks, ReadsSmallBlocks, Protocol):
     """Everything a peer keeps."""
 
     @property

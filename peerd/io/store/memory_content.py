@@ -114,6 +114,12 @@ class MemoryContent(MemoryBase):
         known = self._blocks.get(cid.to_bytes())
         return None if known is None else known.data
 
+    async def small_blocks(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+        """See `ReadsSmallBlocks`."""
+        self._check("block")
+        found = {cid: known.data for cid in cids if (known := self._blocks.get(cid.to_bytes())) is not None}
+        return {cid: data for cid, data in found.items() if data is not None and len(data) <= bounds.INLINE_MAX_BYTES}
+
     async def block_to_send(self, cid: Cid) -> bytes | None:
         """See `Store.block_to_send`."""
         return await self.block(cid)

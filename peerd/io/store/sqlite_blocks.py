@@ -118,6 +118,10 @@ class SqliteBlocks(Handover):
             return data
         return await self._write("looking at a damaged block", partial(self._examine, cid=cid))
 
+    async def small_blocks(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+        """See `ReadsSmallBlocks`."""
+        return await self._read("reading small blocks", partial(_find_small, cids=cids))
+
     async def block_to_send(self, cid: Cid) -> bytes | None:
         """See `Store.block_to_send`."""
         data = await self._read("reading a block", partial(self._find_to_send, cid=cid))
@@ -181,3 +185,9 @@ class SqliteBlocks(Handover):
     async def drop_rotten(self) -> int:
         """See `Store.drop_rotten`."""
         return await self._write("deleting damaged blocks", lambda _: self._files.drop_rotten())
+
+
+def _find_small(database: sqlite3.Connection, cids: Sequence[Cid]) -> dict[Cid, bytes]:
+    by_raw = {cid.to_bytes(): cid for cid in cids}
+    found = block_table.inline(database, list(by_raw))
+    return {by_raw[raw]: data for raw, data in found if hashlib.sha256(data).digest() == by_raw[raw].digest}
