@@ -258,22 +258,15 @@ def _locks() -> Iterator[Route]:
 
 
 def _build_cache() -> Iterator[Route]:
-    path, read = "/cache/{path}", (UsageError, NotFoundError, StoreError)
-    for method in ("GET", "HEAD"):
-        yield Route(method, path, build_cache.get_entry, (200,), media="entry", errors=read)
-    yield Route(
-        "PUT",
-        path,
-        build_cache.put_entry,
-        (201, 200),
-        media="none",
-        body="entry",
-        errors=(UsageError, TooLargeError, NoRoomError, StoreError, SlowBodyError, EncodingError),
-    )
-    yield Route("DELETE", path, build_cache.delete_entry, (200,), media="none", errors=(*read, NoRoomError))
-    for each in (path, "/cache/"):
+    root, path, read = "/cache/", "/cache/{path}", (UsageError, NotFoundError, StoreError)
+    taken = (UsageError, TooLargeError, NoRoomError, StoreError, SlowBodyError, EncodingError)
+    for each in (root, path):
+        for method in ("GET", "HEAD"):
+            yield Route(method, each, build_cache.get_entry, (200,), media="entry", errors=read)
+        yield Route("PUT", each, build_cache.put_entry, (201, 200), media="none", body="entry", errors=taken)
+        yield Route("DELETE", each, build_cache.delete_entry, (200,), media="none", errors=(*read, NoRoomError))
         yield Route("OPTIONS", each, build_cache.show_options, (200,), media="none")
-    for each in (path, "/cache/", "/cache"):
+    for each in (path, root, "/cache"):
         yield Route("PROPFIND", each, build_cache.show_properties, (207,), media="xml", errors=read)
         yield Route("MKCOL", each, build_cache.make_collection, (201,), media="none", errors=(UsageError,))
 

@@ -24,7 +24,7 @@ PROMISED = {
     "/v1/locks/{name}": {"post", "put", "delete"},
     "/v1/pins/{target}": {"post", "delete"},
     "/cache/{path}": {"get", "head", "put", "delete", "options"},
-    "/cache/": {"options"},
+    "/cache/": {"delete", "get", "head", "options", "put"},
     "/ipfs/{content}": {"get", "head"},
     "/v1/status": {"get"},
     "/v1/peers": {"get"},
