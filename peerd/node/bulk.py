@@ -353,18 +353,37 @@ class BulkConnection:
                 return
 
     async def _serve_want(self, rid: int, payload: bytes, *, in_turn: bool) -> None:
-        for cid in frames.split_cids(payload):
+        cids = frames.split_cids(payload)
+        small = await self._handler.small_blocks(cids) if len(cids) > 1 and not in_turn else {}
+        ready, ready_bytes = bytearray(), 0
+        for cid in cids:
             self._given_at = asyncio.get_running_loop().time()
+            data = small.get(cid)
+            if data is not None:
+                ready += frames.pack_header(frames.BLOCK, rid, len(cid) + len(data)) + cid + data
+                ready_bytes += len(data)
+                if len(ready) >= LARGE_BYTES:
+                    await self._send_ready(bytes(ready), ready_bytes)
+                    ready, ready_bytes = bytearray(), 0
+                continue
             turns = not in_turn or await self._handler.in_turn(self.peer, cid)
             data = await self._handler.block(cid) if turns else None
             if data is None:
                 await self._send(frames.MISSING, rid, cid)
-                continue
-            if len(data) < LARGE_BYTES:
+            elif len(data) < LARGE_BYTES:
                 await self._send_block(frames.BLOCK, rid, cid, data)
-                continue
-            async with self._handler.sharing.slots.one(self.peer):
-                await self._send_block(frames.BLOCK, rid, cid, data)
+            else:
+                async with self._handler.sharing.slots.one(self.peer):
+                    await self._send_block(frames.BLOCK, rid, cid, data)
+        if ready:
+            await self._send_ready(bytes(ready), ready_bytes)
+
+    async def _send_ready(self, data: bytes, of_blocks: int) -> None:
+        """Send the frames of small blocks together."""
+        async with self._writing:
+            await self._handler.sharing.limits.up.take(of_blocks)
+            await self._write(data)
+        self.used_at = asyncio.get_running_loop().time()
 
     async def _send_block(self, kind: int, rid: int, names: bytes, data: bytes) -> None:
         head = frames.pack_header(kind, rid, len(names) + len(data)) + names

@@ -1,5 +1,6 @@
 """What a bulk connection asks of the node, for the peer at its other end."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from peerd.ids import PeerId
@@ -44,6 +45,9 @@ class BulkHandler(Protocol):
 
     async def block(self, cid: bytes) -> bytes | None:
         """Return a block kept here."""
+
+    async def small_blocks(self, cids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return of these the small blocks kept here, by one look; of the rest `block` knows."""
 
     async def in_turn(self, peer: PeerId, cid: bytes) -> bool:
         """Return whether a peer is given a block now; not where very many want it and others have it by now."""

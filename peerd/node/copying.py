@@ -34,9 +34,9 @@ async def copy_dag(core: Core, root: Cid, fetcher: Fetcher, *, size: int) -> Non
             if given % LOOK_AHEAD_EVERY == 0 or (first not in here and first not in tasks):
                 wanted = [cid for cid in walk.fitting(AHEAD_MAX, AHEAD_BYTES) if cid not in tasks and cid not in here]
                 here |= await fetcher.small_here(wanted)
-                for cid in wanted:
-                    if cid not in here:
-                        tasks[cid] = asyncio.get_running_loop().create_task(fetcher.get(cid))
+                wanted = [cid for cid in wanted if cid not in here]
+                for cid, absent in zip(wanted, await fetcher.absent(wanted), strict=True):
+                    tasks[cid] = asyncio.get_running_loop().create_task(fetcher.get(cid, absent=absent))
             given += 1
             data = here.pop(first, None)
             if data is None:

@@ -135,6 +135,13 @@ class Fetcher:
         self.from_local_count += len(found)
         return found
 
+    async def absent(self, cids: Sequence[Cid]) -> list[bool]:
+        """Say of each block, by one look, whether it is certain not to be here."""
+        try:
+            return [not has for has in await self._core.store.has_blocks(cids)]
+        except StoreError:
+            return [False] * len(cids)
+
     async def _here(self, cid: Cid) -> bytes | None:
         """Return a block that is kept here; where our disk cannot say, others are asked."""
         try:

@@ -319,8 +319,8 @@ class Source:
         """All of it was fetched."""
         self._completed = True
 
-    async def block(self, cid: Cid) -> bytes:
-        """Return one block, and keep it where it came from elsewhere."""
+    async def block(self, cid: Cid, *, absent: bool = False) -> bytes:
+        """Return one block, and keep it where it came from elsewhere. `absent`: it was looked for here just now."""
         if self._keep_whole and len(self._read) < WALK_BLOCKS_MAX:
             self._read.add(cid.to_bytes())
         if self._filling is not None and self._filling.covers(cid):
@@ -331,7 +331,7 @@ class Source:
         before = self._fetcher.from_peers_count
         # The root of a file of many blocks has only their names.
         of_all = cid == self._root and self._opened.kind == "file" and self._opened.size > CHUNK_BYTES
-        data = await self._fetcher.get(cid, of_all=of_all)
+        data = await self._fetcher.get(cid, of_all=of_all, absent=absent)
         if self._keep and not self._failed_to_keep and self._fetcher.from_peers_count > before:
             await self._keep_block(Block(cid, data))
         return data
@@ -343,6 +343,10 @@ class Source:
             if self._keep_whole and len(self._read) < WALK_BLOCKS_MAX:
                 self._read.add(cid.to_bytes())
         return found
+
+    async def absent(self, cids: Sequence[Cid]) -> list[bool]:
+        """Say of each block whether it is certain not to be here."""
+        return await self._fetcher.absent(cids)
 
     async def _keep_block(self, block: Block) -> None:
         self._fetched_bytes += len(block.data)

@@ -288,6 +288,11 @@ class Holding:
             self._mending.noticed(cid)
         return value
 
+    async def small_blocks(self, cids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return of these the small blocks kept here, by one look; of the rest `block` knows."""
+        found = await self._core.store.small_blocks([Cid.from_bytes(cid) for cid in cids])
+        return {cid.to_bytes(): data for cid, data in found.items()}
+
     async def in_turn(self, peer: PeerId, cid: bytes) -> bool:
         """Return whether a peer is given a block now: of content that is one block very many are given in turns."""
         if not cid.startswith(CID_RAW):

@@ -194,9 +194,9 @@ class _Ahead:
         if len(self._here) > AHEAD_ENTRIES:
             self._here.clear()  # of the directory above: looked for again when it goes on
         self._here |= await self._source.small_here(wanted)
-        for cid in wanted:
-            if cid not in self._here and cid not in self._tasks:
-                self._tasks[cid] = asyncio.get_running_loop().create_task(self._source.block(cid))
+        wanted = [cid for cid in dict.fromkeys(wanted) if cid not in self._here]
+        for cid, absent in zip(wanted, await self._source.absent(wanted), strict=True):
+            self._tasks[cid] = asyncio.get_running_loop().create_task(self._source.block(cid, absent=absent))
 
     async def take(self, cid: Cid) -> bytes:
         """Return a block."""

@@ -83,6 +83,9 @@ class Liar:
         async def blocks(cid: bytes, *rest: Any) -> bytes | None:
             return await self.block(cid, lambda: block(cid, *rest))
 
+        async def none_together(cids: Sequence[bytes]) -> dict[bytes, bytes]:
+            return {}  # each by `block`, which may lie
+
         async def holds(connection: Any, body: HoldBody) -> bytes:
             if not self.clan.lies_to(connection.peer):
                 return await hold(connection, body)
@@ -94,6 +97,7 @@ class Liar:
             return await self.tell(peer, kind, payload, lambda: answer(peer, kind, payload))
 
         handler.block, handler.hold, handler.answer = blocks, holds, answers  # type: ignore[method-assign]
+        handler.small_blocks = none_together  # type: ignore[method-assign]
 
     def _wrap_news(self) -> None:
         gossip = self.core.gossip

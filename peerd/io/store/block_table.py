@@ -108,17 +108,14 @@ def put(database: sqlite3.Connection, room: Room, new: Sequence[NewBlock], *, ru
 def link(database: sqlite3.Connection, room: Room, root_id: int, rank: int, raws: Sequence[bytes]) -> None:
     """Link blocks to a root of that rank, making places for those that are still to come."""
     with room.required(database, reserve=True):
-        for raw in raws:
-            row = database.execute("SELECT id, rank FROM blocks WHERE cid = ?", (raw,)).fetchone()
-            if row is None:
-                row = database.execute(
-                    "INSERT INTO blocks (cid, size, place, rank, run, put_at) VALUES (?, 0, ?, ?, 0, 0)"
-                    " RETURNING id, rank",
-                    (raw, schema.PLACE_ABSENT, rank),
-                ).fetchone()
-            database.execute("INSERT OR IGNORE INTO links VALUES (?, ?)", (root_id, row[0]))
-            if row[1] < rank:
-                database.execute("UPDATE blocks SET rank = ? WHERE id = ?", (rank, row[0]))
+        database.executemany(
+            "INSERT INTO blocks (cid, size, place, rank, run, put_at) VALUES (?, 0, ?, ?, 0, 0)"
+            " ON CONFLICT (cid) DO UPDATE SET rank = excluded.rank WHERE rank < excluded.rank",
+            ((raw, schema.PLACE_ABSENT, rank) for raw in raws),
+        )
+        database.executemany(
+            "INSERT OR IGNORE INTO links SELECT ?, id FROM blocks WHERE cid = ?", ((root_id, raw) for raw in raws)
+        )
 
 
 def unlink(

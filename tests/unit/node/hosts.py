@@ -193,6 +193,11 @@ def blocks_of(data: bytes) -> dict[Cid, bytes]:
     return {block.cid: bytes(block.data) for block in [*blocks, *last]}
 
 
+async def none_together(cids: Sequence[bytes]) -> dict[bytes, bytes]:
+    """What takes the place of looking up small blocks together: each is asked for by itself."""
+    return {}
+
+
 def serving(host: Host, serve: Callable[[bytes, bytes | None], bytes | None]) -> list[bytes]:
     """Let a host send `serve(cid, what it has)` for each block asked of it; returns the CIDs it was asked for."""
     handler = core(host).bulk._handler
@@ -203,5 +208,5 @@ def serving(host: Host, serve: Callable[[bytes, bytes | None], bytes | None]) ->
         asked.append(cid)
         return serve(cid, await honest(cid))
 
-    handler.block = block  # type: ignore[method-assign]
+    handler.block, handler.small_blocks = block, none_together  # type: ignore[method-assign]
     return asked
