@@ -42,6 +42,10 @@ MEMORY_QUOTA_BYTES = 2**30
 # Callers that have not done their TLS handshake; where few connections may be open, half as many as of these.
 CALLERS_MAX = 64
 
+# A library is silent until its program wants to hear it. Said once, when it is imported: whatever the program says
+# later holds, however many peers it opens.
+logger.disable("peerd")
+
 
 class RealTransports:
     """Sockets bound before the peer is made, so that a taken port ends the start before anything is written."""
@@ -271,8 +275,6 @@ async def open_peer(settings: Settings, *, memory: bool = False) -> AsyncIterato
 
     Raises what starting a daemon raises.
     """
-    if not logs.is_set_up():
-        logger.disable("peerd")  # a library is silent until its program wants to hear it
     settings = descriptors.fitted(settings)
     network = _network(settings)
     clock = SystemClock()

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 Level = Literal["debug", "info", "warning", "error"]
 Form = Literal["text", "json"]
 
-_is_set_up = False
-
 SHORT_ID_CHARS = 10
 VALUE_MAX_CHARS = 1024
 
@@ -41,8 +39,6 @@ _LIBRARY_LEVEL = logging.WARNING
 
 def setup(level: Level = "info", form: Form = "text", stream: TextIO | None = None) -> None:
     """Send all logs, those of libraries too, to `stream` (standard error) in the given form; may be called again."""
-    global _is_set_up  # noqa: PLW0603  loguru's logger is global too
-    _is_set_up = True
     logger.remove()
     logger.enable("peerd")
     # diagnose would print the values of local variables beside a trace: keys and tokens among them.
@@ -56,11 +52,6 @@ def setup(level: Level = "info", form: Form = "text", stream: TextIO | None = No
     )
     logging.basicConfig(handlers=[_Bridge()], level=logging.DEBUG if level == "debug" else _LIBRARY_LEVEL, force=True)
     logging.captureWarnings(capture=True)
-
-
-def is_set_up() -> bool:
-    """Return whether `setup` was called: else peerd is a library in somebody's program, and says nothing."""
-    return _is_set_up
 
 
 def ready_line(

@@ -43,6 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("live"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def heard() -> None:
+    """What imports the daemon, as collecting the tests does, hears peerd only once it says so."""
+    logger.enable("peerd")
+
+
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """The seed of this run of the test: TEST_SEED or a new one; shown when the test fails."""

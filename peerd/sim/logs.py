@@ -21,6 +21,7 @@ def show(level: str | None) -> None:
     """Write events of at least `level` to standard error from now on: when, on which peer, what. None: nothing."""
     logger.remove()
     if level is not None:
+        logger.enable("peerd")
         logger.add(_write, level=level.upper(), format="{message}", backtrace=False, diagnose=False)
 
 
@@ -37,6 +38,7 @@ def errors_logged(told: Callable[[str], None]) -> Iterator[None]:
         what = f": {error!r} {raised_at(error)}" if error is not None else ""
         told(f"{running_on.get()} logged an error: {record['message']}{what}")
 
+    logger.enable("peerd")  # a program that also embeds a peer hears nothing of its own accord
     sink = logger.add(tell, level="ERROR", format="{message}", backtrace=False, diagnose=False)
     try:
         yield

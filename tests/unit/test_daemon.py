@@ -7,12 +7,15 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tarfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from peerd.config import HostPort, Settings
 from peerd.config.address import parse_api_address
@@ -60,6 +63,45 @@ async def test_an_embedded_peer_in_memory_writes_nothing_and_ends_whole(tmp_path
         with socket.socket(socket.AF_INET, kind) as again:
             again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             again.bind(("127.0.0.1", port))
+
+
+async def test_a_program_hears_peerd_from_when_it_says_so_whatever_peers_it_opens(tmp_path: Path) -> None:
+    heard: list[str] = []
+    sink = logger.add(heard.append, level="DEBUG", format="{name}: {message}")
+    try:
+        async with (
+            open_peer(settings(tmp_path), memory=True) as alice,
+            open_peer(settings(tmp_path, alice), memory=True) as bob,
+        ):
+            await meet(alice, bob)
+    finally:
+        logger.remove(sink)
+    assert "peerd.node.endpoint: session established\n" in heard
+
+
+SILENT = """
+import asyncio, pathlib, sys
+from msgspec.structs import replace
+from peerd.config import HostPort, Settings
+from peerd.daemon import open_peer
+
+async def main():
+    settings = Settings(data=pathlib.Path(sys.argv[1]), listen=HostPort("127.0.0.1", 0), mdns=False)
+    async with open_peer(settings, memory=True) as alice:
+        told = (HostPort(*alice.addresses[0]),)
+        async with open_peer(replace(settings, bootstrap=told), memory=True) as bob:
+            while not [info for info in await bob.peers() if info.state == "alive"]:
+                await asyncio.sleep(0.02)
+
+asyncio.run(main())
+"""
+
+
+def test_peers_in_a_program_that_did_not_ask_to_hear_them_say_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SILENT, str(tmp_path / "data")], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 async def test_peers_on_real_sockets_meet_and_share(tmp_path: Path) -> None:

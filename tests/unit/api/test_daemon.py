@@ -2,10 +2,12 @@
 
 import asyncio
 import gzip
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
+from loguru import logger
 
 from peerd import __version__, errors
 from peerd.errors import NotFoundError, PeerdError
@@ -95,12 +97,11 @@ async def test_every_error_is_a_problem_document_with_its_own_status_and_code(ap
 async def test_an_unexpected_error_is_500_and_leaks_nothing(
     api: Api, error: Exception, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from peerd import logs
-
-    logs.setup("info", "text")
+    sink = logger.add(sys.stderr, level="INFO", backtrace=False, diagnose=False)
     api.peer.fail = error
 
     answer = await api.unix.ask("GET", "/v1/status")
+    logger.remove(sink)
 
     assert (answer.status, answer.code) == (500, "internal")
     assert b"secret" not in answer.body
