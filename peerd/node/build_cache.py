@@ -77,7 +77,7 @@ class BuildCache:
                 kind, value = await self._keep_content(ingested)
                 key = name.key(core.identity.network)
                 before = await core.store.entry(key)
-                await self._write(key, kind, value, ingested.node.size)
+                await self._write(key, kind, value, ingested.node.size, before)
                 if name.digest is not None:
                     self._note_verified(name.digest, value)
         finally:
@@ -115,7 +115,7 @@ class BuildCache:
         found = await self._here(key) or await look_up(core, name, None)
         if found is None or found.body.kind == GONE:
             raise NotFoundError("no such entry that is known now")
-        await self._write(key, GONE, b"", 0)
+        await self._write(key, GONE, b"", 0, before)
         if before is not None:
             core.tasks.spawn(self._let_go(before, b""), "let an entry go")
 
@@ -250,24 +250,31 @@ class BuildCache:
             await keep_cached(core, root, ingested.node.size)
         return CONTENT, root.to_bytes()
 
-    async def _write(self, key: Key, kind: int, value: bytes, size: int) -> None:
+    async def _write(self, key: Key, kind: int, value: bytes, size: int, before: EntryRow | None) -> None:
+        """Write the newest entry of a key; where somebody wrote a newer one meanwhile, that stays."""
         core = self._core
         life_s = core.settings.build_cache_ttl_s
-        body = Entry(1, key, core.peer, kind, await core.next_stamp(), life_s, size, value)
+        stamp, older = await core.next_stamp(), kept_entry(core, before)
+        if older is not None:
+            stamp = min(max(stamp, older.stamp + 1), limits.STAMP_MAX)  # its writer's clock may be ahead of ours
+        body = Entry(1, key, core.peer, kind, stamp, life_s, size, value)
         raw = entries.sign(core.identity, body)
-        await self.serving.keep(key, raw, body, life_s, kept=size if kind == CONTENT else 0)
-        self.serving.tell(key, raw, body)
+        if await self.serving.keep(key, raw, body, life_s, kept=size if kind == CONTENT else 0):
+            self.serving.tell(key, raw, body)
+        elif kind == CONTENT:
+            core.tasks.spawn(self._unwanted(value), "let an entry go")
 
     async def _let_go(self, before: EntryRow, value: bytes) -> None:
         """Have content that no entry of this key names any more go first when room is needed."""
         older = kept_entry(self._core, before)
-        if older is None or older.kind != CONTENT or older.value == value:
-            return
+        if older is not None and older.kind == CONTENT and older.value != value:
+            await self._unwanted(older.value)
 
+    async def _unwanted(self, content: bytes) -> None:
         def unwanted(root: Root | None) -> Root | None:
             return replace(root, copies=0) if root is not None and root.class_ == "cache" else None
 
-        await change_root(self._core, older.value, unwanted)
+        await change_root(self._core, content, unwanted)
 
 
 class _Hashed:

@@ -19,6 +19,7 @@ from peerd.node.asking import Asking
 from peerd.node.core import Core
 from peerd.node.entry_fetch import fetch_whole
 from peerd.node.entry_lookup import check_entry, kept_entry
+from peerd.node.keylocks import KeyLocks
 from peerd.node.nearest import holders_of
 from peerd.records.entry import CONTENT, INLINE, Entry, entries
 from peerd.wire.messages import Done, EntryFound, FindEntry, KeepEntry, Refused, Reply
@@ -50,6 +51,7 @@ class EntryServing:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._locks = KeyLocks()
         self._telling = asyncio.Semaphore(TELLING_MAX)
         self._told_waiting = 0
         self._copying = asyncio.Semaphore(COPYING_MAX)
@@ -62,16 +64,24 @@ class EntryServing:
         most = self._core.settings.build_cache_max_bytes
         return self._core.store.quota_bytes // BYTES_MAX_PART if most is None else most
 
-    async def keep(self, key: Key, raw: bytes, body: Entry, left_s: int, *, kept: int) -> None:
-        """Keep an entry, in place of what is known; raises NoRoomError, StoreError."""
+    async def keep(self, key: Key, raw: bytes, body: Entry, left_s: int, *, kept: int) -> bool:
+        """Keep an entry in place of an older one; False where a newer one is known. Raises NoRoomError, StoreError."""
         core = self._core
-        now = core.store.now_s()
-        row = EntryRow(raw, now + left_s, now, kept)
-        size = len(raw) + ENTRY_ROW_BYTES
-        await core.room.put_record(lambda: core.store.put_entry(key, row), writer=PeerId(body.writer), size=size)
+        async with self._locks.hold(key):
+            known = await core.store.entry(key)
+            newest = kept_entry(core, known)
+            if newest is not None and newest.order > body.order:
+                return False
+            if known is not None and known.statement == raw:
+                kept = max(kept, known.kept)
+            now = core.store.now_s()
+            row = EntryRow(raw, now + left_s, now, kept)
+            size = len(raw) + ENTRY_ROW_BYTES
+            await core.room.put_record(lambda: core.store.put_entry(key, row), writer=PeerId(body.writer), size=size)
         if kept and not self._bounding:
             self._bounding = True
             core.tasks.spawn(self._bound(), "bound the build cache")
+        return True
 
     def used(self, key: Key, row: EntryRow) -> None:
         """Note that an entry was used, where that was not done for a while."""
@@ -138,11 +148,9 @@ class EntryServing:
             raise RefusedError(REFUSED_FAR)
         left_s = min(request.left_s, body.life_s)
         known = await core.store.entry(key)
-        newest = kept_entry(core, known)
-        if newest is not None and newest.order > body.order:
+        is_new = known is None or known.statement != request.entry
+        if is_new and not await self.keep(key, request.entry, body, left_s, kept=0):
             return
-        if known is None or known.statement != request.entry:
-            await self.keep(key, request.entry, body, left_s, kept=0)
         contact = core.members.contact(peer)
         if request.copy and contact is not None and body.kind == CONTENT:
             self._copy(key, request.entry, body, left_s, contact)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from peerd.content.cid import Cid
 from peerd.errors import NoRoomError, NotFoundError, RefusedError, UsageError
 from peerd.ids import Key, PeerId
+from peerd.io.store.entries import EntryRow
 from peerd.node.entry_names import PATH_MAX_BYTES, parse_entry_path
 from peerd.node.nearest import holders_of
 from peerd.records.entry import CONTENT, INLINE, Entry, entries
@@ -129,6 +130,31 @@ async def test_two_that_put_the_same_at_once_agree(world: World) -> None:
     await asyncio.gather(keep(hosts[0], "a", b"one"), keep(hosts[1], "a", b"two"))
     await asyncio.sleep(1)
     assert len({await fetch(host, "a") for host in hosts}) == 1
+
+
+async def test_of_two_statements_that_come_at_once_the_newer_stays_though_the_disk_is_slow(world: World) -> None:
+    alice, bob, carol = await joined(world, 3)
+    store = core(alice).store
+    written = store.put_entry
+
+    async def slow(key: Key, row: EntryRow) -> None:
+        await asyncio.sleep(0.5 if entries.read(row.statement).stamp == 8 else 0.1)
+        await written(key, row)
+
+    store.put_entry = slow  # type: ignore[method-assign]
+    new, old = signed(bob, "a", INLINE, b"new", stamp=9), signed(carol, "a", INLINE, b"old", stamp=8)
+    assert await asyncio.gather(told(carol, alice, old), told(bob, alice, new)) == ["done"] * 2
+    await asyncio.sleep(1)
+    assert await fetch(alice, "a") == b"new"
+
+
+async def test_a_put_is_the_newest_though_the_clock_of_another_is_ahead(world: World) -> None:
+    alice, bob, carol = await joined(world, 3)
+    for other in (alice, carol):
+        await told(bob, other, signed(bob, "a", INLINE, b"from tomorrow", stamp=2**50))
+    assert not await keep(alice, "a", b"mine")
+    await asyncio.sleep(1)
+    assert [await fetch(host, "a") for host in (alice, carol)] == [b"mine"] * 2
 
 
 async def test_a_miss_is_told_in_200_ms_whoever_is_dead_or_cut_off(world: World) -> None:
