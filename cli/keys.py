@@ -65,17 +65,22 @@ def new_name(text: str, *, own: bool) -> str:
 
 
 def is_cid(text: str) -> bool:
-    """Whether `text` is a content id: CIDv1 in base32, base36 or base58, or CIDv0; sha2-256 of raw or dag-pb."""
+    """Whether `text` is a content id: CIDv1 in base32, base36, base58, base16, or CIDv0; sha2-256 of raw or dag-pb."""
     if len(text) > _CID_TEXT_MAX:
         return False
     if text.startswith("Qm") and len(text) == _CID_V0_LENGTH:
         return (raw := _from_base(text, _BASE58))[:2] == _SHA2_256 and len(raw) == _CID_BYTES - 2
-    if text.startswith("b"):
-        raw = _from_base32(text[1:])
-    elif text.startswith("k"):
-        raw = _from_base(text[1:], _BASE36)
-    elif text.startswith("z"):
-        raw = _from_base(text[1:], _BASE58)
+    base, rest = text[:1], text[1:]
+    if base in ("B", "F", "K") and rest == rest.upper():
+        base, rest = base.lower(), rest.lower()
+    if base == "b":
+        raw = _from_base32(rest)
+    elif base == "k":
+        raw = _from_base(rest, _BASE36)
+    elif base == "z":
+        raw = _from_base(rest, _BASE58)
+    elif base == "f" and len(rest) == 2 * _CID_BYTES and all(char in "0123456789abcdef" for char in rest):
+        raw = bytes.fromhex(rest)
     else:
         return False
     return len(raw) == _CID_BYTES and raw[0] == 1 and raw[1] in _CID_CODECS and raw[2:4] == _SHA2_256

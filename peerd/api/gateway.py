@@ -51,7 +51,8 @@ async def serve_gateway(exchange: Exchange) -> web.StreamResponse:
         if wanted.form == "raw":
             return await _send_raw(exchange, headers, located.cid.text, located.data)
         if wanted.form == "car":
-            span = span_of(wanted.entity, located.node.file_size) if wanted.entity else None
+            has_bytes = located.node.kind in ("raw", "file")
+            span = span_of(wanted.entity, located.node.file_size) if wanted.entity and has_bytes else None
             return await _send_car(exchange, headers, wanted, reading.car(located, wanted.scope, span))
         return await _send_entity(exchange, headers, wanted, reading, located)
 

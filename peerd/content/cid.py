@@ -21,7 +21,11 @@ _PREFIXES = {RAW: b"\x01\x55" + _MULTIHASH, DAG_PB: b"\x01\x70" + _MULTIHASH}
 _CODECS = {prefix: codec for codec, prefix in _PREFIXES.items()}
 _V0_LENGTH = 46
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_IDENTITY = 0
+_DIGEST_LEAST_BYTES = 16
+_FOREIGN_TEXT_MAX = 255
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+_BASE16 = frozenset("0123456789abcdef")
 _BASE32 = frozenset("abcdefghijklmnopqrstuvwxyz234567")
 
 
@@ -51,7 +55,7 @@ class Cid:
 
     @classmethod
     def parse(cls, text: str) -> "Cid":
-        """Return the CID that `text` names: CIDv1 in base32, base36 or base58btc, or CIDv0.
+        """Return the CID that `text` names: CIDv1 in base32, base36, base58btc or base16, or CIDv0.
 
         Raises UsageError for any other text, and for codecs and hashes that peerd does not keep.
         """
@@ -88,19 +92,53 @@ def find_cid(text: str) -> Cid | None:
         if multihash is None or multihash[:2] != _MULTIHASH or len(multihash) != 2 + DIGEST_BYTES:
             return None
         return Cid(DAG_PB, multihash[2:])
-    match text[0]:
-        case "b":
-            raw = _from_base32(text[1:])
-        case "k":
-            raw = _from_base(text[1:], _BASE36)
-        case "z":
-            raw = _from_base(text[1:], _BASE58)
-        case _:
-            return None
+    raw = _from_multibase(text)
     codec = _CODECS.get(raw[:4]) if raw is not None else None
     if raw is None or codec is None or len(raw) != CID_BYTES:
         return None
     return Cid(codec, raw[4:])
+
+
+def is_foreign_cid(text: str) -> bool:
+    """Return whether `text` is a CIDv1 of a codec or hash that peerd does not keep: content, elsewhere, and no name.
+
+    Not where so little is said that a word may be one by chance: a digest has 16 bytes, or it is an identity in base32.
+    """
+    raw = _from_multibase(text) if 2 <= len(text) <= _FOREIGN_TEXT_MAX else None
+    if raw is None or find_cid(text) is not None:
+        return False
+    numbers, at = [], 0
+    for _ in range(4):  # version, codec, hash, length of the digest
+        value = shift = 0
+        while True:
+            if at >= len(raw) or shift > 56:
+                return False
+            value |= (raw[at] & 0x7F) << shift
+            shift, at = shift + 7, at + 1
+            if raw[at - 1] < 0x80:
+                break
+        numbers.append(value)
+    version, _codec, function, length = numbers
+    said = length >= _DIGEST_LEAST_BYTES or (function == _IDENTITY and text[0] == "b")
+    return version == 1 and length == len(raw) - at and said
+
+
+def _from_multibase(text: str) -> bytes | None:
+    """Return the bytes of a text in a base that CIDs are written in (multiformats/multibase), None in any other."""
+    base, rest = text[0], text[1:]
+    if base in "BFK" and rest == rest.upper():
+        base, rest = base.lower(), rest.lower()
+    match base:
+        case "b":
+            return _from_base32(rest)
+        case "k":
+            return _from_base(rest, _BASE36)
+        case "z":
+            return _from_base(rest, _BASE58)
+        case "f":
+            return bytes.fromhex(rest) if len(rest) % 2 == 0 and _BASE16.issuperset(rest) else None
+        case _:
+            return None
 
 
 def _from_base32(text: str) -> bytes | None:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from peerd.content.cid import Cid, find_cid, looks_like_cid
+from peerd.content.cid import Cid, find_cid, is_foreign_cid, looks_like_cid
 from peerd.errors import NotAuthorisedError, UsageError
 from peerd.ids import NAME_MAX_BYTES, PEER_ID_TEXT_LENGTH, Key, PeerId, find_peer_id, name_key, peer_id_text
 from peerd.node.core import Core
@@ -46,6 +46,9 @@ def target_of(core: Core, target: str, *, own: bool = False) -> Name | Cid | Dig
     cid = find_cid(target)
     if cid is not None and not own:
         return cid
+    if not own and is_foreign_cid(target):
+        hint = "of content ids it keeps those of raw and dag-pb blocks under their sha2-256"
+        raise UsageError(f"a content id of a codec or hash that peerd does not keep: {target[:80]!r}", hint=hint)
     if target.startswith("sha256:"):
         if not _DIGEST.fullmatch(target):
             hint = "no key begins with sha256:, and a digest is sha256: and 64 hexadecimal digits"
@@ -73,7 +76,7 @@ def writable_name(core: Core, name: str, *, own: bool) -> Name:
     _check_length(name)
     if own:
         return own_name(core, name)
-    if looks_like_cid(name):
+    if looks_like_cid(name) or is_foreign_cid(name):
         raise UsageError("a content id cannot be a key", hint="choose a name that is no CID")
     if name.startswith(("sha256:", "@")):
         raise UsageError(f"a key cannot begin with {name.partition(':')[0] if name[0] != '@' else '@'}")

@@ -180,6 +180,9 @@ async def test_cars_of_all_of_an_entity_of_a_block_and_of_bytes(gates: Gates) ->
         [piece async for piece in gates.bob.formats.car(await gates.bob.open(gates.root, GetOptions()))]
     )
     assert whole.body == exported
+    # A directory has no bytes to choose from: all of it comes.
+    bytes_of_all = await gates.gateway.ask("GET", f"/ipfs/{gates.root}?format=car&dag-scope=all&entity-bytes=0:5")
+    assert bytes_of_all.body == exported
     counts = {}
     for query in ("dag-scope=block", "dag-scope=entity", "entity-bytes=0:5", "entity-bytes=-12:*", "dag-scope=all"):
         answer = await gates.gateway.ask("GET", f"/ipfs/{gates.root}/big.bin?format=car&{query}")

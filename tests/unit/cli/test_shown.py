@@ -392,7 +392,25 @@ def test_quoting_leaves_letters_and_reads_back(text: str) -> None:
 def test_the_cids_known_here_are_those_the_daemon_knows() -> None:
     raw = Cid(0x55, bytes(range(32)))
     texts = [raw.text, Cid(0x70, bytes(32)).text, raw.text.upper(), raw.text[:-1], raw.text + "a", raw.text[:-1] + "b"]
-    texts += ["", "b", "k", "z", "Qm", "Qm" + "1" * 44, "z" + "1" * 47, "k0" + raw.text, "bafyreigh2akiscaildc"]
+    texts += [
+        "f" + raw.to_bytes().hex(),
+        "F" + raw.to_bytes().hex().upper(),
+        "F" + raw.to_bytes().hex(),
+        "B" + raw.text[1:],
+    ]
+    texts += [
+        "",
+        "b",
+        "k",
+        "z",
+        "f",
+        "B",
+        "Qm",
+        "Qm" + "1" * 44,
+        "z" + "1" * 47,
+        "k0" + raw.text,
+        "bafyreigh2akiscaildc",
+    ]
     number = int.from_bytes(raw.to_bytes(), "big")
     for alphabet, prefix in (("0123456789abcdefghijklmnopqrstuvwxyz", "k"), (_BASE58, "z")):
         digits, left = "", number

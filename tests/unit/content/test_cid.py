@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peerd.content.block import BLOCK_MAX_BYTES, check, dag_pb_block, raw_block
-from peerd.content.cid import DAG_PB, RAW, Cid, looks_like_cid
+from peerd.content.cid import DAG_PB, RAW, Cid, is_foreign_cid, looks_like_cid
 from peerd.errors import UsageError, WireError
 
 cids = st.builds(Cid, st.sampled_from([RAW, DAG_PB]), st.binary(min_size=32, max_size=32))
@@ -36,6 +36,8 @@ def test_a_cid_survives_its_text_and_its_bytes(cid: Cid) -> None:
 def test_other_bases_name_the_same_cid(cid: Cid) -> None:
     assert Cid.parse("z" + in_base(cid.to_bytes(), BASE58)) == cid
     assert Cid.parse("k" + in_base(cid.to_bytes(), "0123456789abcdefghijklmnopqrstuvwxyz")) == cid
+    assert Cid.parse("f" + cid.to_bytes().hex()) == Cid.parse("F" + cid.to_bytes().hex().upper()) == cid
+    assert Cid.parse(cid.text.upper()) == cid
 
 
 def test_a_cid_of_version_0_names_its_dag_pb_block() -> None:
@@ -57,7 +59,7 @@ DIGEST = hashlib.sha256(b"").digest()
         "k",
         "z",
         "Qm",
-        EMPTY_DIRECTORY.upper(),
+        EMPTY_DIRECTORY[0] + EMPTY_DIRECTORY[1:].upper(),
         EMPTY_DIRECTORY[:-1],
         EMPTY_DIRECTORY + "a",
         EMPTY_DIRECTORY[:-1] + "5",  # stray bits in the last letter
@@ -85,9 +87,49 @@ def test_other_texts_are_no_cids(text: str) -> None:
         Cid.parse(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        of(b"\x01\x71\x12\x20" + DIGEST),  # dag-cbor
+        of(b"\x01\x55\x13\x40" + DIGEST * 2),  # sha2-512
+        of(b"\x01\x55\xa0\xe4\x02\x20" + DIGEST),  # blake2b-256
+        of(b"\x01\x55\x12\x1f" + DIGEST[1:]),
+        of(b"\x01\x55\x00\x05hello"),  # identity
+        of(b"\x01\x55\x00\x00"),
+        of(b"\x01\x55\x00\x7f" + b"x" * 127),
+        "F" + (b"\x01\x71\x12\x20" + DIGEST).hex().upper(),
+    ],
+)
+def test_content_ids_of_other_kinds_are_known_as_such(text: str) -> None:
+    assert is_foreign_cid(text) and not looks_like_cid(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "b",
+        EMPTY_DIRECTORY,
+        EMPTY_DIRECTORY + "a",
+        of(b"\x02\x55\x12\x20" + DIGEST),
+        of(b"\x01\x55\x12\x21" + DIGEST),
+        of(b"\x01\x55\x12\x04" + DIGEST[:4]),  # any word might be one
+        of(b"\x01" + b"\xff" * 40),
+        "f01550000",
+        "bag",
+        "build",
+        "kernel",
+        "z" * 255,
+        "notes/today",
+    ],
+)
+def test_words_are_no_content_ids(text: str) -> None:
+    assert not is_foreign_cid(text)
+
+
 def test_a_long_text_takes_no_time() -> None:
     start = time.process_time()
-    assert not looks_like_cid("z" * 200_000)
+    assert not looks_like_cid("z" * 200_000) and not is_foreign_cid("z" * 200_000)
     assert time.process_time() - start < 0.05
 
 

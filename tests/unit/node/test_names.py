@@ -19,6 +19,7 @@ BOB = Identity(STAND_IN.signing_key(b"bob"), NETWORK, STAND_IN)
 ALICE_TEXT, BOB_TEXT = peer_id_text(ALICE.peer), peer_id_text(BOB.peer)
 CORE = cast(Core, SimpleNamespace(identity=ALICE, peer=ALICE.peer))
 CID = raw_block(b"hello").cid
+DAG_CBOR = "bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
 
 GOOD_NAMES = [
     "a",
@@ -58,6 +59,8 @@ def test_any_text_of_1_to_255_bytes_is_a_key_and_reads_back_as_itself(name: str)
         "é" * 128,
         "\ud800",
         CID.text,
+        CID.text.upper(),
+        DAG_CBOR,
         f"{BOB_TEXT}/a",
         f"{ALICE_TEXT}/a",
         f"{BOB_TEXT}/",
@@ -71,7 +74,7 @@ def test_what_could_be_something_else_is_no_shared_key(name: str) -> None:
         writable_name(CORE, name, own=False)
 
 
-@pytest.mark.parametrize("target", ["", "x" * 256, "\ud800", "sha256:00", "@bob/a", f"{BOB_TEXT}/"])
+@pytest.mark.parametrize("target", ["", "x" * 256, "\ud800", "sha256:00", "@bob/a", f"{BOB_TEXT}/", DAG_CBOR])
 def test_what_names_nothing_is_refused_for_reading(target: str) -> None:
     with pytest.raises(UsageError):
         target_of(CORE, target)
@@ -108,6 +111,7 @@ def test_ones_own_id_before_an_own_name_is_not_said_twice() -> None:
 
 def test_an_own_name_may_look_like_anything() -> None:
     assert writable_name(CORE, CID.text, own=True).text == CID.text
+    assert target_of(CORE, DAG_CBOR, own=True) == writable_name(CORE, DAG_CBOR, own=True)
     assert writable_name(CORE, "@x", own=True).text == "@x"
 
 
