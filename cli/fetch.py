@@ -35,11 +35,13 @@ SILENT_FROM_S = 1.0
 AGAIN_S = 0.25
 """Between two tries to reach a daemon that went away."""
 _VERSION_MAX_CHARS = 1024
+_INTO = "x-peerd-into"
+_DIGITS_MAX = 20
 
 _WHY = {
     "integrity": "what arrived is not what was asked for",
     "timeout": "the rest could not be had in time",
-    "no_room": "the daemon has no room for it",
+    "no_room": "there is no room for it",
 }
 """By the code with which a daemon breaks a directory off; the rest of a file is asked for again, and answered."""
 
@@ -48,7 +50,13 @@ class Fetch:
     """A value asked for; `info` is the JSON of what was found, as it came."""
 
     def __init__(
-        self, client: Client, name: str, invocation: Invocation, *options: str, any_order: bool = False
+        self,
+        client: Client,
+        name: str,
+        invocation: Invocation,
+        *options: str,
+        any_order: bool = False,
+        into: int | None = None,
     ) -> None:
         self._client = client
         self._path = f"/v1/kv/{keys.quote(name)}"
@@ -61,12 +69,22 @@ class Fetch:
         self.resumed = False
         """Whether it was asked for more than once: then the daemon has not seen all of it pass at one time."""
         self._moved_at = time.monotonic()
-        self._response = self._ask(query, _condition(invocation.text("if-version")))
+        self._into = _into(into)
+        self._response = self._ask(query, [*_condition(invocation.text("if-version")), *self._into])
         self.info = self._response.headers.get("x-peerd-get", "")
         self.kind = self._response.headers.get("x-peerd-kind", "")
         if not self.info or self.kind not in ("file", "directory") or not self._response.framed:
             self.close()
             raise client.foreign("its answer is no value")
+
+    @property
+    def landing(self) -> int | None:
+        """How many bytes the daemon writes by itself into the file that is open as `into`; None where they come here.
+
+        A daemon does that for its own user, and not with what is small.
+        """
+        told = self._response.headers.get(_INTO) if self._into else None
+        return int(told) if told is not None and told.isascii() and told.isdigit() else None
 
     @property
     def length(self) -> int | None:
@@ -111,6 +129,45 @@ class Fetch:
             past = 0 if total is not None else got
             self._response = self._resume(got, total)
 
+    def landed(self) -> Iterator[int]:
+        """Yield how many bytes more the daemon has written by itself; raises as `pieces`."""
+        total, got, idle = self.landing, 0, 0
+        self._moved_at = time.monotonic()
+        while total is not None:
+            before = got
+            try:
+                for count in self._counts():
+                    if count > got:
+                        yield count - got
+                        got, self._moved_at = count, time.monotonic()
+                if got != total:
+                    raise self._client.foreign("it ends before all is written")
+                return
+            except WireFailure as error:
+                self.close()
+                if error.kind != "gone":
+                    raise self._client.failure(error) from None
+                idle = 0 if got > before else idle + 1
+                if idle >= RESUMES_MAX or error.code in _WHY:
+                    raise self._broken(error, got) from None
+            self.resumed = True
+            self._response = self._once_more(self._query_again(), self._into)
+            if self.landing != total:
+                self.close()
+                raise self._changed()
+
+    def _counts(self) -> Iterator[int]:
+        """Yield the numbers that the daemon tells, a line each."""
+        begun = b""
+        for piece in self._response.pieces():
+            *lines, begun = (begun + bytes(piece)).split(b"\n")
+            for line in lines:
+                if not line.isdigit() or len(line) > _DIGITS_MAX:
+                    raise WireFailure("malformed", "what is told of the file is no number")
+                yield int(line)
+            if len(begun) > _DIGITS_MAX:
+                raise WireFailure("malformed", "what is told of the file is no number")
+
     def _past(self, count: int, check: int) -> Iterator[memoryview]:
         """Yield what comes after the first `count` bytes, which are here and must be the same."""
         left, found = count, 0
@@ -144,13 +201,10 @@ class Fetch:
 
     def _resume(self, got: int, total: int | None) -> Response:
         """Ask for the rest, which also tells why it did not come; what was waited in vain is not waited again."""
-        query, silent_s = self._again, time.monotonic() - self._moved_at
-        if silent_s >= SILENT_FROM_S:
-            left_s = max(SILENT_FROM_S, self._client.timeout_s - silent_s)
-            query = [*(part for part in query if part[0] != "timeout"), ("timeout", f"{left_s:.6g}")]
-        tag = self._response.headers.get("etag", '""')
+        query = self._query_again()
         if total is None:
-            return self._once_more(query, tag)
+            return self._once_more(query, [])
+        tag = self._response.headers.get("etag", '""')
         first, last = self._offset + got, self._offset + total - 1
         response = self._ask(query, [("Range", f"bytes={first}-{last}"), ("If-Range", tag)])
         if response.status != 206:
@@ -162,9 +216,17 @@ class Fetch:
             raise self._client.foreign("it answers with another range than was asked for")
         return response
 
-    def _once_more(self, query: list[tuple[str, str]], tag: str) -> Response:
-        """Ask for a directory from its beginning."""
-        response = self._ask(query, [])
+    def _query_again(self) -> list[tuple[str, str]]:
+        query, silent_s = self._again, time.monotonic() - self._moved_at
+        if silent_s >= SILENT_FROM_S:
+            left_s = max(SILENT_FROM_S, self._client.timeout_s - silent_s)
+            query = [*(part for part in query if part[0] != "timeout"), ("timeout", f"{left_s:.6g}")]
+        return query
+
+    def _once_more(self, query: list[tuple[str, str]], headers: list[tuple[str, str]]) -> Response:
+        """Ask for a directory, or for a file that the daemon writes, from its beginning."""
+        tag = self._response.headers.get("etag", '""')
+        response = self._ask(query, headers)
         if response.headers.get("etag", '""') != tag or response.length is not None or not response.framed:
             response.close()
             raise self._changed()
@@ -174,12 +236,13 @@ class Fetch:
         return Failure("failed", f"{self._shown} changed while it was fetched", "fetch it again")
 
     def _broken(self, error: WireFailure, got: int) -> Failure:
-        if self.kind == "directory":
+        if self.kind == "directory" or self.landing is not None:
             code, why = error.code, _WHY.get(error.code)
             if why is None:
                 code, why = "failed", str(error)
             hint = "try again; what has arrived is kept near"
-            return Failure(code, f"the directory {self._shown} broke off: {why}", hint)
+            what = "the directory " if self.kind == "directory" else ""
+            return Failure(code, f"{what}{self._shown} broke off: {why}", hint)
         return Failure("failed", f"{self._shown} broke off after {got} bytes: {error}")
 
 
@@ -188,6 +251,16 @@ def _sum_of(piece: memoryview, before: int) -> int:
     import zlib
 
     return zlib.crc32(piece, before)
+
+
+def _into(descriptor: int | None) -> list[tuple[str, str]]:
+    """Return the header that has the daemon write into an open file by itself, where it will."""
+    if descriptor is None:
+        return []
+    import os
+
+    found = os.fstat(descriptor)
+    return [("X-Peerd-Into", f"fd={descriptor}; dev={found.st_dev}; ino={found.st_ino}")]
 
 
 def _condition(version: str | None) -> list[tuple[str, str]]:

@@ -28,18 +28,18 @@ def get(invocation: Invocation) -> None:
         return
     from .place import Place
 
-    with (
-        Place(path) as place,
-        Fetch(Client(invocation), name, invocation, any_order=not place.is_stream) as fetch,
-    ):
-        place.check(fetch.kind)
-        progress = for_invocation(invocation, "get")
-        if fetch.kind == "directory":
-            written = _to_directory(place, fetch, progress)
-        else:
-            written = _to_file(place, fetch, progress)
-        _keep_pinned(invocation, fetch)
-        _tell(invocation, fetch, f"wrote {place.shown} ({size(written)})")
+    with Place(path) as place:
+        into = place.open_first()
+        with Fetch(Client(invocation), name, invocation, any_order=not place.is_stream, into=into) as fetch:
+            place.check(fetch.kind)
+            progress = for_invocation(invocation, "get")
+            if fetch.kind == "directory":
+                place.forget_first()
+                written = _to_directory(place, fetch, progress)
+            else:
+                written = _to_file(place, fetch, progress)
+            _keep_pinned(invocation, fetch)
+            _tell(invocation, fetch, f"wrote {place.shown} ({size(written)})")
 
 
 def cat(invocation: Invocation) -> None:
@@ -65,13 +65,17 @@ def _to_stdout(invocation: Invocation, name: str, *options: str) -> None:
 
 
 def _to_file(place: Place, fetch: Fetch, progress: Progress) -> int:
-    place.require_room(fetch.length or 0)
+    count = fetch.length if fetch.landing is None else fetch.landing
+    place.require_room(count or 0)
     fd = place.open_file()
     written = 0
-    progress.expect(fetch.length)
+    progress.expect(count)
     try:
         with progress:
-            for piece in fetch.pieces():
+            for moved in fetch.landed():
+                written += moved
+                progress.add(moved)
+            for piece in fetch.pieces() if fetch.landing is None else ():
                 view = piece
                 while view:
                     view = view[_write(fd, view, place.shown) :]

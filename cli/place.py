@@ -46,6 +46,7 @@ class Place:
         self._temporary: str | None = None
         self._locked: int | None = None
         self._is_directory = False
+        self._first: int | None = None
         self._standing: os.stat_result | None = None
         self._descriptor = _descriptor_of(path)
         try:
@@ -98,8 +99,27 @@ class Place:
                 "free some space, or choose another place",
             )
 
+    def open_first(self) -> int | None:
+        """Return a descriptor of the file that may be to be written, before it is known what it will be.
+
+        None where a file cannot stand there, or a stream does. Raises Failure.
+        """
+        occupied = self._standing is not None and stat.S_ISDIR(self._standing.st_mode)
+        if not (self.is_stream or self._slash or occupied):
+            self._first = self._begin_file()
+        return self._first
+
+    def forget_first(self) -> None:
+        """It is a directory that is to be written: take away what was opened."""
+        if self._first is not None and self._temporary is not None:
+            os.close(self._first)
+            _unlink(self._temporary)
+            self._first = self._temporary = None
+
     def open_file(self) -> int:
         """Return a descriptor of the file to be written; raises Failure."""
+        if self._first is not None:
+            return self._first
         if self.is_stream:
             try:
                 if self._descriptor is not None:  # what it is open on must stay what it is, and be written where it is
@@ -107,7 +127,7 @@ class Place:
                 return os.open(self._final, os.O_WRONLY | os.O_CLOEXEC)
             except OSError as error:
                 raise _cannot(error, self.shown) from None
-        return self._begin(lambda name: os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        return self._begin_file()
 
     def open_directory(self) -> int:
         """Return a descriptor of the directory to be filled; raises Failure."""
@@ -168,6 +188,9 @@ class Place:
             )
         if os.path.realpath(self._final) == os.path.realpath("."):
             raise usage(f"{self.shown} is the current directory", "name a directory to make")
+
+    def _begin_file(self) -> int:
+        return self._begin(lambda name: os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
 
     def _begin(self, make: Callable[[str], int]) -> int:
         """Make the temporary file or directory under a name that is known first, to be removed."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
+from peerd.api import into
 from peerd.api.conditions import Span, check_if_match, etag, is_unchanged, read_range
 from peerd.api.errors import COMMON_HEADERS
 from peerd.api.exchange import Exchange, closing, field, write
@@ -27,13 +28,13 @@ CACHE_NAME = "private, no-cache"
 CACHE_CONTENT = "private, max-age=31536000, immutable"
 
 
-async def download(exchange: Exchange, target: str) -> web.StreamResponse:
-    """Answer with the value of `target`: 200, 206 or 304.
+async def download(exchange: Exchange, name: str) -> web.StreamResponse:
+    """Answer with the value of `name`: 200, 206 or 304.
 
     Raises what the node does, and ConflictError, RangeError or UsageError for conditions and ranges that do not hold.
     """
     request = exchange.request
-    opened = await exchange.peer.open(target, get_options(exchange.query))
+    opened = await exchange.peer.open(name, get_options(exchange.query))
     info = opened.info
     named = isinstance(info.version, str)
     tag = etag(info.version if isinstance(info.version, str) else info.cid)
@@ -48,6 +49,11 @@ async def download(exchange: Exchange, target: str) -> web.StreamResponse:
         return web.Response(status=304, headers=headers)
     if opened.kind == "directory":
         return await _send_directory(exchange, headers, opened)
+    target = await into.target_of(exchange, opened)
+    if target is not None:
+        response = web.StreamResponse(headers=headers | {into.HEADER: str(opened.size)})
+        response.content_type = "text/plain"
+        return await send_chunks(exchange, response, into.lines(opened, target), None)
     status, span = _span(exchange, tag, opened.size)
     response = web.StreamResponse(status=status, headers=headers | {"Accept-Ranges": "bytes"})
     response.content_type = "application/octet-stream"

@@ -98,6 +98,8 @@ class Filling:
         self._running: asyncio.Task[None] | None = None
         self._error: PeerdError | None = None
         self._draining = False
+        self.sink: Callable[[bytes, bytes], Awaitable[None]] | None = None
+        """Who is given each block as it comes; it waits while it has enough, and never raises."""
         self.twice_count = 0
         """Blocks that came although they were on their way already."""
 
@@ -151,7 +153,19 @@ class Filling:
 
     async def block(self, cid: Cid) -> bytes:
         """Return one of the blocks once it is here. Raises TimedOutError, IntegrityError, StoreError."""
-        raw = cid.to_bytes()
+        await self.come(cid.to_bytes())
+        data = self._writer.pending(cid)
+        if data is None:
+            with suppress(StoreError):  # what came was checked then
+                data = await self._core.store.block_to_send(cid)
+        return data if data is not None else await self._fetcher.get(cid)
+
+    def lacks(self, raw: bytes) -> bool:
+        """Say whether a block is still to come."""
+        return raw in self._missing
+
+    async def come(self, raw: bytes) -> None:
+        """Return once one of the blocks is here; raises as `block`."""
         if raw in self._missing:
             if self._error is not None:
                 raise self._error
@@ -159,11 +173,6 @@ class Filling:
             if future is None:
                 future = self._waiting[raw] = asyncio.get_running_loop().create_future()
             await asyncio.shield(future)
-        data = self._writer.pending(cid)
-        if data is None:
-            with suppress(StoreError):  # what came was checked then
-                data = await self._core.store.block_to_send(cid)
-        return data if data is not None else await self._fetcher.get(cid)
 
     # The receiver of a shared root.
 
@@ -239,6 +248,8 @@ class Filling:
         shared.give()
         if not self._missing:
             shared.leave()
+        if self.sink is not None:
+            await self.sink(cid, data)
         waiting = self._waiting.pop(cid, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)

@@ -315,14 +315,23 @@ class Source:
             await self._keep_block(Block(self._root, data))
         return data
 
+    @property
+    def filling(self) -> Filling | None:
+        """What fetches all of it in any order, where something does."""
+        return self._filling
+
+    def note(self, raw: bytes) -> None:
+        """A block is one of those that are read."""
+        if self._keep_whole and len(self._read) < WALK_BLOCKS_MAX:
+            self._read.add(raw)
+
     def completed(self) -> None:
         """All of it was fetched."""
         self._completed = True
 
     async def block(self, cid: Cid, *, absent: bool = False) -> bytes:
         """Return one block, and keep it where it came from elsewhere. `absent`: it was looked for here just now."""
-        if self._keep_whole and len(self._read) < WALK_BLOCKS_MAX:
-            self._read.add(cid.to_bytes())
+        self.note(cid.to_bytes())
         if self._filling is not None and self._filling.covers(cid):
             return await self._filling.block(cid)
         pending = self._writer.pending(cid)
@@ -340,8 +349,7 @@ class Source:
         """Return those small blocks that are kept here; `block` gives the others."""
         found = await self._fetcher.small_here(cids)
         for cid in found:
-            if self._keep_whole and len(self._read) < WALK_BLOCKS_MAX:
-                self._read.add(cid.to_bytes())
+            self.note(cid.to_bytes())
         return found
 
     async def absent(self, cids: Sequence[Cid]) -> list[bool]:

@@ -20,12 +20,14 @@ DIRECT_MIN_BYTES = 256 * 1024
 _O_DIRECT = getattr(os, "O_DIRECT", 0)
 
 
+_own = threading.local()
+
+
 class FileWriter:
     """Writes the bytes of new files; from any thread."""
 
     def __init__(self) -> None:
         self._direct = _O_DIRECT != 0
-        self._own = threading.local()
 
     def write(self, descriptor: int, data: bytes) -> None:
         """Write all of an empty file that is open for writing; raises OSError."""
@@ -34,35 +36,48 @@ class FileWriter:
             at = self._write_direct(descriptor, data)
         left = memoryview(data)[at:]
         while left:
-            left = left[os.write(descriptor, left) :]
+            count = os.pwrite(descriptor, left, at)
+            left, at = left[count:], at + count
 
     def _write_direct(self, descriptor: int, data: bytes) -> int:
         """Write the blocks that `data` fills, as far as the file system will; return how many bytes that were."""
         import fcntl  # noqa: PLC0415 (where there is O_DIRECT, there is this)
 
         flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-        whole = memoryview(data)
-        at, end = 0, len(data) - len(data) % ALIGNMENT_BYTES
         try:
             fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | _O_DIRECT)
-            buffer = self._buffer()
-            while at < end:
-                count = min(BUFFER_BYTES, end - at)
-                buffer[:count] = whole[at : at + count]
-                written = os.write(descriptor, buffer[:count])
-                at += written
-                if written % ALIGNMENT_BYTES:
-                    break  # the disk is nearly full: the rest goes the other way, and is told so
+            return write_aligned(descriptor, data, 0)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
             self._direct = False
+            return 0
         finally:
             fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
-        return at
 
-    def _buffer(self) -> memoryview:
-        view: memoryview | None = getattr(self._own, "view", None)
-        if view is None:
-            view = self._own.view = memoryview(mmap.mmap(-1, BUFFER_BYTES))
-        return view
+
+def write_aligned(descriptor: int, data: bytes, start: int) -> int:
+    """Write the whole blocks of `data` to a descriptor with O_DIRECT, from byte `start` of the file on.
+
+    Returns how many bytes that were: none where `start` is within a block of the disk or there is little. Raises
+    OSError, EINVAL where the file system wants it otherwise.
+    """
+    if start % ALIGNMENT_BYTES or len(data) < DIRECT_MIN_BYTES:
+        return 0
+    whole, buffer = memoryview(data), _buffer()
+    at, end = 0, len(data) - len(data) % ALIGNMENT_BYTES
+    while at < end:
+        count = min(BUFFER_BYTES, end - at)
+        buffer[:count] = whole[at : at + count]
+        written = os.pwrite(descriptor, buffer[:count], start + at)
+        at += written
+        if written % ALIGNMENT_BYTES:
+            break  # the disk is nearly full: the rest goes the other way, and is told so
+    return at
+
+
+def _buffer() -> memoryview:
+    view: memoryview | None = getattr(_own, "view", None)
+    if view is None:
+        view = _own.view = memoryview(mmap.mmap(-1, BUFFER_BYTES))
+    return view
