@@ -19,7 +19,7 @@ from peerd.io.store.interface import Freed, Store
 from peerd.node.caching import Caching
 from peerd.node.shares import Shares
 
-BATCH_BYTES = 4 * 1024 * 1024
+BATCH_BYTES = 8 * 1024 * 1024
 BATCH_BLOCKS_MAX = 512
 # So long at most small blocks wait for others to be written with them: what a kill of the process loses of them.
 BATCH_WAIT_S = 0.1
@@ -73,6 +73,17 @@ class BlockWriter:
         names_others = len(block.data) >= NODE_AT_ONCE_BYTES and _names_large(block)
         if self._batch_bytes >= BATCH_BYTES or len(self._batch) >= BATCH_BLOCKS_MAX or names_others:
             await self._turn()
+
+    async def receive(self, block: Block, land: Callable[[], None] | None = None) -> bool:
+        """Say whether a block that came is what its CID says, before it is added; see `StagesBlocks.receive_block`."""
+        right = await self._store.receive_block(block, land)
+        if not right:
+            self.let_go(block)
+        return right
+
+    def let_go(self, block: Block) -> None:
+        """A block that was received is not added."""
+        self._store.unstage_blocks([block])
 
     def pending(self, cid: Cid) -> bytes | None:
         """Return a block that was taken and is not in the store yet."""

@@ -16,7 +16,7 @@ from functools import partial
 
 from loguru import logger
 
-from peerd.content.block import Block, check
+from peerd.content.block import Block
 from peerd.content.cid import Cid
 from peerd.errors import PeerdError, StoreError, TimedOutError, UnreachableError, WireError
 from peerd.ids import PeerId
@@ -98,8 +98,8 @@ class Filling:
         self._running: asyncio.Task[None] | None = None
         self._error: PeerdError | None = None
         self._draining = False
-        self.sink: Callable[[bytes, bytes], Awaitable[None]] | None = None
-        """Who is given each block as it comes; it waits while it has enough, and never raises."""
+        self.sink: Callable[[bytes, bytes], None] | None = None
+        """What is called with each block as it comes, in a thread; it never raises."""
         self.twice_count = 0
         """Blocks that came although they were on their way already."""
 
@@ -201,7 +201,8 @@ class Filling:
 
     async def took(self, peer: PeerId, cid: bytes, data: bytes) -> None:
         """A block came. Raises WireError where it is a wrong one."""
-        if not check(Cid.from_bytes(cid), data):
+        block = Block(Cid.from_bytes(cid), data)
+        if not await self._writer.receive(block, None if self.sink is None else partial(self.sink, cid, data)):
             self._fetcher.lied = True
             self._core.counts.rejected["wrong_block"] += 1
             self._core.trust.note(peer, "wrong_block")
@@ -212,7 +213,7 @@ class Filling:
             took_s = self._core.now() - coming[1]
             self._block_s += (_LEARNT if self._block_s else 1.0) * (took_s - self._block_s)
         self._fetcher.from_peers_count += 1
-        await self._arrived(cid, data)
+        await self._arrived(block)
 
     def joined(self, peer: PeerId) -> None:
         """Another shares the root: it may send some of it."""
@@ -232,14 +233,16 @@ class Filling:
             each = max(CREDITS_LEAST, min(CREDITS_MOST, CREDITS // sharers))
             shared.grant(peer, each - shared.granted[peer])
 
-    async def _arrived(self, cid: bytes, data: bytes) -> None:
-        shared = self._shared
-        if shared is None or cid not in self._missing:
+    async def _arrived(self, block: Block) -> None:
+        shared, cid = self._shared, block.cid.to_bytes()
+        if shared is None:
             return
         async with self._writing:
             if cid not in self._missing:
+                if self._writer.pending(block.cid) is None:
+                    self._writer.let_go(block)
                 return
-            await self._writer.add(Block(Cid.from_bytes(cid), data))
+            await self._writer.add(block)
         self._missing.pop(cid, None)
         self._coming.pop(cid, None)
         self._orphans.pop(cid, None)
@@ -248,8 +251,6 @@ class Filling:
         shared.give()
         if not self._missing:
             shared.leave()
-        if self.sink is not None:
-            await self.sink(cid, data)
         waiting = self._waiting.pop(cid, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
@@ -360,7 +361,10 @@ class Filling:
             if came:
                 await self.took(connection.peer, cid, came[0])
                 return
-        await self._arrived(cid, await self._fetcher.get(Cid.from_bytes(cid)))
+        data = await self._fetcher.get(Cid.from_bytes(cid))
+        if self.sink is not None:
+            await self._core.environment.offload(self.sink, cid, data)
+        await self._arrived(Block(Cid.from_bytes(cid), data))
 
     def _named_ended(self, cid: bytes, task: asyncio.Task[None]) -> None:
         self._named.pop(cid, None)

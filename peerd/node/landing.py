@@ -6,7 +6,9 @@ many bytes were written as it has; who asked for it gives it its name then, or t
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Protocol
 
 from peerd.content.cid import Cid
@@ -17,8 +19,6 @@ from peerd.node.core import Core
 from peerd.node.filling import Filling
 from peerd.node.get import Opened, Source
 
-# Blocks on their way to the file at a time: more would be memory.
-WRITES_MAX = 8
 # So often who waits is told how far it is.
 TOLD_EVERY_S = 0.1
 
@@ -64,10 +64,9 @@ async def _layout_of(root: Cid, first: bytes | None, source: Source) -> Layout:
 async def _as_it_comes(
     core: Core, source: Source, filling: Filling, layout: Layout, target: Target
 ) -> AsyncIterator[int]:
-    landing = _Landing(core, layout, target)
+    landing = _Landing(layout, target)
     filling.sink = landing.take
-    loop = asyncio.get_running_loop()
-    feeding = loop.create_task(landing.feed(source, filling))
+    feeding = asyncio.get_running_loop().create_task(landing.feed(core, source, filling))
     told = 0
     try:
         while told < layout.size:
@@ -79,67 +78,78 @@ async def _as_it_comes(
             if landing.written > told:
                 told = landing.written
                 yield told
-            elif feeding.done():
-                await landing.moved.wait()
-            else:
-                await asyncio.wait({feeding}, timeout=TOLD_EVERY_S)
+            if told < layout.size:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(TOLD_EVERY_S):
+                        await landing.moved.wait()
         source.completed()
     finally:
         filling.sink = None
         feeding.cancel()
-        await asyncio.gather(feeding, *landing.writing, return_exceptions=True)
+        await asyncio.gather(feeding, return_exceptions=True)
+        await core.environment.offload(landing.close)
 
 
 class _Landing:
     """The blocks of one file on their way to it."""
 
-    def __init__(self, core: Core, layout: Layout, target: Target) -> None:
-        self._core = core
+    def __init__(self, layout: Layout, target: Target) -> None:
         self._layout = layout
         self._target = target
         self._left = set(layout.places)
-        self._room = asyncio.Semaphore(WRITES_MAX)
-        self.writing: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Condition()
+        self._writing = 0
+        self._closed = False
         self.written = 0
         self.error: PeerdError | None = None
         self.moved = asyncio.Event()
+        """Whether all is written, or something failed."""
 
-    async def feed(self, source: Source, filling: Filling) -> None:
+    async def feed(self, core: Core, source: Source, filling: Filling) -> None:
         """Take what was here before, then wait until all has come; raises as `Filling.block` does."""
-        for raw in list(self._layout.places):
+        for raw in self._layout.places:
             source.note(raw)
+        for raw in list(self._left):
             if raw in self._left and not filling.lacks(raw):
-                cid = Cid.from_bytes(raw)
-                await self.take(raw, await filling.block(cid))
+                data = await filling.block(Cid.from_bytes(raw))
+                await core.environment.offload(self.take, raw, data)
         for raw in list(self._left):
             await filling.come(raw)
+            if raw in self._left:  # it came while nobody was looking
+                await core.environment.offload(self.take, raw, await filling.block(Cid.from_bytes(raw)))
 
-    async def take(self, raw: bytes, data: bytes) -> None:
-        """Write a block that is here to its places; waits while enough are being written. Never raises."""
-        if raw not in self._left:
-            return
-        self._left.discard(raw)
-        await self._room.acquire()
-        task = asyncio.get_running_loop().create_task(self._write(raw, data))
-        self.writing.add(task)
-        task.add_done_callback(self._wrote)
-
-    def _wrote(self, task: asyncio.Task[None]) -> None:
-        self.writing.discard(task)
-        self._room.release()
-
-    async def _write(self, raw: bytes, data: bytes) -> None:
+    def take(self, raw: bytes, data: bytes) -> None:
+        """Write a block to its places, once; in any thread. Never raises."""
+        with self._lock:
+            if raw not in self._left or self._closed or self.error is not None:
+                return
+            self._left.remove(raw)
+            self._writing += 1
+        error: PeerdError | None = None
         try:
             if len(data) != self._layout.size_of(raw):
-                raise StoreError("a block is not as large as the file says")
-            for at in self._layout.places[raw]:
-                await self._core.environment.offload(self._target.write, data, at)
-                self.written += len(data)
-        except OSError as error:
-            self.error = _failure(error)
-        except PeerdError as error:
-            self.error = error
-        self.moved.set()
+                error = StoreError("a block is not as large as the file says")
+            else:
+                for at in self._layout.places[raw]:
+                    self._target.write(data, at)
+        except OSError as refused:
+            error = _failure(refused)
+        with self._lock:
+            self._writing -= 1
+            self.error = self.error or error
+            self.written += len(data) * len(self._layout.places[raw])
+            done = self.written == self._layout.size
+            self._lock.notify_all()
+        if done or error is not None:
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                self._loop.call_soon_threadsafe(self.moved.set)
+
+    def close(self) -> None:
+        """Return when nothing is written any more, and nothing will be."""
+        with self._lock:
+            self._closed = True
+            self._lock.wait_for(lambda: not self._writing)
 
 
 def _failure(error: OSError) -> PeerdError:

@@ -1,11 +1,11 @@
 """The store's calls on blocks, roots and claims, in memory; no order of hashes shows in what they answer."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from peerd.content.block import Block
+from peerd.content.block import Block, check
 from peerd.content.cid import Cid
 from peerd.errors import NoRoomError
 from peerd.io.store import bounds
@@ -76,6 +76,15 @@ class MemoryContent(MemoryBase):
         """See `StagesBlocks`."""
         if len(block.data) > bounds.INLINE_MAX_BYTES and len(self._ahead) < AHEAD_MAX and not self._closed:
             self._ahead[block.cid.to_bytes()] = block.data
+
+    async def receive_block(self, block: Block, land: Callable[[], None] | None = None) -> bool:
+        """See `StagesBlocks`."""
+        right = check(block.cid, block.data)
+        if right:
+            self.stage_block(block)
+            if land is not None:
+                land()
+        return right
 
     def unstage_blocks(self, blocks: Iterable[Block]) -> None:
         """See `StagesBlocks`."""

@@ -7,7 +7,7 @@ names and notes it. What a read finds damaged the writer looks at again, alone w
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -93,6 +93,21 @@ class SqliteBlocks(Handover):
         """See `StagesBlocks`."""
         if len(block.data) > bounds.INLINE_MAX_BYTES and self._closing is None:
             self._ahead.stage(block)
+
+    async def receive_block(self, block: Block, land: Callable[[], None] | None = None) -> bool:
+        """See `StagesBlocks`."""
+        loop = asyncio.get_running_loop()
+        checked: asyncio.Future[bool] = loop.create_future()
+
+        def report(right: bool) -> None:
+            loop.call_soon_threadsafe(_settle, checked, right)
+
+        stage = len(block.data) > bounds.INLINE_MAX_BYTES and self._closing is None
+        try:
+            self._ahead.receive(block, report, land, stage=stage)
+        except RuntimeError:  # threads that have ended take nothing more
+            raise StoreError("the store is closed") from None
+        return await checked
 
     def unstage_blocks(self, blocks: Iterable[Block]) -> None:
         """See `StagesBlocks`."""
@@ -191,3 +206,8 @@ def _find_small(database: sqlite3.Connection, cids: Sequence[Cid]) -> dict[Cid, 
     by_raw = {cid.to_bytes(): cid for cid in cids}
     found = block_table.inline(database, list(by_raw))
     return {by_raw[raw]: data for raw, data in found if hashlib.sha256(data).digest() == by_raw[raw].digest}
+
+
+def _settle(future: "asyncio.Future[bool]", right: bool) -> None:
+    if not future.done():
+        future.set_result(right)
