@@ -46,7 +46,7 @@ def decode_node(block: bytes) -> tuple[list[Link], bytes | None]:
     links: list[Link] = []
     data: bytes | None = None
     links_ended = False
-    for number, value in fields(block):
+    for number, value in fields(bytes(block)):  # a large one comes as a view
         if isinstance(value, int):
             raise WireError("dag_pb")
         if number == _LINKS and not links_ended:

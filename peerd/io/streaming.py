@@ -7,17 +7,16 @@ a buffer of READ_AHEAD_BYTES. Writing waits where the transport says that enough
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from peerd.errors import UnreachableError
+from peerd.io.pool import LEAST_BYTES, Pool
 
 READ_AHEAD_BYTES = 32 * 1024
-# Memory for large reads is used again, of so many at a time; each read of more at once has its own.
-SPARE_MAX = 4
-SPARE_BYTES = 1024 * 1024 + 4096
 # A long read tells of each so many bytes: who sends a byte now and then is not heard.
 TOLD_BYTES = 256 * 1024
 
-_spare: list[bytearray] = []
+_pool = Pool()
 
 
 class ByteProtocol(asyncio.BufferedProtocol):
@@ -104,13 +103,12 @@ class ByteProtocol(asyncio.BufferedProtocol):
         return data
 
     async def read_long(self, count: int, arrived: Callable[[], None]) -> bytes:
-        """Return `count` bytes, any number; calls `arrived` at each TOLD_BYTES of them and at the end."""
+        """Return `count` bytes, any number, of many a view; calls `arrived` at each TOLD_BYTES and at the end."""
         if count <= READ_AHEAD_BYTES:
             data = await self.read_exactly(count)
             arrived()
             return data
-        memory = _spare.pop() if _spare and count <= SPARE_BYTES else bytearray(max(count, SPARE_BYTES))
-        target = memoryview(memory)[:count]
+        target = _pool.take(count) if count >= LEAST_BYTES else memoryview(bytearray(count))
         try:
             here = min(count, self._last - self._first)
             target[:here] = self._view[self._first : self._first + here]
@@ -119,11 +117,10 @@ class ByteProtocol(asyncio.BufferedProtocol):
             self._go_on()
             await self._until(lambda: self._filled >= count)
             arrived()
-            return bytes(target)
+            # What is hashed, compared, cut and written as bytes are; inner nodes are small, and bytes.
+            return cast("bytes", target.toreadonly()) if count >= LEAST_BYTES else bytes(target)
         finally:
             self._target = self._arrived = None
-            if len(memory) == SPARE_BYTES and len(_spare) < SPARE_MAX:
-                _spare.append(memory)
 
     async def drain(self) -> None:
         """Wait while enough is under way; raises UnreachableError where the stream has ended."""

@@ -19,7 +19,7 @@ from peerd.io.store.interface import Freed, Store
 from peerd.node.caching import Caching
 from peerd.node.shares import Shares
 
-BATCH_BYTES = 8 * 1024 * 1024
+BATCH_BYTES = 4 * 1024 * 1024
 BATCH_BLOCKS_MAX = 512
 # So long at most small blocks wait for others to be written with them: what a kill of the process loses of them.
 BATCH_WAIT_S = 0.1

@@ -290,7 +290,8 @@ class BulkConnection:
             return await self._stream.read_exactly(length)
         limit = self._handler.sharing.limits.down
         if kind != frames.BLOCK or limit.bytes_per_s is None:
-            return await self._stream.read_long(length, self._hear)
+            data = await self._stream.read_long(length, self._hear)
+            return data if kind == frames.BLOCK else bytes(data)
         pieces = []
         while length:
             pieces.append(await self._stream.read_exactly(min(length, limit.piece_bytes(length))))

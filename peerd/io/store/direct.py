@@ -56,7 +56,7 @@ class FileWriter:
             fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
 
 
-def write_aligned(descriptor: int, data: bytes, start: int) -> int:
+def write_aligned(descriptor: int, data: bytes | memoryview, start: int) -> int:
     """Write the whole blocks of `data` to a descriptor with O_DIRECT, from byte `start` of the file on.
 
     Returns how many bytes that were: none where `start` is within a block of the disk or there is little. Raises
@@ -64,8 +64,17 @@ def write_aligned(descriptor: int, data: bytes, start: int) -> int:
     """
     if start % ALIGNMENT_BYTES or len(data) < DIRECT_MIN_BYTES:
         return 0
-    whole, buffer = memoryview(data), _buffer()
-    at, end = 0, len(data) - len(data) % ALIGNMENT_BYTES
+    whole, at, end = memoryview(data), 0, len(data) - len(data) % ALIGNMENT_BYTES
+    if isinstance(data, memoryview):  # it may begin at a page (pool.py)
+        try:
+            at = os.pwrite(descriptor, whole[:end], start)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        else:
+            if at % ALIGNMENT_BYTES:
+                return at
+    buffer = _buffer()
     while at < end:
         count = min(BUFFER_BYTES, end - at)
         buffer[:count] = whole[at : at + count]

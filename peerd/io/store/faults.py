@@ -12,6 +12,10 @@ _PRIMARY = 0xFF
 RESTORE_HINT = "restore the data directory from a backup, or move it away to begin anew as a new peer"
 
 
+class StagedGoneError(StoreError):
+    """What was staged is not there any more: whoever read the store again has tidied."""
+
+
 def translated(error: sqlite3.Error | OSError, what: str) -> LocalError:
     """Return NoRoomError where the disk is full, else StoreError; `what` says what was tried."""
     if is_full(error):

@@ -20,7 +20,7 @@ from peerd.errors import LocalError, StoreError
 from peerd.io.store import block_table, bounds, schema
 from peerd.io.store.block_table import NewBlock, Spare
 from peerd.io.store.blockfiles import Staged
-from peerd.io.store.faults import translated
+from peerd.io.store.faults import StagedGoneError, translated
 from peerd.io.store.handover import Handover
 from peerd.io.store.health import GONE
 from peerd.io.store.interface import Freed
@@ -37,8 +37,9 @@ class SqliteBlocks(Handover):
         for _ in range(_PUT_ATTEMPTS):
             async with self._slots:
                 staged = await self._stage_missing(wanted)
-                if not await self._submit("writing blocks", self._noting(wanted, staged), staged=staged):
-                    return
+                with suppress(StagedGoneError):
+                    if not await self._submit("writing blocks", self._noting(wanted, staged), staged=staged):
+                        return
         raise StoreError("blocks are deleted as fast as they are put")
 
     async def _stage_missing(self, wanted: dict[bytes, bytes]) -> list[Staged]:

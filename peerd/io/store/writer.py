@@ -22,7 +22,7 @@ from peerd.errors import PeerdError, StoreError
 from peerd.io.datadir import sync_directory
 from peerd.io.store import block_table
 from peerd.io.store.blockfiles import BlockFiles, Staged
-from peerd.io.store.faults import is_full, translated
+from peerd.io.store.faults import StagedGoneError, is_full, translated
 from peerd.io.store.health import GONE, StoreHealth
 from peerd.io.store.place import Place
 
@@ -196,6 +196,8 @@ class Writer:
                 for directory in [self._files.place(one) for one in job.staged]:
                     directories.setdefault(directory, []).append(job)
                 ready.append(job)
+            except FileNotFoundError:
+                failed.append((job, None, StagedGoneError("a staged block is gone")))
             except OSError as error:
                 failed.append((job, None, translated(error, job.what)))
         for directory, jobs in directories.items():

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import tarfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -320,18 +321,22 @@ def test_not_found_leaves_nothing(daemon: Daemon, peer: Peer) -> None:
     assert _around(peer) == set()
 
 
-def _stalled(daemon: Daemon, start: bytes) -> None:
+def _stalled(daemon: Daemon, start: bytes) -> threading.Event:
+    begun = threading.Event()
+
     def script(_request: Request, connected: socket.socket) -> None:
         connected.sendall(start)
+        begun.set()
         connected.recv(1)
 
     daemon.script = script
+    return begun
 
 
-def _ended_by(peer: Peer, signum: int) -> tuple[int, bytes]:
+def _ended_by(peer: Peer, signum: int, begun: threading.Event) -> tuple[int, bytes]:
     process = peer.start("get", "k", "-o", "out")
     deadline = time.monotonic() + 20
-    while not (seen := _around(peer)):
+    while not ((seen := _around(peer)) and begun.is_set()):
         assert process.poll() is None
         assert time.monotonic() < deadline
     assert all(name.startswith(".out.peer-") for name in seen)
@@ -350,8 +355,8 @@ def _ended_by(peer: Peer, signum: int) -> tuple[int, bytes]:
 def test_a_signal_takes_away_what_was_begun(
     daemon: Daemon, peer: Peer, start: bytes, signum: int, ended: tuple[int, bytes]
 ) -> None:
-    _stalled(daemon, start)
-    assert _ended_by(peer, signum) == ended
+    begun = _stalled(daemon, start)
+    assert _ended_by(peer, signum, begun) == ended
     assert _around(peer) == set()
 
 

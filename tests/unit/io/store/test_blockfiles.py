@@ -48,7 +48,7 @@ def test_a_file_system_that_refuses_is_written_through_the_cache(
     files: BlockFiles, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     data = os.urandom(1 << 20)
-    real_write, real_fcntl, refused = os.write, __import__("fcntl").fcntl, []
+    real_write, real_fcntl, refused = os.pwrite, __import__("fcntl").fcntl, []
 
     def fcntl(descriptor: int, command: int, argument: int = 0) -> int:
         if at == "open" and argument & os.O_DIRECT:
@@ -56,14 +56,14 @@ def test_a_file_system_that_refuses_is_written_through_the_cache(
             raise OSError(errno.EINVAL, "no")
         return int(real_fcntl(descriptor, command, argument))
 
-    def write(descriptor: int, piece: memoryview) -> int:
+    def write(descriptor: int, piece: memoryview, offset: int) -> int:
         if at == "write" and real_fcntl(descriptor, 3) & os.O_DIRECT:
             refused.append(0)
             raise OSError(errno.EINVAL, "no")
-        return real_write(descriptor, piece)
+        return real_write(descriptor, piece, offset)
 
     monkeypatch.setattr("fcntl.fcntl", fcntl)
-    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "pwrite", write)
     for _ in range(2):
         files.place(files.stage(raw_of(data), data))
     assert files.read(raw_of(data)) == data
@@ -71,10 +71,10 @@ def test_a_file_system_that_refuses_is_written_through_the_cache(
 
 
 def test_a_full_disk_is_told(files: BlockFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(descriptor: int, piece: memoryview) -> int:
+    def write(descriptor: int, piece: memoryview, offset: int) -> int:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "pwrite", write)
     with pytest.raises(OSError, match="full"):
         files.stage(raw_of(b"x"), b"x" * (1 << 20))
     assert files.leftovers() == []
