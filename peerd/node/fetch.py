@@ -6,6 +6,7 @@ in which they were found, so many at a time; where one fails or has nothing the 
 """
 
 import asyncio
+import math
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -203,7 +204,8 @@ class Fetcher:
         return max(LEAD_MIN_S, (self._core.endpoint.roundtrips.median_s() or 0.0) * LEAD_PART)
 
     def _add(self, connection: BulkConnection) -> None:
-        self._schedule.add_source(connection.peer)
+        trip_s = self._core.endpoint.roundtrips.srtt_s(connection.peer)
+        self._schedule.add_source(connection.peer, math.inf if trip_s is None else trip_s)
         self._connections[connection.peer] = connection
         for _ in range(WORKERS_PER_SOURCE):
             worker = asyncio.get_running_loop().create_task(self._work(connection))

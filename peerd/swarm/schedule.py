@@ -5,9 +5,9 @@ or lies loses its share to the others. At the end, where a source is slow and an
 there ("endgame", as BitTorrent has it; Cohen 2003). Blocks are handed out in the order in which they were wanted.
 
 Who reads waits for the first of them: one that its source does not deliver in about twice the time that blocks take is
-asked of another, then of two more, then of four; where not a byte came in about two round trips, of three more and then
-of all; and a source that is late gets nothing new that another may have. So those that drip, however many and however
-skilfully, cost a moment and not their own pace.
+asked of another, then of two more, then of four; where not a byte came in about two round trips, of three more, and
+where most of those are silent too, of all; and a source that is late gets nothing new that another may have. So those
+that drip, however many and however skilfully, cost a moment and not their own pace.
 """
 
 import math
@@ -38,6 +38,8 @@ SILENT_MIN_S = 0.1
 SILENT_SHARE = 0.25
 SILENT_ROUND_TRIPS = 2.0
 SILENT_ASKED_MORE = 3
+# Those asked because another was silent have so much of that time: that most of several are slow at once is no chance.
+SILENT_AGAIN_PART = 0.65
 # So often at least, and so seldom at most, is looked for what became late.
 LOOK_MIN_S = 0.002
 LOOK_MAX_S = 0.1
@@ -48,6 +50,8 @@ _LEARNT = 0.3
 class _Source:
     """One peer that may have blocks."""
 
+    silent_s: float
+    """How long it may send nothing at all once it was asked."""
     asked: dict[bytes, float] = field(default_factory=dict)
     owed: dict[bytes, float] = field(default_factory=dict)
     """What it was asked for and another delivered first: it is not idle, and shows by it whether it is late."""
@@ -93,7 +97,7 @@ class Schedule:
     def __init__(self, round_trip_s: float = LATE_MIN_S, *, late_min_s: float = LATE_MIN_S) -> None:
         self._late_min_s = late_min_s
         """What a rate that we hold ourselves makes of LATE_MIN_S."""
-        self._silent_s = max(SILENT_MIN_S, min(LATE_MIN_S, SILENT_ROUND_TRIPS * round_trip_s))
+        self._round_trip_s = round_trip_s
         self._sources: dict[PeerId, _Source] = {}
         self._waiting: OrderedDict[bytes, None] = OrderedDict()
         self._asked: dict[bytes, set[PeerId]] = {}
@@ -101,9 +105,11 @@ class Schedule:
         self._rounds: dict[bytes, int] = {}
         """Of how many more sources a late block may be asked now."""
 
-    def add_source(self, peer: PeerId) -> None:
-        """A source can be asked from now on."""
-        self._sources.setdefault(peer, _Source())
+    def add_source(self, peer: PeerId, round_trip_s: float = math.inf) -> None:
+        """A source can be asked from now on; one that is nearer than others is waited for less, a far one no longer."""
+        trip_s = min(round_trip_s, self._round_trip_s)
+        silent_s = max(SILENT_MIN_S, min(LATE_MIN_S, SILENT_ROUND_TRIPS * trip_s))
+        self._sources.setdefault(peer, _Source(silent_s))
 
     def drop_source(self, peer: PeerId) -> None:
         """A source is gone or lied; what it was asked for waits for another."""
@@ -158,12 +164,29 @@ class Schedule:
     def look_in_s(self, now: float) -> float:
         """Return how long until just after a source may become late."""
         late_s = self._late_s()
-        silent_s = max(self._silent_s, SILENT_SHARE * late_s)
-        due = [each.late_at(late_s, silent_s) - now for each in self._sources.values()]
+        due = [each.late_at(late_s, _silent_s(each, late_s)) - now for each in self._sources.values()]
+        for cid in islice(self._wanted, HEAD_BLOCKS):
+            peers = self._asked.get(cid, ())
+            if 1 < len(peers) < LATE_ASKED_MAX:
+                due += [self._again_at(cid, self._sources[each], late_s) - now for each in peers]
         return min(LOOK_MAX_S, LOOK_MIN_S + min((left for left in due if left > 0), default=LOOK_MAX_S))
 
     def _is_late(self, source: _Source, now: float, late_s: float) -> bool:
-        return source.is_late(now, late_s, max(self._silent_s, SILENT_SHARE * late_s))
+        return source.is_late(now, late_s, _silent_s(source, late_s))
+
+    def _again_at(self, cid: bytes, source: _Source, late_s: float) -> float:
+        return source.asked[cid] + SILENT_AGAIN_PART * _silent_s(source, late_s)
+
+    def _more(self, cid: bytes, now: float, late_s: float) -> int:
+        """Return of how many more sources a block may be asked because those that were asked are late."""
+        sources = [self._sources[each] for each in self._asked[cid]]
+        if not all(each.is_silent() for each in sources):
+            return len(sources) if all(self._is_late(each, now, late_s) for each in sources) else 0
+        if len(sources) == 1:
+            late = self._is_late(sources[0], now, late_s)
+        else:
+            late = 2 * sum(now > self._again_at(cid, each, late_s) for each in sources) > len(sources)
+        return len(sources) * SILENT_ASKED_MORE if late else 0
 
     def _late_s(self) -> float:
         known = [source.block_s for source in self._sources.values() if source.block_s is not None]
@@ -181,9 +204,8 @@ class Schedule:
             peers = self._asked.get(cid)
             if not peers or peer in peers or cid in source.lacks or len(peers) >= LATE_ASKED_MAX:
                 continue
-            if not self._rounds.get(cid) and all(self._is_late(self._sources[each], now, late_s) for each in peers):
-                silent = all(self._sources[each].is_silent() for each in peers)
-                self._rounds[cid] = len(peers) * (SILENT_ASKED_MORE if silent else 1)
+            if not self._rounds.get(cid):
+                self._rounds[cid] = self._more(cid, now, late_s)
             if self._rounds.get(cid):
                 self._rounds[cid] -= 1
                 found.append(cid)
@@ -272,3 +294,7 @@ class Schedule:
             del self._asked[cid]
             self._waiting[cid] = None
             self._waiting.move_to_end(cid, last=False)
+
+
+def _silent_s(source: _Source, late_s: float) -> float:
+    return max(source.silent_s, SILENT_SHARE * late_s)

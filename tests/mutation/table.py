@@ -81,9 +81,25 @@ TABLE: list[Mutation] = [
     Mutation(
         "1.5",
         "peerd/swarm/schedule.py",
-        "len(peers) * (SILENT_ASKED_MORE if silent else 1)",
-        "len(peers)",
+        "len(sources) * SILENT_ASKED_MORE if late else 0",
+        "len(sources) if late else 0",
         ("tests/unit/swarm/test_schedule.py::test_a_block_of_which_nothing_comes_is_asked_of_three_more_then_of_all",),
+    ),
+    Mutation(
+        "1.5",
+        "peerd/swarm/schedule.py",
+        "2 * sum(now > self._again_at(cid, each, late_s) for each in sources) > len(sources)",
+        "all(self._is_late(each, now, late_s) for each in sources)",
+        ("tests/unit/swarm/test_schedule.py::test_most_of_those_that_are_silent_too_are_enough_to_ask_all",),
+    ),
+    Mutation(
+        "1.5",
+        "peerd/swarm/schedule.py",
+        "trip_s = min(round_trip_s, self._round_trip_s)",
+        "trip_s = round_trip_s",
+        (
+            "tests/unit/swarm/test_schedule.py::test_a_near_source_is_waited_for_less_and_a_far_one_no_longer_than_others",
+        ),
     ),
     Mutation(
         "1.5",

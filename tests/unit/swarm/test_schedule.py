@@ -224,9 +224,40 @@ def test_a_block_of_which_nothing_comes_is_asked_of_three_more_then_of_all() -> 
     schedule = schedule_of(*peers, wanted=1, round_trip_s=0.06)
     assert schedule.assign(peers[0], 0.0) == [CIDS[0]]
     asked = []
-    for now in (0.1, 0.119, 0.121, 0.2, 0.242, 0.3, 0.5, 2.0, 9.0):
+    for now in (0.1, 0.119, 0.121, 0.15, 0.198, 0.2, 0.3, 0.5, 2.0, 9.0):
         asked += [now for peer in peers[1:] if schedule.assign(peer, now)]
-    assert asked == [0.121] * 3 + [0.242] * 4, "and of no ninth"
+    assert asked == [0.121] * 3 + [0.2] * 4, "and of no ninth"
+
+
+def test_most_of_those_that_are_silent_too_are_enough_to_ask_all() -> None:
+    peers = [PeerId(bytes([number]) * 32) for number in range(8)]
+    schedule = schedule_of(*peers, wanted=1, round_trip_s=0.06)
+    schedule.assign(peers[0], 0.0)
+    assert all(schedule.assign(peer, 0.121) for peer in peers[1:3])
+    assert schedule.assign(peers[3], 0.19), "one of the three was opened only now"
+    assert not any(schedule.assign(peer, 0.198) for peer in peers[4:])
+    assert schedule.look_in_s(0.198) == pytest.approx(0.001 + LOOK_MIN_S)
+    assert all(schedule.assign(peer, 0.201) for peer in peers[4:])
+
+
+def test_where_one_of_those_asked_begins_to_send_no_more_are_asked_at_once() -> None:
+    peers = [PeerId(bytes([number]) * 32) for number in range(8)]
+    schedule = schedule_of(*peers, wanted=1, round_trip_s=0.06)
+    schedule.assign(peers[0], 0.0)
+    assert all(schedule.assign(peer, 0.121) for peer in peers[1:4])
+    schedule.on_heard(peers[2], 0.19)
+    assert not any(schedule.assign(peer, 0.3) for peer in peers[4:])
+
+
+def test_a_near_source_is_waited_for_less_and_a_far_one_no_longer_than_others() -> None:
+    for round_trip_s, silent_s in ((0.001, SILENT_MIN_S), (0.06, 0.12), (0.08, 0.16), (5.0, 0.2)):
+        schedule = Schedule(0.1)
+        schedule.add_source(ALICE, round_trip_s)
+        schedule.add_source(BOB)
+        schedule.want(CIDS[0])
+        schedule.assign(ALICE, 0.0)
+        assert schedule.assign(BOB, silent_s - 0.001) == []
+        assert schedule.assign(BOB, silent_s + 0.001) == [CIDS[0]]
 
 
 def test_what_another_delivered_first_is_owed_and_shows_who_is_late() -> None:
