@@ -79,7 +79,7 @@ async def post_content(exchange: Exchange) -> web.StreamResponse:
 
 async def get_content(exchange: Exchange) -> web.StreamResponse:
     """Send the content of an id."""
-    return await download(exchange, _cid(exchange))
+    return await download(exchange, _content(exchange))
 
 
 async def delete_content(exchange: Exchange) -> web.StreamResponse:
@@ -89,7 +89,7 @@ async def delete_content(exchange: Exchange) -> web.StreamResponse:
 
 async def stat_content(exchange: Exchange) -> web.StreamResponse:
     """Tell what is known of a content id."""
-    return json_response(await _in_time(exchange.query, exchange.peer.stat(_cid(exchange))))
+    return json_response(await _in_time(exchange.query, exchange.peer.stat(_content(exchange))))
 
 
 # Names and content alike
@@ -311,6 +311,11 @@ def _fence(exchange: Exchange) -> int:
     if fence is None:
         raise UsageError("the fence is missing", hint="add ?fence= and the number that taking the lock answered")
     return int(fence)
+
+
+def _content(exchange: Exchange) -> str:
+    """Return the CID of the path, or the digest that stands in its place."""
+    return exchange.argument if exchange.argument.startswith("sha256:") else _cid(exchange)
 
 
 def _cid(exchange: Exchange) -> str:

@@ -41,6 +41,17 @@ def test_a_file_is_exported_imported_and_got_by_its_digest(trio: list[Daemon], t
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("where", ["/v1/kv/", "/v1/content/"])
+def test_a_digest_stands_where_a_content_id_does(trio: list[Daemon], where: str) -> None:
+    alice = trio[0]
+    stored = alice.json("add", "-", stdin=DATA)
+    asked = urllib.request.Request(
+        f"http://{alice.tcp}{where}{DIGEST}", headers={"Authorization": f"Bearer {alice.token}", "Range": "bytes=7-15"}
+    )
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        assert (answer.status, answer.read(), answer.headers["ETag"]) == (206, DATA[7:16], f'"{stored["cid"]}"')
+
+
 def test_a_malformed_car_is_exit_8_and_keeps_nothing(trio: list[Daemon], tmp_path: Path) -> None:
     (tmp_path / "cut.car").write_bytes(
         trio[0].ok("export", trio[0].ok("add", "-", stdin=DATA * 2).decode().strip(), "-")[:-1]
