@@ -35,9 +35,12 @@ from peerd.wire.limits import SEQUENCE_MAX
 from peerd.wire.messages import Newer, Reply, Store, Stored
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draft:
-    """A version to be: all that does not depend on what is there. `kind`, `value`, `size` as in a record."""
+    """A version to be: all that does not depend on what is there. `kind`, `value`, `size` as in a record.
+
+    `reserved` is a sequence that was reserved for it, by which its content is claimed already.
+    """
 
     key: Key
     name: str
@@ -46,6 +49,14 @@ class Draft:
     value: bytes
     size: int
     ttl_s: int | None = None
+    reserved: int | None = None
+
+    async def next_sequence(self, core: Core, at_least: int) -> int:
+        """Return a sequence for the next version to try: the one that is reserved, once and where it is high enough."""
+        reserved, self.reserved = self.reserved, None
+        if reserved is not None and reserved >= at_least:
+            return reserved
+        return await reserve_sequence(core, self.key, at_least)
 
     def version(self, core: Core, sequence: int, *, strong: bool) -> Record:
         """Return the signed record; raises WireError (`statement_size`) where it is too long."""
@@ -266,7 +277,7 @@ class _Writing:
     async def _record(self, before: Record | None, beneath: int) -> Record:
         """Return a version to propose that follows what is there."""
         at_least = max(before.body.sequence if before is not None else 0, beneath) + 1
-        sequence = await reserve_sequence(self._core, self._draft.key, following(at_least - 1))
+        sequence = await self._draft.next_sequence(self._core, following(at_least - 1))
         return self._draft.version(self._core, sequence, strong=True)
 
     async def _failure(self, before: Record | None) -> PeerdError | None:

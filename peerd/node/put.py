@@ -155,10 +155,9 @@ async def _put_inline(
 
 async def _put_content(core: Core, name: Name, ingested: Ingested, options: PutOptions, started: float) -> results.Put:
     sequence = await draft_sequence(core, name.key, consistency=_level(options), timeout_s=options.timeout_s)
-    sequence += 1  # the version that is written is at least the next
     placed = await _place(core, ingested, name, sequence, options)
     kind = DIRECTORY if ingested.node.kind == "directory" else FILE
-    value = Value(kind, ingested.node.cid.to_bytes(), ingested.node.size)
+    value = Value(kind, ingested.node.cid.to_bytes(), ingested.node.size, sequence)
     written = await _write(core, name, value, options)
     if written.record.body.sequence > sequence:
         # Others wrote meanwhile, and proof of their versions may end our claim: claim again by what was written.

@@ -32,11 +32,15 @@ class StrongKeyError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a version says, without its place in the order: the kind and its bytes."""
+    """What a version says, without its place in the order: the kind and its bytes.
+
+    `reserved` is the sequence that was drafted for it, if one was.
+    """
 
     kind: int
     value: bytes
     size: int
+    reserved: int | None = None
 
 
 @dataclass(slots=True)
@@ -70,7 +74,7 @@ async def write(
     Raises TimedOutError (no majority by the deadline), NoRoomError, ConflictError (others wrote faster each time, or
     the condition does not hold), NotFoundError where `only_existing` and there is nothing.
     """
-    draft = Draft(key, name, owner, value.kind, value.value, value.size, ttl_s)
+    draft = Draft(key, name, owner, value.kind, value.value, value.size, ttl_s, value.reserved)
     async with core.locks.hold(b"write " + key), core.changes.leases.writing(key):
         if consistency != "strong" and if_version is None:
             try:
@@ -104,7 +108,7 @@ async def _write_plainly(
     for _ in range(ATTEMPTS_MAX):
         if newest is not None and newest.body.strong:
             raise StrongKeyError("strong")
-        sequence = await reserve_sequence(core, key, following(known))
+        sequence = await draft.next_sequence(core, following(known))
         record = draft.version(core, sequence, strong=False)
         outcome = await store_record(
             core,

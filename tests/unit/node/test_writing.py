@@ -69,6 +69,16 @@ async def test_each_write_is_one_above_the_newest_of_a_majority(world: World) ->
     assert await get(others[0], "a") == b"new"
 
 
+@pytest.mark.parametrize("consistency", ["quorum", "strong"])
+async def test_no_sequence_is_left_out_whatever_the_size_of_the_versions(world: World, consistency: str) -> None:
+    alice, bob, carol = await joined(world, 3)
+    written = [await put(alice, "a", bytes([number]) * 5000, consistency=consistency) for number in range(3)]
+    written.append(await put(bob, "a", b"small", consistency=consistency))
+    written.append(await put(bob, "a", b"large" * 1000, consistency=consistency))
+    assert [sequence(result) for result in written] == [1, 2, 3, 4, 5]
+    assert await get(carol, "a") == b"large" * 1000
+
+
 async def test_a_holder_keeps_its_newer_version_and_shows_it(world: World) -> None:
     alice, bob = await joined(world, 2)
     older, newer = version(alice, "a", 1, b"older"), version(alice, "a", 2, b"newer")
