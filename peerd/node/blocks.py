@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -136,13 +136,14 @@ class BlockWriter:
                 writing.result()
 
     async def _write(self, batch: list[Block]) -> None:
-        if self._root is not None:
-            links = [block.cid.to_bytes() for block in batch]
-            for block in batch:
-                links += _named(block)
-            await self._store.link_blocks(self._root, links)
+        named = [cid for block in batch for cid in _named(block)] if self._root is not None else []
+        root = self._root
+        if root is not None and any(len(block.data) > INLINE_MAX_BYTES for block in batch):
+            # Before they are staged as files: what a kill leaves of those is kept where something links it.
+            await self._store.link_blocks(root, [*(block.cid.to_bytes() for block in batch), *named])
+            root, named = None, []
         try:
-            await self._room.put_blocks(batch, writer=self._writer)
+            await self._room.put_blocks(batch, writer=self._writer, root=root, named=named)
         except BaseException:
             self._store.unstage_blocks(batch)
             raise
@@ -211,8 +212,17 @@ class Room:
         """Say whether a transfer of `root` is under way."""
         return root in self._coming_in
 
-    async def put_blocks(self, blocks: list[Block], *, writer: PeerId | None = None) -> None:
+    async def put_blocks(
+        self,
+        blocks: list[Block],
+        *,
+        writer: PeerId | None = None,
+        root: bytes | None = None,
+        named: Sequence[bytes] = (),
+    ) -> None:
         """Put blocks; raises NoRoomError where letting cached copies go is not enough, or not for that writer.
+
+        With `root`, it links them and those `named` in the same change.
 
         Where there is little room, one call after the other: no two find the same room free.
         """
@@ -222,12 +232,12 @@ class Room:
         try:
             usage = await self._store.usage()
             if usage.used_bytes + self._arriving_bytes < usage.quota_bytes * PLENTY_PART:
-                await self._store.put_blocks(blocks)
+                await self._store.put_blocks(blocks, root=root, named=named)
                 return
             async with self._narrow:
                 if writer is not None:
                     await self.require_share(writer, size)
-                await self._with_room(lambda: self._store.put_blocks(blocks), size)
+                await self._with_room(lambda: self._store.put_blocks(blocks, root=root, named=named), size)
                 if writer is not None:
                     self.shares.charge(writer, size)
         finally:
@@ -331,14 +341,16 @@ class Room:
 async def link_whole(store: Store, root: Cid, cids: bytes | bytearray) -> bool:
     """Link all blocks of a root (36 bytes each) to it, and return whether every one of them is here.
 
-    The last check before a copy counts as whole, whatever happened while it was made.
+    The last check before a copy counts as whole, whatever happened while it was made: what is linked and here stays.
     """
-    whole = True
+    raw_root, whole = root.to_bytes(), True
     for at in range(0, len(cids), CID_BYTES * BATCH_BLOCKS_MAX):
         page = bytes(cids[at : at + CID_BYTES * BATCH_BLOCKS_MAX])
         linked = [page[i : i + CID_BYTES] for i in range(0, len(page), CID_BYTES)]
-        await store.link_blocks(root.to_bytes(), linked)
-        whole = whole and all(await store.has_blocks([Cid.from_bytes(raw) for raw in linked]))
+        rest = await store.not_linked(raw_root, linked)
+        if rest:
+            await store.link_blocks(raw_root, rest)
+            whole = whole and all(await store.has_blocks([Cid.from_bytes(raw) for raw in rest]))
     return whole
 
 

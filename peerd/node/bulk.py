@@ -355,19 +355,19 @@ class BulkConnection:
 
     async def _serve_want(self, rid: int, payload: bytes, *, in_turn: bool) -> None:
         cids = frames.split_cids(payload)
-        small = await self._handler.small_blocks(cids) if len(cids) > 1 and not in_turn else {}
+        small = await self._handler.small_blocks(cids) if len(cids) > 1 else {}
         ready, ready_bytes = bytearray(), 0
         for cid in cids:
             self._given_at = asyncio.get_running_loop().time()
+            turns = not in_turn or await self._handler.in_turn(self.peer, cid)
             data = small.get(cid)
-            if data is not None:
+            if data is not None and turns:
                 ready += frames.pack_header(frames.BLOCK, rid, len(cid) + len(data)) + cid + data
                 ready_bytes += len(data)
                 if len(ready) >= LARGE_BYTES:
                     await self._send_ready(bytes(ready), ready_bytes)
                     ready, ready_bytes = bytearray(), 0
                 continue
-            turns = not in_turn or await self._handler.in_turn(self.peer, cid)
             data = await self._handler.block(cid) if turns else None
             if data is None:
                 await self._send(frames.MISSING, rid, cid)

@@ -13,8 +13,10 @@ from peerd.node.fetch import Fetcher
 
 # Blocks under way at a time while a DAG is copied.
 AHEAD_BYTES = 12 * 1024 * 1024
-AHEAD_MAX = 256
-LOOK_AHEAD_EVERY = 16
+AHEAD_MAX = 512
+# What comes next is begun each so many blocks or bytes that were taken: after each would be most of the work.
+LOOK_AHEAD_EVERY = 64
+LOOK_AHEAD_BYTES = 1024 * 1024
 
 
 async def copy_dag(core: Core, root: Cid, fetcher: Fetcher, *, size: int) -> None:
@@ -24,25 +26,12 @@ async def copy_dag(core: Core, root: Cid, fetcher: Fetcher, *, size: int) -> Non
     """
     walk = DagWalk(root)
     writer = BlockWriter(core.store, core.room, root)
-    tasks: dict[Cid, asyncio.Task[bytes]] = {}
-    here: dict[Cid, bytes] = {}
-    given = 0
+    ahead = _Ahead(fetcher)
     try:
         while not walk.done:
             first = walk.wants(1)[0]
-            # In steps: to look at all that is ahead after each of very many small blocks would be most of the work.
-            if given % LOOK_AHEAD_EVERY == 0 or (first not in here and first not in tasks):
-                wanted = [cid for cid in walk.fitting(AHEAD_MAX, AHEAD_BYTES) if cid not in tasks and cid not in here]
-                here |= await fetcher.small_here(wanted)
-                wanted = [cid for cid in wanted if cid not in here]
-                for cid, absent in zip(wanted, await fetcher.absent(wanted), strict=True):
-                    tasks[cid] = asyncio.get_running_loop().create_task(fetcher.get(cid, absent=absent))
-            given += 1
-            data = here.pop(first, None)
-            if data is None:
-                data = await tasks.pop(first)
-            elif given % LOOK_AHEAD_EVERY == 0:
-                await asyncio.sleep(0)  # what is here does not wait for anything, and others want the loop
+            await ahead.look(walk, first)
+            data = await ahead.take(first)
             walk.give(first, data)
             await writer.add(Block(first, data))
             _check_claimed(size, writer.dag_bytes, walk.seen_count)
@@ -50,10 +39,59 @@ async def copy_dag(core: Core, root: Cid, fetcher: Fetcher, *, size: int) -> Non
         if not await link_whole(core.store, root, walk.cids):
             raise NoRoomError("some blocks did not stay while the others came")
     finally:
-        for task in tasks.values():
-            task.cancel()
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        await ahead.close()
         await writer.close()
+
+
+class _Ahead:
+    """The blocks that come next: small ones that are here read together, the others under way."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self._here: dict[Cid, bytes] = {}
+        self._asked: dict[Cid, asyncio.Future[bytes]] = {}
+        self._tasks: dict[Cid, asyncio.Task[bytes]] = {}
+        self._taken = self._taken_bytes = 0
+        """Since the last look."""
+
+    async def look(self, walk: DagWalk, first: Cid) -> None:
+        """Begin what comes next."""
+        if self._taken < LOOK_AHEAD_EVERY and self._taken_bytes < LOOK_AHEAD_BYTES and self._has(first):
+            return
+        if self._taken:
+            await asyncio.sleep(0)  # what is here does not wait for anything, and others want the loop
+        self._taken = self._taken_bytes = 0
+        wanted = [cid for cid in walk.fitting(AHEAD_MAX, AHEAD_BYTES) if not self._has(cid)]
+        self._here |= await self._fetcher.small_here(wanted)
+        wanted = [cid for cid in wanted if cid not in self._here]
+        for cid, absent in zip(wanted, await self._fetcher.absent(wanted), strict=True):
+            if absent:
+                self._asked[cid] = self._fetcher.ask(cid)
+            else:
+                self._tasks[cid] = asyncio.get_running_loop().create_task(self._fetcher.get(cid))
+
+    def _has(self, cid: Cid) -> bool:
+        return cid in self._here or cid in self._asked or cid in self._tasks
+
+    async def take(self, cid: Cid) -> bytes:
+        """Return a block that was begun."""
+        data = self._here.pop(cid, None)
+        if data is None and (future := self._asked.get(cid)) is not None:
+            data = await future
+            self._fetcher.let_go(cid, self._asked.pop(cid))
+        elif data is None:
+            data = await self._tasks.pop(cid)
+        self._taken += 1
+        self._taken_bytes += len(data)
+        return data
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        for cid, future in self._asked.items():
+            self._fetcher.let_go(cid, future)
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
 def _check_claimed(size: int, came_bytes: int, blocks: int) -> None:

@@ -92,17 +92,26 @@ class Fetcher:
         if owing:
             self._core.tasks.spawn(_judge(self._core, owing), "judge who is late")
 
-    async def get(self, cid: Cid, *, of_all: bool = False, absent: bool = False) -> bytes:
+    async def get(self, cid: Cid, *, of_all: bool = False) -> bytes:
         """Return a block, checked. `of_all`: it is small, so that it is asked of all sources: who is prompt shows.
-
-        `absent`: it was looked for here just now.
 
         Raises TimedOutError where none of the sources has it now, IntegrityError where all that had it lied.
         """
-        data = None if absent else await self._here(cid)
+        data = await self._here(cid)
         if data is not None:
             self.from_local_count += 1
             return data
+        future = self.ask(cid, of_all=of_all)
+        try:
+            return await asyncio.shield(future)
+        finally:
+            self.let_go(cid, future)
+
+    def ask(self, cid: Cid, *, of_all: bool = False) -> asyncio.Future[bytes]:
+        """Ask for a block that is not here, and return what will have it (as `get`); `let_go` of it in any case.
+
+        For whom asks for very many: a task for each would be most of the work.
+        """
         raw = cid.to_bytes()
         future = self._futures.get(raw)
         if future is None:
@@ -114,17 +123,21 @@ class Fetcher:
             elif self._found and not self._workers:
                 self._give_up()
         self._waiters[raw] += 1
-        try:
-            data = await asyncio.shield(future)
-        finally:
-            self._waiters[raw] -= 1
-            if not self._waiters[raw]:
-                del self._waiters[raw]
-                self._schedule.forget(raw)
-                if self._futures.get(raw) is future:
-                    del self._futures[raw]
+        return future
+
+    def let_go(self, cid: Cid, future: asyncio.Future[bytes]) -> bytes | None:
+        """Say that one who asked for a block has it or wants it no more; return it where it came."""
+        raw = cid.to_bytes()
+        self._waiters[raw] -= 1
+        if not self._waiters[raw]:
+            del self._waiters[raw]
+            self._schedule.forget(raw)
+            if self._futures.get(raw) is future:
+                del self._futures[raw]
+        if not future.done() or future.cancelled() or future.exception() is not None:
+            return None
         self.from_peers_count += 1
-        return data
+        return future.result()
 
     async def small_here(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
         """Return those small blocks that are kept here, by one look; of the rest, and of larger ones, `get` knows."""

@@ -329,8 +329,8 @@ class Source:
         """All of it was fetched."""
         self._completed = True
 
-    async def block(self, cid: Cid, *, absent: bool = False) -> bytes:
-        """Return one block, and keep it where it came from elsewhere. `absent`: it was looked for here just now."""
+    async def block(self, cid: Cid) -> bytes:
+        """Return one block, and keep it where it came from elsewhere."""
         self.note(cid.to_bytes())
         if self._filling is not None and self._filling.covers(cid):
             return await self._filling.block(cid)
@@ -340,8 +340,25 @@ class Source:
         before = self._fetcher.from_peers_count
         # The root of a file of many blocks has only their names.
         of_all = cid == self._root and self._opened.kind == "file" and self._opened.size > CHUNK_BYTES
-        data = await self._fetcher.get(cid, of_all=of_all, absent=absent)
+        data = await self._fetcher.get(cid, of_all=of_all)
         if self._keep and not self._failed_to_keep and self._fetcher.from_peers_count > before:
+            await self._keep_block(Block(cid, data))
+        return data
+
+    async def ask(self, cids: Sequence[Cid]) -> dict[Cid, asyncio.Future[bytes]]:
+        """Ask for those small blocks that are not here, and not coming: each is to be awaited as `asked`."""
+        absent = zip(cids, await self._fetcher.absent(cids), strict=True)
+        return {cid: self._fetcher.ask(cid) for cid, no in absent if no and self._writer.pending(cid) is None}
+
+    async def asked(self, cid: Cid, future: asyncio.Future[bytes], *, wait: bool = True) -> bytes | None:
+        """Return a block that was asked for, and keep it; without `wait`, None where it has not come yet."""
+        try:
+            if wait:
+                await asyncio.shield(future)
+        finally:
+            data = self._fetcher.let_go(cid, future)
+        self.note(cid.to_bytes())
+        if data is not None and self._keep and not self._failed_to_keep:
             await self._keep_block(Block(cid, data))
         return data
 
@@ -352,15 +369,11 @@ class Source:
             self.note(cid.to_bytes())
         return found
 
-    async def absent(self, cids: Sequence[Cid]) -> list[bool]:
-        """Say of each block whether it is certain not to be here."""
-        return await self._fetcher.absent(cids)
-
     async def _keep_block(self, block: Block) -> None:
         self._fetched_bytes += len(block.data)
         try:
             await self._writer.add(block)
-        except PeerdError:  # no room for a cached copy is no reason not to deliver
+        except PeerdError:  # no room for a copy is no reason not to deliver
             self._failed_to_keep = True
 
     async def file(

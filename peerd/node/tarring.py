@@ -174,6 +174,7 @@ class _Ahead:
         self._source = source
         self._here: dict[Cid, bytes] = {}
         self._tasks: dict[Cid, asyncio.Task[bytes]] = {}
+        self._asked: dict[Cid, asyncio.Future[bytes]] = {}
         self._left = 0
         self._of: Listing | None = None
 
@@ -189,25 +190,32 @@ class _Ahead:
             budget -= min(entry.tsize or BLOCK_MAX_BYTES, BLOCK_MAX_BYTES)
             if budget < 0:
                 break
-            if entry.cid not in self._here and entry.cid not in self._tasks:
+            if not (entry.cid in self._here or entry.cid in self._asked or entry.cid in self._tasks):
                 wanted.append(entry.cid)
         if len(self._here) > AHEAD_ENTRIES:
             self._here.clear()  # of the directory above: looked for again when it goes on
         self._here |= await self._source.small_here(wanted)
         wanted = [cid for cid in dict.fromkeys(wanted) if cid not in self._here]
-        for cid, absent in zip(wanted, await self._source.absent(wanted), strict=True):
-            self._tasks[cid] = asyncio.get_running_loop().create_task(self._source.block(cid, absent=absent))
+        self._asked |= (asked := await self._source.ask(wanted))
+        for cid in wanted:
+            if cid not in asked:
+                self._tasks[cid] = asyncio.get_running_loop().create_task(self._source.block(cid))
 
     async def take(self, cid: Cid) -> bytes:
         """Return a block."""
         data = self._here.pop(cid, None)
         if data is not None:
             return data
+        asked = self._asked.pop(cid, None)
+        if asked is not None and (data := await self._source.asked(cid, asked)) is not None:
+            return data
         task = self._tasks.pop(cid, None)
         return await task if task is not None else await self._source.block(cid)
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Give up what is under way; what has come is kept."""
+        for cid, future in self._asked.items():
+            await self._source.asked(cid, future, wait=False)
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)

@@ -13,12 +13,22 @@ from peerd.io.store import bounds, schema
 from peerd.io.store.interface import Freed
 from peerd.io.store.room import Room
 
+ASKED_MAX = 512
+"""Blocks asked for in one statement: each look of its own costs more than all else about a small one."""
+
 SLICE_BLOCKS = 256
 """Blocks deleted in one transaction: the others that wait for the writer wait some 20 ms at most."""
 
 _RANK_OF_LINKS = (
     "SELECT max(roots.rank) FROM links JOIN roots ON roots.id = links.root"
     " WHERE links.block = ? AND roots.cid IS NOT NULL"
+)
+_RANK_AGAIN = (
+    "WITH ranked AS MATERIALIZED (SELECT blocks.id, blocks.rank AS before, (SELECT max(roots.rank) FROM links"
+    " JOIN roots ON roots.id = links.root WHERE links.block = blocks.id AND roots.cid IS NOT NULL) AS after"
+    " FROM links AS ours JOIN blocks ON blocks.id = ours.block WHERE ours.root = ?)"
+    " UPDATE blocks SET rank = ranked.after FROM ranked"
+    " WHERE blocks.id = ranked.id AND ranked.before <> ranked.after"
 )
 
 
@@ -39,9 +49,10 @@ class NewBlock:
     has_file: bool
 
 
-def missing(database: sqlite3.Connection, raws: Iterable[bytes]) -> list[bytes]:
+def missing(database: sqlite3.Connection, raws: Sequence[bytes]) -> list[bytes]:
     """Return those of which there are no bytes, in the order given."""
-    return [raw for raw in raws if not is_present(database, raw)]
+    known = _places(database, raws)
+    return [raw for raw in raws if known.get(raw, schema.PLACE_ABSENT) == schema.PLACE_ABSENT]
 
 
 def is_present(database: sqlite3.Connection, raw: bytes) -> bool:
@@ -83,26 +94,73 @@ def inline(database: sqlite3.Connection, raws: Sequence[bytes]) -> list[tuple[by
     return found.fetchall()
 
 
-def put(database: sqlite3.Connection, room: Room, new: Sequence[NewBlock], *, run: int, now: float) -> list[bytes]:
-    """Note blocks; returns those that have no file although they need one, and then nothing was changed."""
-    absent = [one for one in new if not is_present(database, one.raw)]
+def put(
+    database: sqlite3.Connection,
+    room: Room,
+    new: Sequence[NewBlock],
+    *,
+    run: int,
+    now: float,
+    rank: int = bounds.RANK_UNLINKED,
+) -> list[bytes]:
+    """Note blocks; returns those that have no file although they need one, and then nothing was changed.
+
+    With another `rank`, the caller links all of them to a root of that in the same transaction.
+    """
+    known = _places(database, [one.raw for one in new])
+    absent = [one for one in new if known.get(one.raw, schema.PLACE_ABSENT) == schema.PLACE_ABSENT]
     unfiled = [one.raw for one in absent if one.inline is None and not one.has_file]
     if unfiled:
         return unfiled
     here = {one.raw for one in new} - {one.raw for one in absent}
     database.executemany("UPDATE blocks SET run = ?, put_at = ? WHERE cid = ?", ((run, now, raw) for raw in here))
     with room.required(database, reserve=False):
-        for one in absent:
-            place = schema.PLACE_FILE if one.inline is None else schema.PLACE_INLINE
-            row = database.execute(
-                "INSERT INTO blocks (cid, size, place, rank, run, put_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (cid)"
-                " DO UPDATE SET size = excluded.size, place = excluded.place, run = excluded.run,"
-                " put_at = excluded.put_at RETURNING id",
-                (one.raw, one.size, place, bounds.RANK_UNLINKED, run, now),
-            ).fetchone()
-            if one.inline is not None:
-                database.execute("INSERT OR REPLACE INTO block_data VALUES (?, ?)", (row[0], one.inline))
+        database.executemany(
+            "INSERT INTO blocks (cid, size, place, rank, run, put_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (cid)"
+            " DO UPDATE SET size = excluded.size, place = excluded.place, run = excluded.run, put_at = excluded.put_at",
+            (
+                (
+                    one.raw,
+                    one.size,
+                    schema.PLACE_FILE if one.inline is None else schema.PLACE_INLINE,
+                    rank,
+                    run,
+                    now,
+                )
+                for one in absent
+            ),
+        )
+        database.executemany(
+            "INSERT OR REPLACE INTO block_data SELECT id, ? FROM blocks WHERE cid = ?",
+            ((one.inline, one.raw) for one in absent if one.inline is not None),
+        )
     return []
+
+
+def _places(database: sqlite3.Connection, raws: Sequence[bytes]) -> dict[bytes, int]:
+    """Return where those blocks are that have a row."""
+    found: dict[bytes, int] = {}
+    for at in range(0, len(raws), ASKED_MAX):
+        some = raws[at : at + ASKED_MAX]
+        asked = ",".join("?" * len(some))
+        found |= database.execute(f"SELECT cid, place FROM blocks WHERE cid IN ({asked})", some)  # noqa: S608
+    return found
+
+
+def not_linked(database: sqlite3.Connection, root: bytes, raws: Sequence[bytes]) -> list[bytes]:
+    """Return those of the blocks that are not here, or that a root does not link."""
+    here: set[bytes] = set()
+    for at in range(0, len(raws), ASKED_MAX):
+        some = raws[at : at + ASKED_MAX]
+        asked = ",".join("?" * len(some))
+        found = database.execute(
+            "SELECT blocks.cid FROM blocks JOIN links ON links.block = blocks.id"  # noqa: S608
+            " AND links.root = (SELECT id FROM roots WHERE cid = ?)"
+            f" WHERE blocks.cid IN ({asked}) AND place <> ?",
+            (root, *some, schema.PLACE_ABSENT),
+        )
+        here.update(row[0] for row in found)
+    return [raw for raw in raws if raw not in here]
 
 
 def link(database: sqlite3.Connection, room: Room, root_id: int, rank: int, raws: Sequence[bytes]) -> None:
@@ -146,10 +204,7 @@ def unlink(
 
 def rank_again(database: sqlite3.Connection, root_id: int) -> None:
     """Count a root's blocks for the class that their roots now have."""
-    for (block_id,) in database.execute("SELECT block FROM links WHERE root = ?", (root_id,)).fetchall():
-        database.execute(
-            "UPDATE blocks SET rank = ?2 WHERE id = ?1 AND rank <> ?2", (block_id, _linked_rank(database, block_id))
-        )
+    database.execute(_RANK_AGAIN, (root_id,))
 
 
 def _linked_rank(database: sqlite3.Connection, block_id: int) -> int | None:

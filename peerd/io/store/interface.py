@@ -270,12 +270,14 @@ class Store(KeepsSeen, KeepsDigests, KeepsEntries, StagesBlocks, ReadsSmallBlock
     async def registers(self, after: Key | None, limit: int) -> list[tuple[Key, bytes]]:
         """Return a page of what `put_register` put, in key order, those above `after`."""
 
-    async def put_blocks(self, blocks: Sequence[Block]) -> None:
-        """Keep blocks, all or none; the caller has checked that they are what their CIDs say.
+    async def put_blocks(
+        self, blocks: Sequence[Block], *, root: bytes | None = None, named: Sequence[bytes] = ()
+    ) -> None:
+        """Keep blocks, all or none, which the caller has checked. With `root`, it links them and those `named` at once.
 
         One call is one change: some 16 MiB of large blocks or a few hundred small ones at a time keep others moving.
-        Until a root links them (`link_blocks`, before or after) they may go in `drop_unlinked`. A block that is here
-        already counts as put now: what frees blocks `since` an instant leaves it.
+        What no root links may go in `drop_unlinked`. A block that is here already counts as put now: what frees blocks
+        `since` an instant leaves it.
         """
 
     async def block(self, cid: Cid) -> bytes | None:
@@ -286,9 +288,6 @@ class Store(KeepsSeen, KeepsDigests, KeepsEntries, StagesBlocks, ReadsSmallBlock
 
     async def block_to_send(self, cid: Cid) -> bytes | None:
         """As `block`, for whom checks it himself: a file that was hashed lately and not written since is not again."""
-
-    async def has_blocks(self, cids: Sequence[Cid]) -> list[bool]:
-        """Say for each CID whether the block is here; damage shows only when it is read."""
 
     async def delete_blocks(self, cids: Sequence[Cid]) -> None:
         """Delete blocks even where roots link them; the links stay."""

@@ -47,7 +47,9 @@ class MemoryContent(MemoryBase):
         self._additions: dict[bytes, float | None] = {}
         self._ahead: dict[bytes, bytes] = {}
 
-    async def put_blocks(self, blocks: Sequence[Block]) -> None:
+    async def put_blocks(
+        self, blocks: Sequence[Block], *, root: bytes | None = None, named: Sequence[bytes] = ()
+    ) -> None:
         """See `Store.put_blocks`."""
         await self._sync("put_blocks")
         new: dict[bytes, bytes] = {}
@@ -69,7 +71,13 @@ class MemoryContent(MemoryBase):
             known.put_at = self._clock.monotonic()
         for raw, data in new.items():
             self._keep(raw, data)
-
+        if root is not None:
+            try:
+                self._link(root, [*(block.cid.to_bytes() for block in blocks), *named])
+            except NoRoomError:
+                for raw in new:
+                    self._drop_data(raw)
+                raise
         self._unstage(new)
 
     def stage_block(self, block: Block) -> None:
@@ -138,6 +146,13 @@ class MemoryContent(MemoryBase):
         self._check("has_blocks")
         found = (self._blocks.get(cid.to_bytes()) for cid in cids)
         return [known is not None and known.data is not None for known in found]
+
+    async def not_linked(self, root: bytes, cids: Sequence[bytes]) -> list[bytes]:
+        """See `ReadsSmallBlocks`."""
+        self._check("has_blocks")
+        kept = self._roots.get(root)
+        here = {raw for raw in cids if kept is not None and raw in kept.blocks and self._blocks[raw].data is not None}
+        return [raw for raw in cids if raw not in here]
 
     async def delete_blocks(self, cids: Sequence[Cid]) -> None:
         """See `Store.delete_blocks`."""
@@ -234,6 +249,9 @@ class MemoryContent(MemoryBase):
     async def link_blocks(self, root: bytes, cids: Sequence[bytes]) -> None:
         """See `Store.link_blocks`."""
         await self._sync("link_blocks")
+        self._link(root, cids)
+
+    def _link(self, root: bytes, cids: Sequence[bytes]) -> None:
         kept = self._roots.get(root)
         new = dict.fromkeys(raw for raw in cids if kept is None or raw not in kept.blocks)
         places = sum(raw not in self._blocks for raw in new)

@@ -89,12 +89,17 @@ def touch(database: sqlite3.Connection, used: Iterable[tuple[bytes, float]]) -> 
 
 def link(database: sqlite3.Connection, room: Room, cid: bytes, raws: Sequence[bytes], now: float) -> None:
     """See `Store.link_blocks`."""
+    block_table.link(database, room, *linkable(database, room, cid, now), raws)
+
+
+def linkable(database: sqlite3.Connection, room: Room, cid: bytes, now: float) -> tuple[int, int]:
+    """Return the row and the rank of a root that is to link blocks, which there is from now on."""
     found = _id_and_rank(database, cid)
     if found is None:
         put(database, room, unknown_root(cid, now))
         found = _id_and_rank(database, cid)
         assert found is not None
-    block_table.link(database, room, *found, raws)
+    return found
 
 
 def delete(database: sqlite3.Connection, cid: bytes) -> None:

@@ -14,3 +14,9 @@ class ReadsSmallBlocks(Protocol):
 
         At most 1,000 are asked for at a time. What is not returned may be here: `block` tells.
         """
+
+    async def has_blocks(self, cids: Sequence[Cid]) -> list[bool]:
+        """Say for each CID whether the block is here; damage shows only when it is read."""
+
+    async def not_linked(self, root: bytes, cids: Sequence[bytes]) -> list[bytes]:
+        """Return those blocks that are not here, or that a root does not link; what is here and linked stays."""

@@ -17,7 +17,7 @@ from loguru import logger
 from peerd.content.block import Block
 from peerd.content.cid import Cid
 from peerd.errors import LocalError, StoreError
-from peerd.io.store import block_table, bounds, schema
+from peerd.io.store import block_table, bounds, root_table, schema
 from peerd.io.store.block_table import NewBlock, Spare
 from peerd.io.store.blockfiles import Staged
 from peerd.io.store.faults import StagedGoneError, translated
@@ -31,14 +31,17 @@ _PUT_ATTEMPTS = 3
 class SqliteBlocks(Handover):
     """See `Store`."""
 
-    async def put_blocks(self, blocks: Sequence[Block]) -> None:
+    async def put_blocks(
+        self, blocks: Sequence[Block], *, root: bytes | None = None, named: Sequence[bytes] = ()
+    ) -> None:
         """See `Store.put_blocks`."""
         wanted = {block.cid.to_bytes(): block.data for block in blocks}
         for _ in range(_PUT_ATTEMPTS):
             async with self._slots:
                 staged = await self._stage_missing(wanted)
+                noting = self._noting(wanted, staged, root, named)
                 with suppress(StagedGoneError):
-                    if not await self._submit("writing blocks", self._noting(wanted, staged), staged=staged):
+                    if not await self._submit("writing blocks", noting, staged=staged):
                         return
         raise StoreError("blocks are deleted as fast as they are put")
 
@@ -67,17 +70,37 @@ class SqliteBlocks(Handover):
         self._room.require(database, size)
         return missing
 
-    def _noting(self, wanted: dict[bytes, bytes], staged: Sequence[Staged]) -> "partial[list[bytes]]":
+    def _noting(
+        self, wanted: dict[bytes, bytes], staged: Sequence[Staged], root: bytes | None, named: Sequence[bytes]
+    ) -> "partial[list[bytes]]":
         filed = {one.raw for one in staged}
         new = [
             NewBlock(raw, len(data), data if len(data) <= bounds.INLINE_MAX_BYTES else None, raw in filed)
             for raw, data in wanted.items()
         ]
-        return partial(self._note, new=new, now=self._clock.monotonic())
+        noting = partial(self._note, new=new, now=self._clock.monotonic())
+        return noting if root is None else partial(self._note_of, noting=noting, new=new, root=root, named=named)
 
-    def _note(self, database: sqlite3.Connection, new: Sequence[NewBlock], now: float) -> list[bytes]:
+    def _note(
+        self, database: sqlite3.Connection, new: Sequence[NewBlock], now: float, rank: int = bounds.RANK_UNLINKED
+    ) -> list[bytes]:
         self._files.require_free(sum(one.size for one in new if one.inline is not None))
-        return block_table.put(database, self._room, new, run=self._run, now=now)
+        return block_table.put(database, self._room, new, run=self._run, now=now, rank=rank)
+
+    def _note_of(
+        self,
+        database: sqlite3.Connection,
+        noting: "partial[list[bytes]]",
+        new: Sequence[NewBlock],
+        root: bytes,
+        named: Sequence[bytes],
+    ) -> list[bytes]:
+        """Note blocks and link them, and those they name, to a root."""
+        row, rank = root_table.linkable(database, self._room, root, self.now_s())
+        lacking = noting(database, rank=rank)
+        if not lacking:
+            block_table.link(database, self._room, row, rank, [*(one.raw for one in new), *named])
+        return lacking
 
     def _discard_later(self, writing: Sequence["Future[Staged]"]) -> None:
         """Delete temporary files of a put that was given up, in the threads that write them."""
@@ -178,6 +201,10 @@ class SqliteBlocks(Handover):
         raws = [cid.to_bytes() for cid in cids]
         missing = set(await self._read("looking for blocks", partial(block_table.missing, raws=raws)))
         return [raw not in missing for raw in raws]
+
+    async def not_linked(self, root: bytes, cids: Sequence[bytes]) -> list[bytes]:
+        """See `ReadsSmallBlocks`."""
+        return await self._read("looking for links", partial(block_table.not_linked, root=root, raws=cids))
 
     async def delete_blocks(self, cids: Sequence[Cid]) -> None:
         """See `Store.delete_blocks`."""

@@ -6,10 +6,11 @@ import tarfile
 from collections import Counter
 from collections.abc import Sequence
 
+from peerd.content.block import Block
 from peerd.content.build import DirectoryBuilder, FileBuilder
 from peerd.content.cid import Cid
 from peerd.node.claims import make_claim
-from peerd.node.placing import Content, keep_here
+from peerd.node.placing import Content, keep_here, place
 from peerd.node.results import GetOptions
 from peerd.sim.host import Host
 from peerd.sim.world import World
@@ -84,3 +85,29 @@ async def test_a_directory_comes_from_another_whole_and_stays(world: World) -> N
     await asyncio.sleep(1)
     await alice.crash(power=True)
     assert files_in(await pieces_at(bob, cid)) == wanted
+
+
+async def test_a_copy_of_small_files_is_noted_and_linked_in_few_changes(world: World) -> None:
+    alice, bob = await joined(world, 2)
+    cid = await held(alice)
+    changes: Counter[str] = Counter()
+    store = core(bob).store
+    put, link = store.put_blocks, store.link_blocks
+
+    async def put_blocks(blocks: Sequence[Block], *, root: bytes | None = None, named: Sequence[bytes] = ()) -> None:
+        changes["put"] += 1
+        await put(blocks, root=root, named=named)
+
+    async def link_blocks(root: bytes, cids: Sequence[bytes]) -> None:
+        changes["link"] += 1
+        await link(root, cids)
+
+    store.put_blocks, store.link_blocks = put_blocks, link_blocks  # type: ignore[method-assign]
+    claim = make_claim(core(alice), cid, key=None, sequence=0, copies=2, name="")
+    placed = await place(core(alice), Content(cid, "directory", FILES * len(content(0)), (claim,)))
+    assert len(placed.holders) == 2
+    assert 0 < changes["put"] <= FILES / 100
+    assert changes["link"] == 0
+    root = await bob.store.root(cid.to_bytes())
+    assert root is not None
+    assert root.complete

@@ -50,6 +50,7 @@ def step(chance: random.Random, clock: HandClock) -> Step:
             lambda store: store.reserve_sequence(key(number), other),
             lambda store: store.put_blocks(some),
             lambda store: store.put_blocks(some),
+            lambda store: store.put_blocks(some, root=root(number).cid, named=raws(block(other))),
             lambda store: store.delete_blocks([one.cid for one in some[:1]]),
             lambda store: store.put_root(root(number, class_, used_at=at)),
             lambda store: store.link_blocks(root(number).cid, raws(*some)),
@@ -90,6 +91,7 @@ async def view(store: Store) -> list[object]:
     seen += [await store.evidence(), await store.entry_bytes(), await store.idle_entries(9)]
     seen += [await store.receipt(key(at // 6), peer(at % 6)) for at in range(36)]
     for number in range(6):
+        seen += [await store.not_linked(root(number).cid, [cid.to_bytes() for cid in cids])]
         seen += [await store.history(key(number)), await store.providers(key(number), 20.0)]
         seen += [await store.claims(root(number).cid), await store.roots_with_claim(b"claim %d" % number)]
         seen += [await store.record_with_cid(raws(block(number))[0]), await store.record(key(number))]
