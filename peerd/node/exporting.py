@@ -5,7 +5,8 @@ end of the stream whether it is all.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from peerd.content.block import raw_block
 from peerd.content.car_writing import encode_header, encode_section
@@ -18,7 +19,7 @@ AHEAD_BYTES = 12 * 1024 * 1024
 AHEAD_MAX = 64
 
 
-async def car(opened: Opened) -> AsyncIterator[bytes]:
+async def car(opened: Opened) -> AsyncGenerator[bytes]:
     """Yield a CAR of version 1 with one root and every block below it, each once, depth first.
 
     Raises what fetching raises, and IntegrityError for a DAG that is malformed or has no end.
@@ -29,12 +30,13 @@ async def car(opened: Opened) -> AsyncIterator[bytes]:
         return
     yield encode_header([opened.root])
     async with Source(opened, keep_whole=True) as source:
-        async for cid, data in walk(source, opened.root, await source.first()):
-            yield encode_section(cid, data)
+        async with aclosing(walk(source, opened.root, await source.first())) as blocks:
+            async for cid, data in blocks:
+                yield encode_section(cid, data)
         source.completed()
 
 
-async def walk(source: Source, root: Cid, first: bytes | None = None) -> AsyncIterator[tuple[Cid, bytes]]:
+async def walk(source: Source, root: Cid, first: bytes | None = None) -> AsyncGenerator[tuple[Cid, bytes]]:
     """Yield every block below `root`, each once, depth first, some of them fetched ahead; `first` is the root's."""
     dag = DagWalk(root, in_order=True)
     tasks: dict[Cid, asyncio.Task[bytes]] = {}

@@ -16,7 +16,8 @@ from peerd.content.car_writing import encode_header, encode_section
 from peerd.content.cid import Cid
 from peerd.content.cid_set import CidSet
 from peerd.content.entry_lookup import EntryLookup
-from peerd.content.read import DagNode, FileReader, decode
+from peerd.content.range_walk import RangeWalk
+from peerd.content.read import DagNode, decode
 from peerd.errors import IntegrityError, NotFoundError, TimedOutError, UsageError, WireError
 from peerd.node import results
 from peerd.node.core import Core
@@ -143,57 +144,58 @@ class Reading:
         of a directory those that list it; `all`: all below it. Each once, depth first.
         """
         if scope == "all" and span is None and located.cid == self.under and located.node.links:
-            async for piece in car(self._opening(self.under, located)):
-                yield piece  # which leaves a cached copy
+            async with aclosing(car(self._opening(self.under, located))) as pieces:
+                async for piece in pieces:
+                    yield piece  # which leaves a cached copy
             return
         yield encode_header([self.top])
         for block in located.passed:
             yield encode_section(block.cid, block.data)
-        async for cid, data in self._scoped(located, scope, span):
-            yield encode_section(cid, data)
+        async with aclosing(self._scoped(located, scope, span)) as blocks:
+            async for cid, data in blocks:
+                yield encode_section(cid, data)
 
     async def _scoped(
         self, located: Located, scope: str, span: tuple[int, int] | None
-    ) -> AsyncIterator[tuple[Cid, bytes]]:
+    ) -> AsyncGenerator[tuple[Cid, bytes]]:
         kind = located.node.kind
         if scope == "block" or not located.node.links:
-            yield located.cid, located.data
+            blocks = None
         elif scope == "all" and span is None:
-            async for each in walk(self._opened_source(), located.cid, located.data):
-                yield each
+            blocks = walk(self._opened_source(), located.cid, located.data)
         elif kind == "file":
-            async for each in self._file_blocks(located, *(span or (0, located.node.file_size))):
-                yield each
-        elif kind == "hamt":
-            async for each in self._shards(located):
-                yield each
+            blocks = self._file_blocks(located, *(span or (0, located.node.file_size)))
         else:
+            blocks = self._shards(located) if kind == "hamt" else None
+        if blocks is None:
             yield located.cid, located.data
+            return
+        async with aclosing(blocks):
+            async for each in blocks:
+                yield each
 
-    async def _file_blocks(self, located: Located, offset: int, length: int) -> AsyncIterator[tuple[Cid, bytes]]:
-        reader, seen = FileReader(located.cid, offset, length), CidSet()
+    async def _file_blocks(self, located: Located, offset: int, length: int) -> AsyncGenerator[tuple[Cid, bytes]]:
+        blocks = RangeWalk(located.cid, offset, length)
         tasks: dict[Cid, asyncio.Task[bytes]] = {}
         source = self._opened_source()
         try:
-            reader.give(located.cid, located.data)
-            seen.add(located.cid.to_bytes())
+            blocks.give(located.cid, located.data)
             yield located.cid, located.data
-            while not reader.done:
-                wants = reader.wants(AHEAD_BLOCKS)
+            while not blocks.done:
+                wants = blocks.wants(AHEAD_BLOCKS)
                 for cid in wants:
                     if cid not in tasks:
                         tasks[cid] = asyncio.get_running_loop().create_task(source.block(cid))
                 data = await tasks[wants[0]]
                 del tasks[wants[0]]
-                reader.give(wants[0], data)
-                if seen.add(wants[0].to_bytes()):
+                if blocks.give(wants[0], data):
                     yield wants[0], data
         finally:
             for task in tasks.values():
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
 
-    async def _shards(self, located: Located) -> AsyncIterator[tuple[Cid, bytes]]:
+    async def _shards(self, located: Located) -> AsyncGenerator[tuple[Cid, bytes]]:
         """Yield the shards of a directory; entries have names, shards have none but their slot's."""
         source, seen = self._opened_source(), CidSet()
         waiting = [located.cid]

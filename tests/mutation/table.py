@@ -1263,6 +1263,13 @@ TABLE: list[Mutation] = [
     ),
     Mutation(
         "8.6",
+        "peerd/content/range_walk.py",
+        "if (cid.codec == RAW or high - low == size) and not self._whole.add(cid.to_bytes()):",
+        "if False:",
+        ("tests/unit/content/test_range_walk.py::test_a_block_that_is_linked_a_billion_times_is_walked_once",),
+    ),
+    Mutation(
+        "8.6",
         "cli/place.py",
         "if free is not None and count > free:",
         "if False:",
