@@ -6,7 +6,7 @@ key, a nonce of this connection and the network id (DESIGN.md 5). Not here: whic
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -45,7 +45,7 @@ ANSWER_STALLS_MAX = 4
 HOLD_STALLS_MAX = 6
 LOOKED_AT_PER_S = 4 * 1024 * 1024
 
-Deliver = Callable[[bytes, bytes | None], None]
+Deliver = Callable[[bytes, bytes | None], Awaitable[None] | None]
 
 
 @dataclass(slots=True, eq=False)
@@ -244,7 +244,7 @@ class BulkConnection:
             payload = await self._payload(length, kind)
             self.used_at = asyncio.get_running_loop().time()
             if kind in frames.ANSWERS:
-                self._on_answer(kind, rid, payload)
+                await self._on_answer(kind, rid, payload)
             elif kind == frames.HOLD:
                 self._on_hold(rid, payload)
             elif kind in frames.SHARING:
@@ -272,7 +272,7 @@ class BulkConnection:
         data = await self._payload(length - CID_BYTES, frames.BLOCK)
         self.used_at = asyncio.get_running_loop().time()
         if ask is not None:
-            self._delivered(ask, cid, data)
+            await self._delivered(ask, cid, data)
 
     async def _on_share(self, length: int) -> None:
         """Read a block that its sender chose; where it is not wanted any more it is read past."""
@@ -303,17 +303,18 @@ class BulkConnection:
     def _hear(self) -> None:
         self._heard_at = asyncio.get_running_loop().time()
 
-    def _delivered(self, ask: _Ask, cid: bytes, data: bytes | None) -> None:
+    async def _delivered(self, ask: _Ask, cid: bytes, data: bytes | None) -> None:
         """Give an answer to who waits for it, where somebody still does."""
         if ask.future.done() or cid not in ask.left or ask.deliver is None:
             return
         ask.heard_at = self.used_at
         ask.left.discard(cid)
-        ask.deliver(cid, data)
-        if not ask.left:
+        if (delivering := ask.deliver(cid, data)) is not None:
+            await delivering
+        if not ask.left and not ask.future.done():
             ask.future.set_result(b"")
 
-    def _on_answer(self, kind: int, rid: int, payload: bytes) -> None:
+    async def _on_answer(self, kind: int, rid: int, payload: bytes) -> None:
         ask = self._asks.get(rid)
         if ask is None or ask.future.done():
             return
@@ -321,7 +322,7 @@ class BulkConnection:
         if kind == frames.MISSING:
             if ask.deliver is None or payload not in ask.left:
                 raise WireError("unasked_block")
-            self._delivered(ask, payload, None)
+            await self._delivered(ask, payload, None)
         elif kind == frames.FAILED:
             ask.future.set_exception(_failure(payload))
             ask.future.exception()

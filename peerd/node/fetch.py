@@ -21,6 +21,7 @@ from peerd.kad.contact import Contact
 from peerd.logs import short
 from peerd.node.bulk import BulkConnection
 from peerd.node.core import Core
+from peerd.node.slots import LARGE_BYTES
 from peerd.swarm.schedule import LATE_MIN_S, Schedule
 
 WORKERS_PER_SOURCE = 2
@@ -255,13 +256,15 @@ class Fetcher:
                 self._drop(peer)
                 return
 
-    def _deliver(self, peer: PeerId, raw: bytes, data: bytes | None) -> None:
+    async def _deliver(self, peer: PeerId, raw: bytes, data: bytes | None) -> None:
         if data is None:
             self._schedule.on_missing(peer, raw)
             self._wake.set()
             self._settle()
             return
-        if not check(Cid.from_bytes(raw), data):
+        cid = Cid.from_bytes(raw)
+        large = len(data) >= LARGE_BYTES
+        if not (await self._core.environment.offload(check, cid, data) if large else check(cid, data)):
             self.lied = True
             self._core.counts.rejected["wrong_block"] += 1
             self._core.trust.note(peer, "wrong_block")

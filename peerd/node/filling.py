@@ -51,6 +51,8 @@ SILENT_FIRST_S = 2.0
 IDLE_S = 1.5
 NAMED_AT_ONCE_MAX = 4
 NAMED_OF_MAX = 2
+# Who is asked by name and does not send it in that time, or in what blocks take three times, is passed by.
+NAMED_MIN_S = 0.5
 LOOK_S = 0.1
 # Who has the root is asked again this often while nobody shares it.
 FIND_AGAIN_S = 2.0
@@ -355,9 +357,13 @@ class Filling:
         came: list[bytes] = []
         prompt = [each for each in self._shared.having(cid, but=sender) if each.peer not in self._late]
         for connection in prompt[:NAMED_OF_MAX]:
-            with suppress(UnreachableError, TimeoutError):
-                async with asyncio.timeout(self._soon_s()):
+            try:
+                async with asyncio.timeout(max(NAMED_MIN_S, LATE_LAST_FACTOR * self._block_s)):
                     await connection.want([cid], lambda _, data: came.append(data) if data else None)
+            except TimeoutError:
+                self._late.add(connection.peer)
+            except UnreachableError:
+                continue
             if came:
                 await self.took(connection.peer, cid, came[0])
                 return
