@@ -64,6 +64,6 @@ async def test_an_answer_that_is_always_still_to_come_is_not_waited_for(world: W
         if asked.done():
             break
         connection.used_at = asyncio.get_running_loop().time()
-        connection._on_answer(frames.PROGRESS, connection._next_rid, b"")
+        await connection._on_answer(frames.PROGRESS, connection._next_rid, b"")
     with pytest.raises(UnreachableError):
         asked.result()
