@@ -196,9 +196,11 @@ class BulkConnection:
         with suppress(UnreachableError):
             await self._send(frames.PROGRESS, rid)
 
-    async def tell(self, kind: int, payload: bytes) -> None:
-        """Send what has no answer."""
-        await self._send(kind, 0, payload)
+    async def tell(self, told: bytes) -> None:
+        """Send frames that have no answer."""
+        async with self._writing:
+            await self._write(told)
+        self.used_at = asyncio.get_running_loop().time()
 
     async def answer(self, kind: int, rid: int, payload: bytes) -> None:
         """Send the answer to a question that did not wait with the others."""

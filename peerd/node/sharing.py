@@ -9,7 +9,8 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from loguru import logger
@@ -23,10 +24,11 @@ from peerd.logs import short
 from peerd.node.bulk import BulkConnection
 from peerd.node.core import Core
 from peerd.node.limiting import Limits
+from peerd.node.sharer_news import Telling
 from peerd.node.slots import SLOT_S, Slots
 from peerd.swarm.sharing import CREDITS_MAX, Sharing
 from peerd.wire import frames
-from peerd.wire.limits import BLOCK_MAX_BYTES, HAVE_PER_FRAME_MAX, SHARERS_TOLD_MAX
+from peerd.wire.limits import BLOCK_MAX_BYTES, SHARERS_TOLD_MAX
 
 # Roots shared at a time, and peers that share one: each costs a list of its blocks, and what the others have of it.
 ROOTS_MAX = 64
@@ -60,14 +62,9 @@ class Receiver(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Mate:
-    """A sharer's connection, and what is still to be told over it."""
+    """A sharer: what is told to it, and given."""
 
-    connection: BulkConnection
-    news: list[bytes] = field(default_factory=list)
-    credits: int = 0
-    leaving: bool = False
-    answers: list[bytes] = field(default_factory=list)
-    telling: bool = False
+    telling: Telling
     giving: bool = False
     proposed: tuple[bytes, asyncio.Future[bool]] | None = None
 
@@ -97,12 +94,12 @@ class SharedRoot:
         sharers = self.sharing.sharers
         peers = [peer for peer in self._mates if peer != but and (sharers[peer].whole or cid in sharers[peer].has)]
         self._core.environment.rng.shuffle(peers)
-        return [self._mates[peer].connection for peer in peers]
+        return [self._mates[peer].telling.connection for peer in peers]
 
     def heard_at(self, peer: PeerId) -> float:
         """Return when some part of a block or answer last came of a sharer, by the clock of the host."""
         mate = self._mates.get(peer)
-        ago_s = asyncio.get_running_loop().time() - mate.connection.heard_at if mate is not None else math.inf
+        ago_s = asyncio.get_running_loop().time() - mate.telling.connection.heard_at if mate is not None else math.inf
         return self._core.now() - ago_s
 
     def add(self, connection: BulkConnection) -> None:
@@ -110,17 +107,22 @@ class SharedRoot:
         peer = connection.peer
         mate = self._mates.get(peer)
         if mate is not None:
-            if mate.connection.closed:
-                mate.connection = connection
+            if mate.telling.connection.closed:
+                mate.telling.connection = connection
             return
-        self._mates[peer] = _Mate(connection)
+        telling = Telling(connection, self.root, self._core.tasks)
+        telling.alone = lambda: len(self._mates) == 1  # nobody else sends the same meanwhile
+        telling.failed = partial(self._lost, peer, telling)
+        self._mates[peer] = _Mate(telling)
         self.sharing.drop(peer)
         self.sharing.add(peer)
 
     def drop(self, peer: PeerId) -> None:
         """A peer is gone."""
-        if self._mates.pop(peer, None) is None:
+        mate = self._mates.pop(peer, None)
+        if mate is None:
             return
+        mate.telling.end()
         self.sharing.drop(peer)
         self.granted.pop(peer, None)
         if self.receiver is not None:
@@ -129,35 +131,32 @@ class SharedRoot:
     def is_over(self, connection: BulkConnection) -> bool:
         """Say whether what is shared with a peer goes over this connection."""
         mate = self._mates.get(connection.peer)
-        return mate is not None and mate.connection is connection
+        return mate is not None and mate.telling.connection is connection
 
     def introduce(self, peer: PeerId) -> None:
         """Tell a sharer all that is here."""
-        if not self.sharing.whole and (mate := self._mates.get(peer)) is not None:
-            mate.news.extend(self.sharing.here)
-            self._tell(peer, mate)
+        if self.sharing.here and not self.sharing.whole and (mate := self._mates.get(peer)) is not None:
+            mate.telling.news(self.sharing.here, soon=True)
 
     def announce(self, cid: bytes, *, but: PeerId | None = None) -> None:
         """Tell all that a block is here, or about to be: who has it need not give it."""
         for peer, mate in self._mates.items():
             if peer != but:
-                mate.news.append(cid)
-                self._tell(peer, mate)
+                mate.telling.news((cid,))
 
     def grant(self, peer: PeerId, count: int) -> None:
-        """Let a sharer send more blocks."""
+        """Let a sharer send more blocks: it is told so at once where it may send none now."""
         mate = self._mates.get(peer)
         if mate is not None and count > 0:
+            soon = not self.granted[peer]
             self.granted[peer] += count
-            mate.credits += count
-            self._tell(peer, mate)
+            mate.telling.credit(count, soon=soon)
 
     def leave(self) -> None:
         """Tell all that nothing more is wanted."""
         self.receiver = None
-        for peer, mate in self._mates.items():
-            mate.credits, mate.leaving = 0, True
-            self._tell(peer, mate)
+        for mate in self._mates.values():
+            mate.telling.leave()
 
     def give(self) -> None:
         """See to it that all get what they would take."""
@@ -169,31 +168,10 @@ class SharedRoot:
         if (mate := self._mates.get(peer)) is not None:
             self._give(peer, mate)
 
-    def _tell(self, peer: PeerId, mate: _Mate) -> None:
-        if not mate.telling:
-            mate.telling = self._core.tasks.spawn(self._tell_all(peer, mate), "tell a sharer")
-
-    async def _tell_all(self, peer: PeerId, mate: _Mate) -> None:
-        try:
-            while self._mates.get(peer) is mate:
-                if mate.answers:
-                    await mate.connection.tell(frames.DECIDE, self.root + mate.answers.pop(0))
-                elif mate.news:
-                    page, mate.news = mate.news[:HAVE_PER_FRAME_MAX], mate.news[HAVE_PER_FRAME_MAX:]
-                    await mate.connection.tell(frames.HAVE, self.root + b"".join(page))
-                elif mate.leaving:
-                    mate.leaving = False
-                    await mate.connection.tell(frames.LEAVE, self.root)
-                elif mate.credits:
-                    mate.credits -= 1
-                    alone = bytes([len(self._mates) == 1])  # nobody else sends the same meanwhile
-                    await mate.connection.tell(frames.CREDIT, self.root + alone)
-                else:
-                    return
-        except UnreachableError:
+    def _lost(self, peer: PeerId, telling: Telling) -> None:
+        mate = self._mates.get(peer)
+        if mate is not None and mate.telling is telling:
             self.drop(peer)
-        finally:
-            mate.telling = False
 
     def _give(self, peer: PeerId, mate: _Mate) -> None:
         if not mate.giving and self.sharing.may_give(peer):
@@ -216,7 +194,7 @@ class SharedRoot:
         data = await self._block(cid)
         if data is not None:
             self.sharing.gives(peer, cid)
-            await mate.connection.share(self.root, cid, data)
+            await mate.telling.connection.share(self.root, cid, data)
 
     async def _is_wanted(self, peer: PeerId, mate: _Mate, cid: bytes) -> bool:
         """Propose a block to one who wants to be asked first; who does not answer soon does not want it."""
@@ -225,7 +203,7 @@ class SharedRoot:
         decided: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         mate.proposed = (cid, decided)
         try:
-            await mate.connection.tell(frames.PROPOSE, self.root + cid)
+            await mate.telling.propose(cid)
             async with asyncio.timeout(DECIDED_WITHIN_S):
                 return await decided
         except TimeoutError:
@@ -243,10 +221,9 @@ class SharedRoot:
     def decide(self, peer: PeerId, cid: bytes) -> None:
         """Answer a proposal."""
         mate = self._mates.get(peer)
-        if mate is not None and len(mate.answers) < CREDITS_MAX:
+        if mate is not None and mate.telling.answers_count < CREDITS_MAX:
             wanted = self.receiver is not None and self.receiver.decides(peer, cid)
-            mate.answers.append(cid + bytes([wanted]))
-            self._tell(peer, mate)
+            mate.telling.answer(cid + bytes([wanted]))
 
     async def _block(self, cid: bytes) -> bytes | None:
         named = Cid.from_bytes(cid)
