@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 EVENTS_TYPE = "text/event-stream"
 LINE_MAX_BYTES = 65536
 VERSION_MAX_CHARS = 1024
-AGAIN_S = 0.5
-"""Between two tries to reach a daemon that went away."""
+AGAIN_S = 0.1
+"""Between two tries to reach a daemon that went away: what is written meanwhile is told from the histories, which are
+short."""
 
 
 def watch(invocation: Invocation) -> None:

@@ -45,7 +45,7 @@ ASKED_FIRST = 3
 ASKED_MAX = 8
 READ_TIMEOUT_S = 10.0
 # After a read that failed, doubled each time; by chance up to half as long again, so that not all come at once.
-AGAIN_S = 0.5
+AGAIN_S = 0.1
 AGAIN_MAX_S = 8.0
 VERSION_MAX_CHARS = 64
 
