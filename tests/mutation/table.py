@@ -289,10 +289,7 @@ TABLE: list[Mutation] = [
         "peerd/node/reading.py",
         "            self.forged.add(peer)\n",
         "",
-        (
-            "tests/unit/node/test_seen.py::test_where_all_holders_forge_it_is_an_integrity_error_and_they_are_shunned",
-            "tests/unit/node/test_seen.py::test_where_holders_forge_and_others_are_silent_the_next_nearest_are_asked",
-        ),
+        ("tests/unit/node/test_seen.py::test_where_all_holders_forge_it_is_an_integrity_error_and_they_are_shunned",),
     ),
     Mutation(
         "2.10",

@@ -124,6 +124,7 @@ async def test_half_of_the_sources_are_those_that_should_have_it_and_liars_come_
     assert set(holders) <= set(order[:6])
     caught = order[0]
     core(reader).trust.note(caught, "wrong_block")
-    again = [contact.peer for contact in await sources_of(core(reader), CID)]
-    assert again[-1] == caught
-    assert sorted(again) == sorted(order)
+    for _ in range(6):  # those that are equally near come in any order
+        again = [contact.peer for contact in await sources_of(core(reader), CID)]
+        assert again[-1] == caught
+        assert sorted(again) == sorted(order)
