@@ -93,7 +93,7 @@ class PeerFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no ty
         path = self._strip_protocol(path)
         if not path:
             return {"name": "", "size": 0, "type": "directory"}
-        keys = await self._keys()
+        keys = await self._keys(path)
         if path not in keys and _has_below(keys, path):
             return {"name": path, "size": 0, "type": "directory"}
         found = await self._named(path, keys)
@@ -103,7 +103,7 @@ class PeerFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no ty
 
     async def _ls(self, path: str, detail: bool = True, **more: Any) -> list[Any]:
         path = self._strip_protocol(path)
-        keys = await self._keys()
+        keys = await self._keys(path)
         listed = {info["name"]: info for info in _children(keys, path)}
         if path and (path in keys or not listed):
             found = await self._named(path, keys)
@@ -118,12 +118,12 @@ class PeerFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec has no ty
         infos = [listed[name] for name in sorted(listed)]
         return infos if detail else [info["name"] for info in infos]
 
-    async def _keys(self) -> dict[str, Info]:
-        """Return the keys that this peer keeps and that are paths.
+    async def _keys(self, prefix: str = "") -> dict[str, Info]:
+        """Return the keys that this peer keeps and that are paths, those that begin with `prefix`.
 
         Anybody may write the key `a/../../b`: who fetches all below `a` must not write beside where it is to go.
         """
-        entries = await self._client.json("/v1/ls")
+        entries = await self._client.json("/v1/ls", {"prefix": prefix} if prefix else {})
         return {entry["name"]: _info(entry) for entry in entries if is_path(entry["name"])}
 
     async def _head(self, key: str) -> Info | None:

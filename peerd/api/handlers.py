@@ -97,7 +97,8 @@ async def stat_content(exchange: Exchange) -> web.StreamResponse:
 
 async def list_entries(exchange: Exchange) -> web.StreamResponse:
     """List a directory, or what this peer keeps."""
-    return json_response(await _in_time(exchange.query, exchange.peer.list(exchange.query.get("target"))))
+    query = exchange.query
+    return json_response(await _in_time(query, exchange.peer.list(query.get("target"), query.get("prefix", ""))))
 
 
 async def find(exchange: Exchange) -> web.StreamResponse:

@@ -173,6 +173,7 @@ TIMEOUT = Param(
     "Seconds without progress.",
 )
 TARGET = Param("target", "target", _text, {"type": "string", "minLength": 1}, "A key or a content id.")
+PREFIX = Param("prefix", "prefix", _text, {"type": "string", "minLength": 1}, "Only names that begin with this.")
 KEY = Param("key", "key", _text, {"type": "string", "minLength": 1}, "A key; all that this peer keeps where not given.")
 WATCHED = Param("key", "key", _text, {"type": "string", "minLength": 1}, "Only the versions of this key, as they come.")
 AFTER = Param(

@@ -219,7 +219,8 @@ def _content() -> Iterator[Route]:
 def _either() -> Iterator[Route]:
     named = (params.TARGET, params.TIMEOUT)
     pin = (*_ASK, IntegrityError, NoRoomError, StoreError)
-    yield Route("GET", "/v1/ls", handlers.list_entries, (200,), list[results.Entry], params=named, errors=_ASK)
+    listed = (*named, params.PREFIX)
+    yield Route("GET", "/v1/ls", handlers.list_entries, (200,), list[results.Entry], params=listed, errors=_ASK)
     yield Route("GET", "/v1/find", handlers.find, (200,), results.Find, params=named, errors=_ASK)
     read = (params.CONSISTENCY, params.NO_CACHE, params.TIMEOUT, params.OWN)
     yield Route("GET", "/v1/car/{target}", export, (200,), media="car", params=read, errors=_READ)

@@ -29,20 +29,22 @@ NODES_MAX = 10_000
 LINKS_PER_ENTRY = 16
 
 
-async def list_target(core: Core, target: str | None) -> list[results.Entry]:
+async def list_target(core: Core, target: str | None, prefix: str = "") -> list[results.Entry]:
     """Return the entries of a directory; with nothing named, the keys and content that this peer keeps.
+
+    With a `prefix` only those whose names begin with it: of what is kept, no content that has none.
 
     The size of a directory is that of the files in it, whatever its depth. Raises what getting raises.
     """
     if target is None:
-        return await _list_kept(core)
+        return await _list_kept(core, prefix)
     opened = await open_target(core, target, GetOptions())
     if opened.kind != "directory":
         name = opened.name or opened.root.text
         return [results.Entry(name=name, cid=opened.root.text, size=opened.size, kind="file")]
     async with Source(opened, keep_whole=False) as source:
         measure = _Measure(source)
-        entries = await source.entries(opened.root)
+        entries = [entry for entry in await source.entries(opened.root) if entry.name.startswith(prefix)]
         if len(entries) > ENTRIES_LISTED_MAX:
             raise UsageError(
                 f"a directory of {len(entries)} entries, more than {ENTRIES_LISTED_MAX} are not listed at a time",
@@ -114,7 +116,7 @@ class _Measure:
         return known
 
 
-async def _list_kept(core: Core) -> list[results.Entry]:
+async def _list_kept(core: Core, prefix: str) -> list[results.Entry]:
     listed: list[results.Entry] = []
     named: set[bytes] = set()
     after = None
@@ -128,11 +130,15 @@ async def _list_kept(core: Core) -> list[results.Entry]:
                 continue
             owner = PeerId(record.body.owner) if record.body.owner is not None else None
             name = Name(key, record.body.name, owner).shown
+            if not name.startswith(prefix):
+                continue
             size, kind = record.body.size, kind_of(record)
             listed.append(results.Entry(name=name, cid=Cid.from_bytes(cid).text, size=size, kind=kind))
             named.add(cid)
         after = page[-1][0]
     listed.sort(key=lambda entry: entry.name)
+    if prefix:
+        return listed
     root_after = None
     while roots := await core.store.roots(root_after, PAGE):
         for root in roots:

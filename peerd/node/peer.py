@@ -297,9 +297,9 @@ class Peer:
         """Return what is known of a name or content."""
         return await showing.stat(self._core, target)
 
-    async def list(self, target: str | None) -> Sequence[results.Entry]:
-        """Return the entries of a directory, or what this peer keeps."""
-        return await listing.list_target(self._core, target)
+    async def list(self, target: str | None, prefix: str = "") -> Sequence[results.Entry]:
+        """Return the entries of a directory, or what this peer keeps; of names only those that begin so."""
+        return await listing.list_target(self._core, target, prefix)
 
     async def history(self, name: str) -> Sequence[results.HistoryEntry]:
         """Return the versions known of a name."""

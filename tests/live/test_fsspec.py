@@ -135,6 +135,24 @@ def test_keys_with_slashes_are_files_in_directories(fs: Any) -> None:
         fs.ls("tree")
 
 
+def test_only_the_keys_that_may_be_meant_are_listed(alice: Daemon, fs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("listed/a", "listed/b/c", "listed2", "other"):
+        fs.pipe_file(key, b"x")
+    assert [each["name"] for each in alice.curl("/v1/ls?prefix=listed/").json()] == ["listed/a", "listed/b/c"]
+    asked = []
+    json = fs._client.json
+
+    async def noted(path: str, query: dict[str, str] | None = None) -> Any:
+        asked.append((path, query))
+        return await json(path, query)
+
+    monkeypatch.setattr(fs._client, "json", noted)
+    fs.invalidate_cache()
+    assert fs.ls("listed", detail=False) == ["listed/a", "listed/b"]
+    assert fs.isdir("listed/b") and fs.isfile("listed/a")
+    assert asked and all(query and query["prefix"].startswith("listed") for _, query in asked)
+
+
 def test_a_directory_that_was_stored_whole_is_read_by_path_and_by_content_id(
     alice: Daemon, fs: Any, tmp_path: Path
 ) -> None:

@@ -381,12 +381,13 @@ class DoublePeer:
         )
 
     # Last, because its name hides the type from what follows in the class.
-    async def list(self, target: str | None) -> list[results.Entry]:
+    async def list(self, target: str | None, prefix: str = "") -> list[results.Entry]:
         self._raise()
         if target is not None:
             stored = self._find(target)
             return [results.Entry(name="entry", cid=stored.cid, size=1, kind="symlink")]
-        return [results.Entry(name=n, cid=s.cid, size=len(s.data), kind=s.kind) for n, s in self.names.items()]
+        named = ((name, stored) for name, stored in self.names.items() if name.startswith(prefix))
+        return [results.Entry(name=name, cid=s.cid, size=len(s.data), kind=s.kind) for name, s in named]
 
 
 def cid_of(data: bytes, kind: str) -> str:

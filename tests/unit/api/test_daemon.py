@@ -43,6 +43,8 @@ async def test_listings_take_a_target_or_none(api: Api) -> None:
 
     assert [each["name"] for each in (await api.unix.ask("GET", "/v1/ls")).json] == ["a b/ё"]
     assert (await api.unix.ask("GET", "/v1/ls?target=a+b%2F%D1%91")).json[0]["name"] == "entry"
+    assert len((await api.unix.ask("GET", "/v1/ls?prefix=a+")).json) == 1
+    assert (await api.unix.ask("GET", "/v1/ls?prefix=b")).json == []
     assert (await api.unix.ask("GET", "/v1/ls?target=absent")).code == "not_found"
     assert (await api.unix.ask("GET", "/v1/ls?target=")).code == "usage"
 
