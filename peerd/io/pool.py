@@ -5,8 +5,9 @@ is fetched; and what goes past the page cache must begin at a page (open(2), O_D
 nobody has a view of it any more: `mmap.resize` refuses as long as somebody has.
 """
 
-import asyncio
 import mmap
+import threading
+from collections.abc import Callable
 
 # A block of the largest usual size, and the node of a file.
 PIECE_BYTES = 1024 * 1024 + 4096
@@ -19,20 +20,29 @@ KEPT_S = 5.0
 
 
 class Pool:
-    """Pieces of memory, those in use and those that are free; used in one event loop."""
+    """Pieces of memory, those in use and those that are free; used from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
         self._pieces: list[mmap.mmap] = []
         self._used_at = 0.0
-        self._trimming: asyncio.TimerHandle | None = None
+        self._lock = threading.Lock()
 
     def take(self, count: int) -> memoryview:
         """Return memory for `count` bytes that nobody else has, at the beginning of a page."""
-        loop = asyncio.get_running_loop()
-        self._used_at = loop.time()
-        if self._trimming is None or self._trimming.cancelled():
-            self._trimming = loop.call_later(KEPT_S, self._trim, loop)
-        return memoryview(self._free() if count <= PIECE_BYTES else _map(count))[:count]
+        if count > PIECE_BYTES:
+            return memoryview(_map(count))[:count]
+        with self._lock:
+            self._used_at = self._monotonic()
+            return memoryview(self._free())[:count]
+
+    def trim(self) -> float | None:
+        """Give back what was not used lately; return in how long to look again, None where there is nothing."""
+        with self._lock:
+            left_s = self._used_at + KEPT_S - self._monotonic()
+            if left_s <= 0:
+                self._pieces.clear()
+            return left_s if self._pieces else None
 
     def _free(self) -> mmap.mmap:
         for at, piece in enumerate(self._pieces):
@@ -47,14 +57,6 @@ class Pool:
         if len(self._pieces) < PIECES_MAX:
             self._pieces.append(piece)
         return piece
-
-    def _trim(self, loop: asyncio.AbstractEventLoop) -> None:
-        left_s = self._used_at + KEPT_S - loop.time()
-        if left_s > 0:
-            self._trimming = loop.call_later(left_s, self._trim, loop)
-        else:
-            self._trimming = None
-            self._pieces.clear()
 
 
 def _map(count: int) -> mmap.mmap:

@@ -6,17 +6,37 @@ a buffer of READ_AHEAD_BYTES. Writing waits where the transport says that enough
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import cast
 
 from peerd.errors import UnreachableError
-from peerd.io.pool import LEAST_BYTES, Pool
+from peerd.io.pool import KEPT_S, LEAST_BYTES, Pool
 
 READ_AHEAD_BYTES = 32 * 1024
 # A long read tells of each so many bytes: who sends a byte now and then is not heard.
 TOLD_BYTES = 256 * 1024
 
-_pool = Pool()
+_pool = Pool(time.monotonic)
+_trimming: list[asyncio.AbstractEventLoop] = []
+"""The loop that is to give its memory back."""
+
+
+def _take(count: int) -> memoryview:
+    """Return memory for a large read, which is given back a while after the last of them."""
+    loop = asyncio.get_running_loop()
+    if _trimming != [loop]:
+        _trimming[:] = [loop]
+        loop.call_later(KEPT_S, _trim, loop)
+    return _pool.take(count)
+
+
+def _trim(loop: asyncio.AbstractEventLoop) -> None:
+    left_s = _pool.trim()
+    if left_s is not None:
+        loop.call_later(left_s, _trim, loop)
+    elif _trimming == [loop]:
+        _trimming.clear()
 
 
 class ByteProtocol(asyncio.BufferedProtocol):
@@ -108,7 +128,7 @@ class ByteProtocol(asyncio.BufferedProtocol):
             data = await self.read_exactly(count)
             arrived()
             return data
-        target = _pool.take(count) if count >= LEAST_BYTES else memoryview(bytearray(count))
+        target = _take(count) if count >= LEAST_BYTES else memoryview(bytearray(count))
         try:
             here = min(count, self._last - self._first)
             target[:here] = self._view[self._first : self._first + here]

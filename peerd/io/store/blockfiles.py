@@ -18,7 +18,7 @@ from pathlib import Path
 from peerd.errors import NoRoomError
 from peerd.io.datadir import FILE_MODE, make_directory, sync_directory, sync_file
 from peerd.io.store.checked import Checked
-from peerd.io.store.direct import FileWriter
+from peerd.io.store.direct import FileReader, FileWriter
 from peerd.io.store.health import FULL, NO_INODES, StoreHealth
 
 ROTTEN_MAX = 16
@@ -48,6 +48,7 @@ class BlockFiles:
         self._rotten = directory / "rotten"
         self._numbers = itertools.count()
         self._writer = FileWriter()
+        self._reader = FileReader(time.monotonic)
         self._checked = Checked(time.monotonic)
         self.quota_bytes: int | None = None
         """What the store may use of the disk, once that is known."""
@@ -142,24 +143,21 @@ class BlockFiles:
     def read_whole(self, raw: bytes) -> bytes | None:
         """Return a block's bytes where they are what they should be, by a look at this file that is not long ago."""
         try:
-            descriptor = os.open(self._path(raw), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        try:
-            found = os.fstat(descriptor)
-            data = os.read(descriptor, found.st_size)
+            data, found = self._reader.read(self._path(raw), raw)
         except OSError as error:
-            if error.errno == errno.EIO:
+            if error.errno in (errno.EIO, errno.ENOENT):
                 return None
             raise
-        finally:
-            os.close(descriptor)
         if self._checked.was(raw, found) and len(data) == found.st_size:
             return data
         if hashlib.sha256(data).digest() != raw[_FIRST_DIGEST_BYTE:]:
             return None
         self._checked.note(raw, found)
         return data
+
+    def trim(self) -> None:
+        """Give back the memory of reads that are long ago."""
+        self._reader.trim()
 
     def read_staged(self, staged: Staged) -> bytes | None:
         """Return what stands under a temporary name, None as `read`."""

@@ -4,18 +4,30 @@ Through the cache each page is allocated, copied to, written back and reclaimed,
 Directly (`O_DIRECT`, open(2)) it costs a tenth of the time of a core. It needs aligned memory, of which each thread has
 its own piece; the end of a file that fills no block of the disk goes through the cache. Where the file system refuses,
 all goes through the cache.
+
+So is a block that was not read lately: what only one peer wants is read once. What is read again goes through the
+cache, and is there for the third.
 """
 
 import errno
 import mmap
 import os
 import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from peerd.io.pool import Pool
 
 BUFFER_BYTES = 1024 * 1024
 # What every disk's block size divides.
 ALIGNMENT_BYTES = 4096
 # Smaller files are not worth a wait for the disk each.
 DIRECT_MIN_BYTES = 256 * 1024
+# What was read in so long goes through the cache; of so many files that is known.
+READ_LATELY_S = 60.0
+READ_MAX = 8_192
 
 _O_DIRECT = getattr(os, "O_DIRECT", 0)
 
@@ -90,3 +102,54 @@ def _buffer() -> memoryview:
     if view is None:
         view = _own.view = memoryview(mmap.mmap(-1, BUFFER_BYTES))
     return view
+
+
+class FileReader:
+    """Reads whole files; from any thread."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._pool = Pool(monotonic)
+        self._monotonic = monotonic
+        self._direct = _O_DIRECT != 0
+        self._read: OrderedDict[bytes, float] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, path: Path, name: bytes) -> tuple[bytes, os.stat_result]:
+        """Return the bytes of a file, and what it was found to be; raises OSError."""
+        if self._direct and self._is_first(name):
+            try:
+                return self._read_direct(path)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self._direct = False
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            return os.read(descriptor, found.st_size), found
+        finally:
+            os.close(descriptor)
+
+    def trim(self) -> None:
+        """Give back the memory of reads that are long ago."""
+        self._pool.trim()
+
+    def _read_direct(self, path: Path) -> tuple[bytes, os.stat_result]:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | _O_DIRECT)
+        try:
+            found = os.fstat(descriptor)
+            room = self._pool.take(found.st_size + -found.st_size % ALIGNMENT_BYTES)
+            count = os.preadv(descriptor, [room], 0)
+            return cast("bytes", room[: min(count, found.st_size)].toreadonly()), found
+        finally:
+            os.close(descriptor)
+
+    def _is_first(self, name: bytes) -> bool:
+        """Note that a file is read; say whether it was not lately."""
+        now = self._monotonic()
+        with self._lock:
+            before = self._read.pop(name, None)
+            self._read[name] = now
+            if len(self._read) > READ_MAX:
+                self._read.popitem(last=False)
+        return before is None or now - before > READ_LATELY_S

@@ -87,6 +87,7 @@ class Keeper:
 
     def check(self) -> None:
         """Look once, and where writes are refused and nothing stands against it any more, read all again."""
+        self._files.trim()
         try:
             works = self._look()
         except OSError as error:
