@@ -31,6 +31,10 @@ DEPTH_MAX = 256
 BATCH_BYTES = 64 * 1024
 """Headers and small files are gathered up to this size, so that ten thousand of them are not as many messages."""
 
+NAME_PLAIN_MAX = 99
+SIZE_PLAIN_MAX = 8**11 - 1
+_PLAIN = tarfile.TarInfo("").tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
+
 _SPECIAL = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -96,7 +100,7 @@ class Tree:
             if not stat.S_ISREG(status.st_mode):
                 raise Failure("failed", f"{safe(entry.path)} was replaced while it was read; nothing was stored")
             info.size = left = status.st_size
-            self._put(wire, _header(info))
+            self._put(wire, _file_header(entry.name, left) or _header(info))
             while left:
                 data = os.read(fd, min(READ_BYTES, left))
                 if not data:
@@ -174,6 +178,20 @@ def _link(entry: Entry) -> str:
         return os.fsencode(target).decode("utf-8")
     except UnicodeDecodeError:
         raise usage(f"the link {safe(entry.path)} points to a name that is not UTF-8", "nothing was stored") from None
+
+
+def _file_header(name: str, size: int) -> bytes | None:
+    """Return the header of a file whose name and size are short, as `tarfile` writes it; None of any other.
+
+    Nearly all are: the library takes some 30 us for each.
+    """
+    if len(name) > NAME_PLAIN_MAX or not name.isascii() or size > SIZE_PLAIN_MAX:
+        return None
+    header = bytearray(_PLAIN)
+    header[: len(name)] = name.encode()
+    header[124:135] = b"%011o" % size
+    header[148:155] = b"%06o\0" % (sum(header) - sum(header[148:156]) + 8 * 0x20)
+    return bytes(header)
 
 
 def _header(info: tarfile.TarInfo) -> bytes:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from peerd.content.block import Block, dag_pb_block, raw_block
 from peerd.content.cid import Cid
-from peerd.content.dagpb import encode_link, encode_node
+from peerd.content.dagpb import LINK_LEAST_BYTES, encode_link, encode_node
 from peerd.content.hamt import build_shards
 from peerd.content.limits import (
     CHUNK_BYTES,
@@ -45,6 +45,12 @@ class _Level(Struct):
     sizes: list[int]
     dag_size: int = 0
     last: Cid | None = None
+
+
+def small_file(data: bytes) -> tuple[Block, Node]:
+    """Return the block and the node of a file of at most one chunk, as a FileBuilder makes them."""
+    block = raw_block(data)
+    return block, Node(block.cid, len(data), len(data), "file")
 
 
 class FileBuilder:
@@ -212,8 +218,12 @@ class DirectoryBuilder:
             raise UsageError(
                 f"a directory of {len(entries)} entries, more than can be listed", hint="divide it into several"
             )
-        flat = encode_node([encode_link(cid, name, tsize) for name, cid, tsize in entries], DIRECTORY_DATA)
-        if len(flat) > DIRECTORY_BLOCK_MAX_BYTES:
+        least = sum(len(name) + LINK_LEAST_BYTES for name, _, _ in entries)
+        links = (
+            [] if least > DIRECTORY_BLOCK_MAX_BYTES else [encode_link(cid, name, size) for name, cid, size in entries]
+        )
+        flat = encode_node(links, DIRECTORY_DATA)
+        if max(least, len(flat)) > DIRECTORY_BLOCK_MAX_BYTES:
             blocks, dag_size = build_shards(entries)
             self._blocks += blocks
             return Node(blocks[-1].cid, size, dag_size, "directory")

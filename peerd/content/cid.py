@@ -5,7 +5,8 @@ Not here: hashing (block). Texts of CIDv0 and other multibases are taken where t
 
 import base64
 import binascii
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from peerd.content.limits import CID_TEXT_MAX
 from peerd.errors import UsageError, WireError
@@ -18,7 +19,7 @@ DIGEST_BYTES = 32
 
 _MULTIHASH = b"\x12\x20"  # sha2-256, 32 bytes
 _PREFIXES = {RAW: b"\x01\x55" + _MULTIHASH, DAG_PB: b"\x01\x70" + _MULTIHASH}
-_CODECS = {prefix: codec for codec, prefix in _PREFIXES.items()}
+CODECS = {prefix: codec for codec, prefix in _PREFIXES.items()}
 _V0_LENGTH = 46
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _IDENTITY = 0
@@ -29,8 +30,7 @@ _BASE16 = frozenset("0123456789abcdef")
 _BASE32 = frozenset("abcdefghijklmnopqrstuvwxyz234567")
 
 
-@dataclass(frozen=True, slots=True)
-class Cid:
+class Cid(Struct, frozen=True, gc=False):
     """The name of a block: its codec, `RAW` or `DAG_PB`, and the sha2-256 of its bytes, 32 bytes."""
 
     codec: int
@@ -48,7 +48,7 @@ class Cid:
     @classmethod
     def from_bytes(cls, raw: bytes) -> "Cid":
         """Return the CID of 36 bytes; raises WireError for anything but CIDv1, raw or dag-pb, sha2-256."""
-        codec = _CODECS.get(raw[:4])
+        codec = CODECS.get(raw[:4])
         if codec is None or len(raw) != CID_BYTES:
             raise WireError("cid")
         return cls(codec, raw[4:])
@@ -93,7 +93,7 @@ def find_cid(text: str) -> Cid | None:
             return None
         return Cid(DAG_PB, multihash[2:])
     raw = _from_multibase(text)
-    codec = _CODECS.get(raw[:4]) if raw is not None else None
+    codec = CODECS.get(raw[:4]) if raw is not None else None
     if raw is None or codec is None or len(raw) != CID_BYTES:
         return None
     return Cid(codec, raw[4:])

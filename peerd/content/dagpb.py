@@ -8,14 +8,20 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from peerd.content.cid import CID_BYTES, Cid, read_cid
+from peerd.content.cid import CID_BYTES, CODECS, Cid, read_cid
 from peerd.content.limits import LINKS_IN_BLOCK_MAX, SIZE_MAX
-from peerd.content.protobuf import fields, varint
+from peerd.content.protobuf import fields, read_varint, varint
 from peerd.errors import WireError
 
 _DATA, _LINKS = 1, 2  # fields of PBNode
 _HASH, _NAME, _TSIZE = 1, 2, 3  # fields of PBLink
 _HASH_FIELD = b"\x0a" + varint(CID_BYTES)
+_CODEC_OF = {_HASH_FIELD + prefix: codec for prefix, codec in CODECS.items()}
+_NAME_AT = len(_HASH_FIELD) + CID_BYTES
+LINK_LEAST_BYTES = 2 + _NAME_AT + 4
+"""A link in a node, its name aside."""
+
+_SHORT_MAX = 0x7F
 
 
 class Link(Struct, frozen=True, gc=False):
@@ -62,6 +68,25 @@ def decode_node(block: bytes) -> tuple[list[Link], bytes | None]:
 
 
 def _decode_link(message: bytes) -> Link:
+    return _decode_plain(message) or _decode_any(message)
+
+
+def _decode_plain(message: bytes) -> Link | None:
+    """Return a link as nearly all are: a CIDv1, a short name, a size. None of any other, and of what is malformed."""
+    codec = _CODEC_OF.get(message[:6])
+    if codec is None or len(message) < _NAME_AT + 4 or message[_NAME_AT] != 0x12 or message[_NAME_AT + 1] > _SHORT_MAX:
+        return None
+    name_ends = _NAME_AT + 2 + message[_NAME_AT + 1]
+    if len(message) < name_ends + 2 or message[name_ends] != 0x18:
+        return None
+    name = message[_NAME_AT + 2 : name_ends]
+    tsize, at = read_varint(message, name_ends + 1)
+    if at != len(message) or tsize > SIZE_MAX or not name.isascii():
+        return None
+    return Link(name.decode(), Cid(codec, message[6:_NAME_AT]), tsize)
+
+
+def _decode_any(message: bytes) -> Link:
     cid: Cid | None = None
     name = ""
     tsize = 0

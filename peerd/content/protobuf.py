@@ -32,16 +32,16 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """
     at, end = 0, len(message)
     while at < end:
-        tag, at = _read_varint(message, at)
+        tag, at = read_varint(message, at)
         number, kind = tag >> 3, tag & 7
         if number == 0:
             raise WireError("protobuf")
         if kind == _VARINT:
-            value, at = _read_varint(message, at)
+            value, at = read_varint(message, at)
             yield number, value
             continue
         if kind == _BYTES:
-            length, at = _read_varint(message, at)
+            length, at = read_varint(message, at)
         elif kind in _FIXED_WIDTHS:
             number, length = 0, _FIXED_WIDTHS[kind]
         else:
@@ -57,12 +57,13 @@ def varints(packed: bytes) -> list[int]:
     values = []
     at = 0
     while at < len(packed):
-        value, at = _read_varint(packed, at)
+        value, at = read_varint(packed, at)
         values.append(value)
     return values
 
 
-def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+def read_varint(message: bytes, at: int) -> tuple[int, int]:
+    """Return the integer that begins at `at`, and where it ends; raises WireError."""
     try:
         byte = message[at]
         if byte < 0x80:

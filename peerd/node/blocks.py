@@ -51,6 +51,8 @@ class BlockWriter:
         self._root = root.to_bytes() if root is not None else None
         self._batch: list[Block] = []
         self._batch_bytes = 0
+        self._large: list[bytes] = []
+        """Large blocks that the batch names."""
         self._named: dict[Cid, bytes] = {}
         self._sent: dict[Cid, bytes] = {}
         self._writing: asyncio.Task[None] | None = None
@@ -70,7 +72,9 @@ class BlockWriter:
             self._store.stage_block(block)
             if self._due is None:
                 self._due = asyncio.get_running_loop().call_later(BATCH_WAIT_S, self._turn_when_due)
-        names_others = len(block.data) >= NODE_AT_ONCE_BYTES and _names_large(block)
+        large = _large_of(block)
+        self._large += large
+        names_others = len(block.data) >= NODE_AT_ONCE_BYTES and bool(large)
         if self._batch_bytes >= BATCH_BYTES or len(self._batch) >= BATCH_BLOCKS_MAX or names_others:
             await self._turn()
 
@@ -111,8 +115,9 @@ class BlockWriter:
         self._wait_no_more()
         if self._batch:
             batch, self._batch, self._batch_bytes = self._batch, [], 0
+            large, self._large = self._large, []
             self._named, self._sent = {}, self._named
-            self._writing = asyncio.get_running_loop().create_task(self._write(batch))
+            self._writing = asyncio.get_running_loop().create_task(self._write(batch, large))
 
     def _turn_when_due(self) -> None:
         """Write what has waited long enough; where the last batch failed, whoever adds or flushes next is told."""
@@ -135,9 +140,9 @@ class BlockWriter:
                 self._writing, self._sent = None, {}
                 writing.result()
 
-    async def _write(self, batch: list[Block]) -> None:
-        named = [cid for block in batch for cid in _named(block)] if self._root is not None else []
-        root = self._root
+    async def _write(self, batch: list[Block], large: list[bytes]) -> None:
+        """Write a batch; what it names is linked with it where it will be staged, and so outlives a kill."""
+        root, named = self._root, large
         if root is not None and any(len(block.data) > INLINE_MAX_BYTES for block in batch):
             # Before they are staged as files: what a kill leaves of those is kept where something links it.
             await self._store.link_blocks(root, [*(block.cid.to_bytes() for block in batch), *named])
@@ -153,29 +158,20 @@ def _succeeded(task: asyncio.Task[None]) -> bool:
     return not task.cancelled() and task.exception() is None
 
 
-def _names_large(node: Block) -> bool:
-    """Say whether a node names blocks, or what is below them, that are staged as files of their own.
+def _large_of(node: Block) -> list[bytes]:
+    """Return of the blocks that a node names those that are staged as files of their own, or that lead to such.
 
     What names small files alone may wait with them: as a batch for each, the shards of ten thousand would be hundreds.
     """
     if node.cid.codec != DAG_PB:
-        return False
-    try:
-        links, _ = decode_node(node.data)
-    except WireError:  # whoever reads it says so
-        return False
-    return any(link.tsize > INLINE_MAX_BYTES for link in links)
-
-
-def _named(node: Block) -> list[bytes]:
-    """Return the blocks that a node names: linked with it, they stay from the moment on at which they come."""
-    if node.cid.codec != DAG_PB:
         return []
     try:
         links, _ = decode_node(node.data)
     except WireError:  # whoever reads it says so
         return []
-    return [link.cid.to_bytes() for link in links] if len(links) <= LINKS_MAX else []
+    if len(links) > LINKS_MAX:
+        return []
+    return [link.cid.to_bytes() for link in links if not 0 < link.tsize <= INLINE_MAX_BYTES]
 
 
 class Room:

@@ -48,50 +48,46 @@ class _Ahead:
 
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
-        self._here: dict[Cid, bytes] = {}
-        self._asked: dict[Cid, asyncio.Future[bytes]] = {}
-        self._tasks: dict[Cid, asyncio.Task[bytes]] = {}
+        self._begun: dict[Cid, bytes | asyncio.Future[bytes] | asyncio.Task[bytes]] = {}
         self._taken = self._taken_bytes = 0
         """Since the last look."""
 
     async def look(self, walk: DagWalk, first: Cid) -> None:
         """Begin what comes next."""
-        if self._taken < LOOK_AHEAD_EVERY and self._taken_bytes < LOOK_AHEAD_BYTES and self._has(first):
+        if self._taken < LOOK_AHEAD_EVERY and self._taken_bytes < LOOK_AHEAD_BYTES and first in self._begun:
             return
         if self._taken:
             await asyncio.sleep(0)  # what is here does not wait for anything, and others want the loop
         self._taken = self._taken_bytes = 0
-        wanted = [cid for cid in walk.fitting(AHEAD_MAX, AHEAD_BYTES) if not self._has(cid)]
-        self._here |= await self._fetcher.small_here(wanted)
-        wanted = [cid for cid in wanted if cid not in self._here]
+        wanted = [cid for cid in walk.fitting(AHEAD_MAX, AHEAD_BYTES) if cid not in self._begun]
+        self._begun |= (here := await self._fetcher.small_here(wanted))
+        wanted = [cid for cid in wanted if cid not in here]
         for cid, absent in zip(wanted, await self._fetcher.absent(wanted), strict=True):
             if absent:
-                self._asked[cid] = self._fetcher.ask(cid)
+                self._begun[cid] = self._fetcher.ask(cid)
             else:
-                self._tasks[cid] = asyncio.get_running_loop().create_task(self._fetcher.get(cid))
-
-    def _has(self, cid: Cid) -> bool:
-        return cid in self._here or cid in self._asked or cid in self._tasks
+                self._begun[cid] = asyncio.get_running_loop().create_task(self._fetcher.get(cid))
 
     async def take(self, cid: Cid) -> bytes:
         """Return a block that was begun."""
-        data = self._here.pop(cid, None)
-        if data is None and (future := self._asked.get(cid)) is not None:
-            data = await future
-            self._fetcher.let_go(cid, self._asked.pop(cid))
-        elif data is None:
-            data = await self._tasks.pop(cid)
+        begun = self._begun[cid]
+        data = begun if isinstance(begun, bytes) else await begun
+        del self._begun[cid]
+        if isinstance(begun, asyncio.Future) and not isinstance(begun, asyncio.Task):
+            self._fetcher.let_go(cid, begun)
         self._taken += 1
         self._taken_bytes += len(data)
         return data
 
     async def close(self) -> None:
         """Give up what is under way."""
-        for cid, future in self._asked.items():
-            self._fetcher.let_go(cid, future)
-        for task in self._tasks.values():
+        tasks = [begun for begun in self._begun.values() if isinstance(begun, asyncio.Task)]
+        for cid, begun in self._begun.items():
+            if isinstance(begun, asyncio.Future) and not isinstance(begun, asyncio.Task):
+                self._fetcher.let_go(cid, begun)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _check_claimed(size: int, came_bytes: int, blocks: int) -> None:

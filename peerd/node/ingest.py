@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
 
 from peerd.content.block import Block
-from peerd.content.build import DirectoryBuilder, FileBuilder, Node
+from peerd.content.build import DirectoryBuilder, FileBuilder, Node, small_file
 from peerd.content.cid import Cid
+from peerd.content.limits import CHUNK_BYTES
 from peerd.errors import NoRoomError, UsageError
 from peerd.node.blocks import BATCH_BLOCKS_MAX, BATCH_BYTES, BlockWriter
 from peerd.node.core import Core
@@ -28,6 +29,8 @@ INLINE_MAX_BYTES = 1024
 OFFLOAD_MIN_BYTES = 65536
 TAR_READ_BYTES = 1024 * 1024
 STOP_NOTICED_S = 0.05
+REGULAR_TYPE = b"0"
+"""tarfile.REGTYPE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +200,18 @@ class _TarReader:
             raise UsageError(f"not a file, directory or symbolic link: {member.name[:255]!r}")
 
     def _file(self, tar: "tarfile.TarFile", member: "tarfile.TarInfo") -> Node:
-        builder = FileBuilder()
-        data = tar.extractfile(member)
+        plain = member.type == REGULAR_TYPE and not member.issparse()
+        # The stream stands where its bytes begin: the library's own file object costs more than a small file.
+        data = tar.fileobj if plain else tar.extractfile(member)
         assert data is not None
+        if plain and member.size <= CHUNK_BYTES:
+            whole = data.read(member.size)
+            if len(whole) < member.size:
+                raise UsageError("the tar stream ends inside a file")
+            block, node = small_file(whole)
+            self._put([block])
+            return node
+        builder = FileBuilder()
         left = member.size
         while left > 0:
             piece = data.read(min(left, TAR_READ_BYTES))

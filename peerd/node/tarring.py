@@ -7,6 +7,7 @@ was said: memory stays within one listing's bound, and work in proportion to the
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from peerd.content.cid import Cid
@@ -34,6 +35,8 @@ AHEAD_BYTES = 12 * 1024 * 1024
 LOOK_AHEAD_EVERY = 32
 # Headers and small files go out together, up to this size.
 GATHER_BYTES = 64 * 1024
+NAME_PLAIN_MAX = 99
+SIZE_PLAIN_MAX = 8**11 - 1
 ERROR_RECORD = "PEERD.error"
 ERROR_MAX_CHARS = 500
 PAX_FORMAT: Literal[2] = 2  # tarfile.PAX_FORMAT
@@ -88,7 +91,7 @@ async def _entries(source: "Source", root: Cid, size: int | None, bounds: "_Boun
             bounds.files_bytes += info.size
             if size is not None and bounds.files_bytes > size:
                 raise IntegrityError(f"the directory is larger than the {size} bytes that it says")
-            yield _header(info)
+            yield _file_header(path, info.size) or _header(info)
             bounds.in_file = True
             sent = 0
             async for piece in source.file(entry.cid, first=block):
@@ -100,6 +103,30 @@ async def _entries(source: "Source", root: Cid, size: int | None, bounds: "_Boun
             bounds.in_file = False
     source.completed()
     yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _file_header(path: str, size: int) -> bytes | None:
+    """Return the header of a file whose name and size are short, as the library writes it; None of any other.
+
+    Nearly all are: the library takes some 30 us for each.
+    """
+    if len(path) > NAME_PLAIN_MAX or not path.isascii() or "\0" in path or size > SIZE_PLAIN_MAX:
+        return None
+    name, digits = path.encode(), b"%011o" % size
+    header = bytearray(_plain_header())
+    header[: len(name)] = name
+    header[124:135] = digits
+    header[148:155] = b"%06o\0" % (sum(header) - sum(header[148:156]) + 8 * 0x20)
+    return bytes(header)
+
+
+@lru_cache(maxsize=1)
+def _plain_header() -> bytes:
+    import tarfile  # noqa: PLC0415  as above
+
+    info = tarfile.TarInfo("")
+    info.mode, info.mtime = 0o644, 0
+    return _header(info)
 
 
 def _header(info: "tarfile.TarInfo") -> bytes:

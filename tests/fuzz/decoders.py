@@ -302,6 +302,8 @@ def _blocks() -> Iterable[Decoder]:
     yield Decoder("cid as text", _text(cid.Cid.parse), samples.cid_texts(), ("content.cid:find_cid",), integrity)
     yield Decoder("protobuf", lambda raw: list(protobuf.fields(raw)), nodes, ("content.protobuf:fields",))
     yield Decoder("varints", protobuf.varints, (b"\x01\xff\x7f",), ("content.protobuf:varints",))
+    read_varint = ("content.protobuf:read_varint",)
+    yield Decoder("varint", lambda raw: protobuf.read_varint(raw, 0), (b"\xff\x7f", b"\x05"), read_varint)
     yield Decoder("dag-pb", dagpb.decode_node, nodes, ("content.dagpb:decode_node",))
     yield Decoder("unixfs", lambda raw: unixfs.decode(root, raw), nodes, ("content.unixfs:decode",))
     yield Decoder("shard", shard, nodes, ("content.hamt:read_slots",))

@@ -1,6 +1,7 @@
 """Decoders are given hostile bytes: they end in a value or a WireError, readers in a value or an IntegrityError."""
 
 import contextlib
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from peerd.content import dagpb
 from peerd.content.block import BLOCK_MAX_BYTES, Block, dag_pb_block, raw_block
 from peerd.content.build import DirectoryBuilder
 from peerd.content.cid import DAG_PB, RAW, Cid
@@ -213,3 +215,22 @@ def test_a_hostile_target_is_an_integrity_error(target: bytes) -> None:
 
 def test_a_target_comes_back_as_the_file_system_takes_it() -> None:
     assert check_symlink_target(b"../\xff") == "../\udcff"
+
+
+def test_a_link_read_in_the_short_way_is_what_it_is_in_the_long_way() -> None:
+    chance = random.Random(11)
+    whole = [encode_link(raw_block(bytes([at])).cid, b"n" * at, 1 << at)[2:] for at in (0, 1, 20, 33)]
+    short = 0
+    for _ in range(4000):
+        message = bytearray(chance.choice(whole))
+        for _ in range(chance.randrange(3)):
+            message[chance.randrange(len(message))] = chance.choice((0, 1, 0x0A, 0x12, 0x18, 0x24, 0x7F, 0x80, 0xFF))
+        message = message[: len(message) - chance.choice((0, 0, 0, 1, 2))]
+        try:
+            found = dagpb._decode_plain(bytes(message))
+        except WireError:
+            found = None
+        if found is not None:
+            short += 1
+            assert found == dagpb._decode_any(bytes(message))
+    assert short > 1000
