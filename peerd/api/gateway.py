@@ -70,6 +70,10 @@ async def _send_identity(exchange: Exchange, wanted: Wanted) -> web.StreamRespon
             yield encode_header([raw]) + encode_section(raw, data)
 
         return await _send_car(exchange, headers, wanted, car())
+    if wanted.form == "file":
+        headers |= {"ETag": f'"{wanted.text}"', "Content-Type": media_type(exchange.query.get("filename") or "", data)}
+        _name(exchange, headers, "", wanted.text)
+        return await _send_bytes(exchange, headers, data)
     return await _send_raw(exchange, headers, wanted.text, data)
 
 
@@ -79,7 +83,10 @@ async def _send_raw(exchange: Exchange, headers: dict[str, str], cid: str, data:
         "Content-Type": RAW_TYPE,
         "Content-Disposition": f'attachment; filename="{cid}.bin"',
     }
+    return await _send_bytes(exchange, headers, data)
 
+
+async def _send_bytes(exchange: Exchange, headers: dict[str, str], data: bytes) -> web.StreamResponse:
     async def body(span: Span) -> AsyncIterator[bytes]:
         yield data[span.offset : span.offset + span.length]
 
@@ -128,16 +135,14 @@ async def _send_entity(
     headers["ETag"] = f'"{located.cid.text}"'
     if located.node.kind == "symlink":
         headers["Content-Type"] = "inode/symlink"
-        return await _send_ranged(exchange, headers, len(located.node.data), lambda _: _once(located.node.data))
+        return await _send_bytes(exchange, headers, located.node.data)
     shown = exchange.query.get("filename") or name
     size = located.node.file_size
     headers["Content-Type"] = media_type(shown, b"")
     if headers["Content-Type"] == OCTETS:
         head = await _first_bytes(reading.file(located, 0, min(size, SNIFFED_BYTES)))
         headers["Content-Type"] = media_type(shown, head)
-    if exchange.query.get("download") or exchange.query.get("filename"):
-        kind = "attachment" if exchange.query.get("download") else "inline"
-        headers["Content-Disposition"] = disposition(kind, shown or located.cid.text)
+    _name(exchange, headers, name, located.cid.text)
     return await _send_ranged(
         exchange, headers, size, lambda span: prompt(reading.file(located, span.offset, span.length))
     )
@@ -176,6 +181,14 @@ def _headers(exchange: Exchange, wanted: Wanted, roots: list[str]) -> dict[str, 
     return headers | {"Content-Security-Policy": SANDBOX, "X-Frame-Options": "DENY"}
 
 
+def _name(exchange: Exchange, headers: dict[str, str], name: str, text: str) -> None:
+    """Say under which name a browser saves what is sent, where the client wants that said."""
+    query = exchange.query
+    if query.get("download") or query.get("filename"):
+        kind = "attachment" if query.get("download") else "inline"
+        headers["Content-Disposition"] = disposition(kind, query.get("filename") or name or text)
+
+
 def disposition(kind: str, name: str) -> str:
     """Return a Content-Disposition with a name of any letters (RFC 6266, RFC 8187)."""
     plain = "".join(
@@ -203,7 +216,3 @@ async def prompt(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 async def _first_bytes(chunks: AsyncIterator[bytes]) -> bytes:
     async with closing(prompt(chunks)) as pieces:
         return await anext(pieces, None) or b""
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data

@@ -214,6 +214,8 @@ async def test_a_directory_is_its_index_or_nothing(gates: Gates) -> None:
         assert (await gates.gateway.ask("GET", f"/ipfs/{gates.root}{path}")).code == "not_found", path
     link = await gates.gateway.ask("GET", f"/ipfs/{gates.root}/link")
     assert (link.headers["content-type"], link.body) == ("inode/symlink", b"a.txt")
+    part = await gates.gateway.ask("GET", f"/ipfs/{gates.root}/link", headers={"Range": "bytes=2-3"})
+    assert (part.status, part.body) == (206, b"tx")
 
 
 async def test_what_nobody_has_is_404_or_504_soon(gates: Gates) -> None:
@@ -294,6 +296,19 @@ async def test_an_identity_is_its_own_content(gates: Gates) -> None:
     hello = await gates.gateway.ask("GET", "/ipfs/bafkqabtimvwgy3yk?format=car")
     assert (hello.status, hello.body[-6:]) == (200, b"hello\n")
     assert (await gates.gateway.ask("GET", "/ipfs/bafkqabtimvwgy3yk?format=raw")).body == b"hello\n"
+
+
+async def test_an_identity_is_a_file_like_any_other(gates: Gates) -> None:
+    hello = "bafkqablimvwgy3y"
+    answer = await gates.gateway.ask("GET", f"/ipfs/{hello}", headers={"Range": "bytes=1-2"})
+    assert (answer.status, answer.body, answer.headers["etag"]) == (206, b"el", f'"{hello}"')
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert "content-disposition" not in answer.headers
+    saved = await gates.gateway.ask("GET", f"/ipfs/{hello}?filename=a.csv&download=true")
+    assert saved.headers["content-type"] == "text/csv; charset=utf-8"
+    assert saved.headers["content-disposition"].startswith('attachment; filename="a.csv"')
+    raw = await gates.gateway.ask("GET", f"/ipfs/{hello}?format=raw")
+    assert (raw.headers["content-type"], raw.headers["etag"]) == ("application/vnd.ipld.raw", f'"{hello}.raw"')
 
 
 async def test_one_address_asks_for_so_much_at_a_time(gates: Gates) -> None:
