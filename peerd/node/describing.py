@@ -1,5 +1,6 @@
 """What a root that is not here is: its own block, fetched, and a majority's word where there is none."""
 
+import asyncio
 from typing import Any
 
 from peerd.content.cid import Cid
@@ -12,9 +13,25 @@ from peerd.node.providing import find_providers, sources_of
 from peerd.node.results import Kind
 from peerd.trust.quorum import majority
 
+# Where its holders do not answer it is asked for again after so long, while there is patience.
+AGAIN_S = 1.0
 
-async def describe(core: Core, root: Cid) -> tuple[bytes, Kind, int, bool]:
-    """Fetch the root block, return it and say what it is; NotFoundError where its holders say that nobody has it."""
+
+async def describe(core: Core, root: Cid, *, until: float) -> tuple[bytes, Kind, int, bool]:
+    """Fetch the root block, return it and say what it is; NotFoundError where its holders say that nobody has it.
+
+    Where too few of them answer they are asked again `until` then.
+    """
+    while True:
+        try:
+            return await _describe_now(core, root)
+        except TimedOutError:
+            if core.now() + AGAIN_S > until:
+                raise
+            await asyncio.sleep(AGAIN_S)
+
+
+async def _describe_now(core: Core, root: Cid) -> tuple[bytes, Kind, int, bool]:
 
     async def find() -> list[Any]:
         return await sources_of(core, root)

@@ -186,7 +186,7 @@ async def _open_cid(core: Core, root: Cid, options: GetOptions, started: float) 
     elif inline is not None:
         kind, size = "file", len(inline)
     else:
-        first, kind, size, local = await describe(core, root)
+        first, kind, size, local = await describe(core, root, until=started + options.patience_s)
         source = "local" if local else "peer"
     core.counts.cache_hits += source != "peer"
     core.counts.cache_misses += source == "peer"

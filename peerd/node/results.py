@@ -30,7 +30,7 @@ class PutOptions(Struct, frozen=True, kw_only=True):
 class GetOptions(Struct, frozen=True, kw_only=True):
     """How to read; the timeout is seconds without progress.
 
-    `patience_s` is how long a name is asked for again where too few of its holders answer: as long as the user said.
+    `patience_s` is how long a name or CID is asked for again where too few of its holders answer: as the user said.
     `in_order`: the first bytes are wanted first; else all of it as soon as may be.
     """
 

@@ -97,9 +97,10 @@ class Sharing:
         sharer = self._sharers.get(peer)
         if sharer is None:
             return
-        new = [cid for cid in cids if cid in self._known and cid not in sharer.has]
-        sharer.has.update(new)
-        self._had_by.update(new)
+        for cid in cids:
+            if cid in self._known and cid not in sharer.has:
+                sharer.has.add(cid)
+                self._had_by[cid] = self._had_by.get(cid, 0) + 1
 
     def arrived(self, cids: Iterable[bytes]) -> None:
         """Blocks are here now."""
@@ -138,7 +139,8 @@ class Sharing:
             for at in range(len(self._order))
             if (cid := self._order[(begin + at) % len(self._order)]) in self._here and cid not in sharer.has
         )
-        best = min(islice(wanted, LOOKED_AT_MAX), key=lambda cid: (self._had_by[cid], self._given[cid]), default=None)
+        had_by, given = self._had_by.get, self._given.get
+        best = min(islice(wanted, LOOKED_AT_MAX), key=lambda cid: (had_by(cid, 0), given(cid, 0)), default=None)
         if best is None:
             return None
         sharer.has.add(best)

@@ -172,3 +172,14 @@ async def test_reading_in_order_and_a_range_are_as_ever(world: World) -> None:
     found = await opened(other, cid, in_order=False)
     assert b"".join([piece async for piece in found.body(MIB - 5, 10)]) == SMALL[MIB - 5 : MIB + 5]
     assert core(other).sharing.get(Cid.parse(cid).to_bytes()) is None
+
+
+async def test_a_cid_whose_holders_do_not_answer_is_asked_for_again_as_long_as_the_user_said(world: World) -> None:
+    cid, origin, (reader, *others) = await crowd(world, 4, SMALL)
+    for host in others:
+        await host.crash(power=False)
+    world.network.part([[origin.interface], [reader.interface]])
+    asyncio.get_running_loop().call_later(4.0, world.network.heal)
+    with pytest.raises((TimedOutError, UnreachableError)):
+        await opened(reader, cid)
+    assert await get(reader, cid, patience_s=30.0) == SMALL
