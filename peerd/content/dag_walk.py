@@ -99,6 +99,10 @@ class DagWalk:
             chosen.append(cid)
         return chosen
 
+    def size_of(self, cid: Cid) -> int:
+        """Return how large a block that `wants` named is at most, as the link to it says."""
+        return self._wanted[cid].size
+
     def give(self, cid: Cid, data: bytes) -> DagNode | None:
         """Take a block, checked by the caller, and return what it is; None where it was not awaited.
 

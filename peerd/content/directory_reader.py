@@ -9,7 +9,7 @@ from itertools import islice
 from peerd.content.cid import CID_BYTES, Cid
 from peerd.content.cid_set import CidSet
 from peerd.content.hamt import hash_slot, read_slots
-from peerd.content.limits import LISTING_MAX_BYTES
+from peerd.content.limits import BLOCK_MAX_BYTES, LISTING_MAX_BYTES
 from peerd.content.listing import Entry, packed_bytes
 from peerd.content.murmur3 import murmur3_x64_64
 from peerd.content.names import check_entry_name
@@ -18,7 +18,7 @@ from peerd.errors import IntegrityError, WireError
 
 # What a shard takes here: as long as it is known, and as long as it is awaited.
 _SHARD_BYTES = CID_BYTES + 14
-_AWAITED_BYTES = 400
+_AWAITED_BYTES = 550
 
 
 class DirectoryReader:
@@ -27,6 +27,7 @@ class DirectoryReader:
     def __init__(self, root: Cid) -> None:
         self._root = root
         self._wanted: dict[Cid, tuple[int, ...]] = {root: ()}  # shards, with the slots that lead there
+        self._sizes: dict[Cid, int] = {}  # of shards wanted: what is below them, as the links say
         self._seen = CidSet()
         self._seen.add(root.to_bytes())
         self._fanout = 0
@@ -40,6 +41,17 @@ class DirectoryReader:
     def wants(self, count: int) -> list[Cid]:
         """Return at most `count` blocks to fetch next; what was named and not yet given is named again."""
         return list(islice(reversed(self._wanted), count))
+
+    def fitting(self, count: int, budget_bytes: int) -> dict[Cid, int]:
+        """As `wants`, as far as they have room together, and how large each is at most; at least one."""
+        chosen: dict[Cid, int] = {}
+        for cid in self.wants(count):
+            size = min(self._sizes.get(cid) or BLOCK_MAX_BYTES, BLOCK_MAX_BYTES)
+            budget_bytes -= size
+            if budget_bytes < 0 and chosen:
+                break
+            chosen[cid] = size
+        return chosen
 
     def give(self, cid: Cid, data: bytes) -> list[Entry]:
         """Take a block, checked by the caller, and return the entries in it; a block not awaited is ignored.
@@ -55,6 +67,7 @@ class DirectoryReader:
         except WireError as error:
             raise IntegrityError(f"block {cid} is malformed: {error.reason}") from error
         del self._wanted[cid]
+        self._sizes.pop(cid, None)
         for entry in entries:
             check_entry_name(entry.name)
             self._entries_bytes += packed_bytes(entry.name)
@@ -80,6 +93,7 @@ class DirectoryReader:
             here = (*path, slot.number)
             if slot.name is None:
                 self._follow(slot.cid, here)
+                self._sizes[slot.cid] = slot.tsize
                 continue
             name_hash = murmur3_x64_64(slot.name.encode())
             if any(hash_slot(name_hash, depth, self._fanout) != number for depth, number in enumerate(here)):

@@ -64,7 +64,7 @@ class _Ahead:
         wanted = [cid for cid in wanted if cid not in here]
         for cid, absent in zip(wanted, await self._fetcher.absent(wanted), strict=True):
             if absent:
-                self._begun[cid] = self._fetcher.ask(cid)
+                self._begun[cid] = self._fetcher.ask(cid, most_bytes=walk.size_of(cid))
             else:
                 self._begun[cid] = asyncio.get_running_loop().create_task(self._fetcher.get(cid))
 

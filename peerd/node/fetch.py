@@ -15,6 +15,7 @@ from loguru import logger
 
 from peerd.content.block import check
 from peerd.content.cid import Cid
+from peerd.content.limits import BLOCK_MAX_BYTES
 from peerd.errors import IntegrityError, PeerdError, StoreError, TimedOutError, UnreachableError, WireError
 from peerd.ids import PeerId
 from peerd.kad.contact import Contact
@@ -71,6 +72,7 @@ class Fetcher:
         self._progress_at = core.now()
         self._again: asyncio.Task[None] | None = None
         self._waiters: Counter[bytes] = Counter()
+        self._most_bytes: dict[bytes, int] = {}
         self._error: PeerdError | None = None
         self._found = False
         self._looked_again = False
@@ -108,12 +110,15 @@ class Fetcher:
         finally:
             self.let_go(cid, future)
 
-    def ask(self, cid: Cid, *, of_all: bool = False) -> asyncio.Future[bytes]:
+    def ask(self, cid: Cid, *, of_all: bool = False, most_bytes: int = BLOCK_MAX_BYTES) -> asyncio.Future[bytes]:
         """Ask for a block that is not here, and return what will have it (as `get`); `let_go` of it in any case.
 
-        For whom asks for very many: a task for each would be most of the work.
+        For whom asks for very many: a task for each would be most of the work. One that is larger than `most_bytes`,
+        as the link to it says, is not kept: very many are under way.
         """
         raw = cid.to_bytes()
+        if most_bytes < BLOCK_MAX_BYTES:
+            self._most_bytes[raw] = most_bytes
         future = self._futures.get(raw)
         if future is None:
             future = self._futures[raw] = asyncio.get_running_loop().create_future()
@@ -132,6 +137,7 @@ class Fetcher:
         self._waiters[raw] -= 1
         if not self._waiters[raw]:
             del self._waiters[raw]
+            self._most_bytes.pop(raw, None)
             self._schedule.forget(raw)
             if self._futures.get(raw) is future:
                 del self._futures[raw]
@@ -276,8 +282,13 @@ class Fetcher:
                 self._dripped.add(late)
                 self._core.trust.note(late, "dripped")
         future = self._futures.get(raw)
-        if future is not None and not future.done():
+        if future is None or future.done():
+            return
+        if len(data) <= self._most_bytes.get(raw, BLOCK_MAX_BYTES):
             future.set_result(data)
+        else:
+            future.set_exception(IntegrityError(f"block {Cid.from_bytes(raw)} is larger than the link to it says"))
+            future.exception()
 
     def _note_heard(self) -> None:
         loop_now, now = asyncio.get_running_loop().time(), self._core.now()

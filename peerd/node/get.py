@@ -12,7 +12,7 @@ from peerd.content.block import Block
 from peerd.content.cid import Cid
 from peerd.content.cid_set import CidSet
 from peerd.content.limits import CHUNK_BYTES, WALK_BLOCKS_MAX
-from peerd.content.read import DirectoryReader, FileReader, Listing
+from peerd.content.read import FileReader
 from peerd.errors import (
     NoRoomError,
     PeerdError,
@@ -345,20 +345,20 @@ class Source:
             await self._keep_block(Block(cid, data))
         return data
 
-    async def ask(self, cids: Sequence[Cid]) -> dict[Cid, asyncio.Future[bytes]]:
-        """Ask for those small blocks that are not here, and not coming: each is to be awaited as `asked`."""
-        absent = zip(cids, await self._fetcher.absent(cids), strict=True)
-        return {cid: self._fetcher.ask(cid) for cid, no in absent if no and self._writer.pending(cid) is None}
+    async def ask(self, sizes: dict[Cid, int]) -> dict[Cid, asyncio.Future[bytes]]:
+        """Ask for blocks, so large at most, that are neither here nor coming: each is to be awaited as `asked`."""
+        absent = zip(sizes.items(), await self._fetcher.absent(list(sizes)), strict=True)
+        wanted = [one for one, no in absent if no and self._writer.pending(one[0]) is None]
+        return {cid: self._fetcher.ask(cid, most_bytes=size) for cid, size in wanted}
 
-    async def asked(self, cid: Cid, future: asyncio.Future[bytes], *, wait: bool = True) -> bytes | None:
-        """Return a block that was asked for, and keep it; without `wait`, None where it has not come yet."""
+    async def asked(self, cid: Cid, future: asyncio.Future[bytes]) -> bytes:
+        """Return a block that was asked for, and keep it."""
         try:
-            if wait:
-                await asyncio.shield(future)
+            data = future.result() if future.done() else await asyncio.shield(future)
         finally:
-            data = self._fetcher.let_go(cid, future)
+            self._fetcher.let_go(cid, future)
         self.note(cid.to_bytes())
-        if data is not None and self._keep and not self._failed_to_keep:
+        if self._keep and not self._failed_to_keep:
             await self._keep_block(Block(cid, data))
         return data
 
@@ -409,18 +409,6 @@ class Source:
     def _note_done(self, root: Cid, reader: FileReader) -> None:
         if reader.done and root == self._root:
             self.completed()
-
-    async def entries(self, root: Cid, first: bytes | None = None) -> Listing:
-        """Return the entries of a directory, sorted by name; `first` is its root block where that is here already."""
-        reader = DirectoryReader(root)
-        listing = Listing()
-        if first is not None:
-            listing.add(reader.give(root, first))
-        while not reader.done:
-            for cid in reader.wants(1):
-                listing.add(reader.give(cid, await self.block(cid)))
-        listing.sort()
-        return listing
 
     async def _kept(self) -> None:
         opened, core = self._opened, self._core

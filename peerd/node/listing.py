@@ -17,6 +17,7 @@ from peerd.node.locking import PREFIX
 from peerd.node.names import Name
 from peerd.node.put import kind_of
 from peerd.node.results import GetOptions
+from peerd.node.shards import entries as entries_of
 from peerd.records.record import read_record
 
 PAGE = 256
@@ -44,7 +45,7 @@ async def list_target(core: Core, target: str | None, prefix: str = "") -> list[
         return [results.Entry(name=name, cid=opened.root.text, size=opened.size, kind="file")]
     async with Source(opened, keep_whole=False) as source:
         measure = _Measure(source)
-        entries = [entry for entry in await source.entries(opened.root) if entry.name.startswith(prefix)]
+        entries = [entry for entry in await entries_of(source, opened.root) if entry.name.startswith(prefix)]
         if len(entries) > ENTRIES_LISTED_MAX:
             raise UsageError(
                 f"a directory of {len(entries)} entries, more than {ENTRIES_LISTED_MAX} are not listed at a time",
@@ -86,7 +87,7 @@ class _Measure:
                 size += tsize
                 continue
             await asyncio.sleep(0)
-            for entry in await self.source.entries(cid):
+            for entry in await entries_of(self.source, cid):
                 self.left -= 1
                 if entry.cid.codec == RAW or self.left < 0:
                     size += entry.tsize

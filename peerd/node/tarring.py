@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from peerd.content.cid import Cid
+from peerd.content.cid import RAW, Cid
 from peerd.content.cid_set import CidSet
 from peerd.content.limits import (
     BLOCK_MAX_BYTES,
@@ -23,6 +23,7 @@ from peerd.content.limits import (
 from peerd.content.names import check_symlink_target
 from peerd.content.read import DagNode, Entry, Listing, decode
 from peerd.errors import IntegrityError, WireError
+from peerd.node.shards import entries
 
 if TYPE_CHECKING:
     import tarfile
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from peerd.node.get import Source
 
 # Entries whose roots are fetched ahead of the reader, and how many bytes of them at most.
-AHEAD_ENTRIES = 128
+AHEAD_ENTRIES = 512
 AHEAD_BYTES = 12 * 1024 * 1024
-LOOK_AHEAD_EVERY = 32
+LOOK_AHEAD_EVERY = 128
 # Headers and small files go out together, up to this size.
 GATHER_BYTES = 64 * 1024
 NAME_PLAIN_MAX = 99
@@ -94,9 +95,13 @@ async def _entries(source: "Source", root: Cid, size: int | None, bounds: "_Boun
             yield _file_header(path, info.size) or _header(info)
             bounds.in_file = True
             sent = 0
-            async for piece in source.file(entry.cid, first=block):
-                sent += len(piece)
-                yield piece
+            if entry.cid.codec == RAW:  # the whole file
+                sent = len(block)
+                yield block
+            else:
+                async for piece in source.file(entry.cid, first=block):
+                    sent += len(piece)
+                    yield piece
             if sent != info.size:
                 raise IntegrityError(f"{path[:255]!r} is not as long as it says")
             yield bytes(-sent % tarfile.BLOCKSIZE)
@@ -158,7 +163,7 @@ class _Bounds:
 
 async def _walk(source: "Source", root: Cid, bounds: _Bounds) -> AsyncIterator[tuple[str, Entry, bytes, DagNode]]:
     """Yield (path, entry, its root block, decoded) of everything below a directory, parents first."""
-    top = await source.entries(root, await source.first())
+    top = await entries(source, root, await source.first())
     bounds.enter(root, top, 0)
     stack: list[tuple[str, Listing]] = [("", top)]
     ahead = _Ahead(source)
@@ -177,7 +182,7 @@ async def _walk(source: "Source", root: Cid, bounds: _Bounds) -> AsyncIterator[t
             if node.kind in ("directory", "hamt"):
                 if len(stack) >= PATH_DEPTH_MAX:
                     raise IntegrityError("directories nested too deep")
-                below = await source.entries(entry.cid, block)
+                below = await entries(source, entry.cid, block)
                 bounds.enter(entry.cid, below, sum(each.size_bytes for _, each in stack))
                 stack.append((f"{path}/", below))
     finally:
@@ -212,17 +217,17 @@ class _Ahead:
             return
         self._of, self._left = listing, LOOK_AHEAD_EVERY - 1
         budget = AHEAD_BYTES
-        wanted: list[Cid] = []
+        wanted: dict[Cid, int] = {}
         for entry in listing.ahead(AHEAD_ENTRIES):
-            budget -= min(entry.tsize or BLOCK_MAX_BYTES, BLOCK_MAX_BYTES)
+            budget -= (size := min(entry.tsize or BLOCK_MAX_BYTES, BLOCK_MAX_BYTES))
             if budget < 0:
                 break
             if not (entry.cid in self._here or entry.cid in self._asked or entry.cid in self._tasks):
-                wanted.append(entry.cid)
+                wanted[entry.cid] = size
         if len(self._here) > AHEAD_ENTRIES:
             self._here.clear()  # of the directory above: looked for again when it goes on
-        self._here |= await self._source.small_here(wanted)
-        wanted = [cid for cid in dict.fromkeys(wanted) if cid not in self._here]
+        self._here |= await self._source.small_here(list(wanted))
+        wanted = {cid: size for cid, size in wanted.items() if cid not in self._here}
         self._asked |= (asked := await self._source.ask(wanted))
         for cid in wanted:
             if cid not in asked:
@@ -234,15 +239,16 @@ class _Ahead:
         if data is not None:
             return data
         asked = self._asked.pop(cid, None)
-        if asked is not None and (data := await self._source.asked(cid, asked)) is not None:
-            return data
+        if asked is not None:
+            return await self._source.asked(cid, asked)
         task = self._tasks.pop(cid, None)
         return await task if task is not None else await self._source.block(cid)
 
     async def close(self) -> None:
         """Give up what is under way; what has come is kept."""
         for cid, future in self._asked.items():
-            await self._source.asked(cid, future, wait=False)
+            if future.done() and not future.cancelled() and future.exception() is None:
+                await self._source.asked(cid, future)
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
