@@ -80,6 +80,11 @@ class Backoff:
         """It has answered, or was met anew."""
         self._silent.pop(peer, None)
 
+    def returned(self, peer: PeerId, now: float) -> None:
+        """It answers again: if it did not take what it was given, one Store shows at once whether it does now."""
+        if peer in self._silent:
+            self._silent[peer] = _Pause(now, SILENT_FIRST_S)
+
     def shown(self, peer: PeerId, digest: bytes) -> None:
         """It has shown that it has a version."""
         self._versions.pop((peer, digest[:DIGEST_BYTES]), None)

@@ -441,7 +441,7 @@ class Peer:
     def _missed(self, peer: PeerId) -> None:
         """A peer is there again, or answers again: others may have written without it, and it without them."""
         self._core.copies.forget(peer)
-        self._core.backoff.answered(peer)
+        self._core.backoff.returned(peer, self._core.now())
         self._core.reconciling.missed(peer)
 
     def _members_changed(self) -> None:

@@ -10,7 +10,7 @@ from peerd.kad.crowd import Responsible
 from peerd.node import repairing
 from peerd.node.backoff import PEERS_MAX, VERSIONS_MAX, Backoff
 from peerd.node.given import GIVEN_EACH, SAVED_MAX, Given
-from peerd.node.repairing import SENT_MAX, Repairing
+from peerd.node.repairing import CROWD_GIVERS, SENT_MAX, Repairing
 from peerd.sim.host import Host
 from peerd.sim.world import World
 from peerd.wire.fields import PROOF_BYTES
@@ -19,6 +19,7 @@ from tests.unit.node.hosts import Answer, answering, by_distance, core, eventual
 
 ALICE, BOB = PeerId(bytes(32)), PeerId(bytes([1] * 32))
 DIGEST, OTHER = b"1" * 32, b"2" * 32
+ROUNDS = 20
 NAMES = [f"name {number}" for number in range(40)]
 
 
@@ -63,6 +64,18 @@ def test_who_is_silent_is_tried_with_one_version_now_and_then() -> None:
     tries.answered(ALICE)
     assert tries.may_give(ALICE, DIGEST, 600.0)
     assert tries.may_give(ALICE, OTHER, 600.0)
+
+
+def test_who_was_silent_and_answers_something_else_is_on_trial_with_one_version() -> None:
+    tries = Backoff()
+    for at in (0.0, 3.0, 12.0):
+        tries.silent(ALICE, at)
+    assert tries.is_silent(ALICE, 20.0)
+    tries.returned(ALICE, 20.0)
+    given = [at for at in range(20, 40) if tries.may_give(ALICE, at.to_bytes(32, "little"), float(at))]
+    assert given == [20, 22, 30]
+    tries.returned(BOB, 20.0)
+    assert all(tries.may_give(BOB, at.to_bytes(32, "little"), 20.0) for at in range(9))
 
 
 def test_what_backs_off_is_bounded() -> None:
@@ -175,10 +188,13 @@ async def test_of_a_crowded_region_a_few_give_at_a_time(world: World, monkeypatc
     stores = forgetting(order[0])
     holders = order[1:8]
     assert all([await kept(host, NAMES[0]) is not None for host in holders])
-    for host in holders:
-        core(host).copies.clear()
-    await asyncio.gather(*(repair_of(host)._records(set()) for host in holders))
-    assert len(stores) <= len(holders) // 2
+    for _ in range(ROUNDS):
+        for host in holders:
+            core(host).copies.clear()
+            core(host).backoff = Backoff()
+        await asyncio.gather(*(repair_of(host)._records(set()) for host in holders))
+    # One in five of seven by its own chance: 26 are to be expected, and 60 are seven deviations off.
+    assert 1 <= len(stores) <= ROUNDS * CROWD_GIVERS
 
 
 async def test_who_denies_all_keys_costs_reads_a_few_stores(world: World) -> None:
