@@ -44,6 +44,11 @@ class Telling:
         """How many answers wait to be written."""
         return len(self._answers)
 
+    @property
+    def credits_waiting(self) -> int:
+        """How many blocks more may be sent than it was told."""
+        return self._credits
+
     def news(self, cids: Iterable[bytes], *, soon: bool = False) -> None:
         """Blocks are here, or about to be."""
         self._news.update(dict.fromkeys(cids))

@@ -145,12 +145,12 @@ class SharedRoot:
                 mate.telling.news((cid,))
 
     def grant(self, peer: PeerId, count: int) -> None:
-        """Let a sharer send more blocks: it is told so at once where it may send none now."""
+        """Let a sharer send more blocks: it is told so at once where it knows of few that it may send."""
         mate = self._mates.get(peer)
         if mate is not None and count > 0:
-            soon = not self.granted[peer]
+            told = self.granted[peer] - mate.telling.credits_waiting
             self.granted[peer] += count
-            mate.telling.credit(count, soon=soon)
+            mate.telling.credit(count, soon=told <= self.granted[peer] - max(2, self.granted[peer] // 4))
 
     def leave(self) -> None:
         """Tell all that nothing more is wanted."""

@@ -84,6 +84,12 @@ async def test_what_nobody_waits_for_is_told_together(world: World) -> None:
     assert told < 1800, told
 
 
+async def test_one_alone_waits_for_nothing_but_the_wire(world: World) -> None:
+    cid, _, (reader, *_) = await crowd(world, 2)
+    world.set_faults(Faults(bandwidth_mbit=100 * RATE_MBIT))
+    assert await timed(reader, cid) < 0.2, "leave to send the next is there before the last has come"
+
+
 async def test_one_that_dies_one_that_lies_and_one_that_is_silent_cost_a_moment(world: World) -> None:
     cid, _, others = await crowd(world, 8)
     dies, lies, silent, *honest = others
@@ -179,7 +185,7 @@ async def test_a_cid_whose_holders_do_not_answer_is_asked_for_again_as_long_as_t
     for host in others:
         await host.crash(power=False)
     world.network.part([[origin.interface], [reader.interface]])
-    asyncio.get_running_loop().call_later(4.0, world.network.heal)
     with pytest.raises((TimedOutError, UnreachableError)):
         await opened(reader, cid)
+    asyncio.get_running_loop().call_later(4.0, world.network.heal)
     assert await get(reader, cid, patience_s=30.0) == SMALL
