@@ -12,6 +12,7 @@ import os
 import socket
 import stat
 import struct
+import threading
 from typing import Any
 
 from peerd.io.store.direct import write_aligned
@@ -21,21 +22,58 @@ _O_DIRECT = getattr(os, "O_DIRECT", 0)
 
 
 class TargetFile:
-    """Such a file, opened; written from any thread. Use as a context manager."""
+    """Such a file, opened; written from any thread. Use as a context manager.
+
+    A thread that is writing when it is closed has its descriptors to the end: their numbers are not somebody else's.
+    """
 
     def __init__(self, plain: int, direct: int | None) -> None:
         self._plain = plain
         self._direct = direct
         self._refused = False
         """Whether the file system takes nothing past its cache after all."""
+        self._lock = threading.Lock()
+        self._writing = 0
+        self._closed = False
 
     def write(self, data: bytes, at: int) -> None:
         """Write all of `data` from byte `at` on; raises OSError."""
-        done = self._write_direct(data, at)
-        left = memoryview(data)[done:]
-        while left:
-            count = os.pwrite(self._plain, left, at + done)
-            left, done = left[count:], done + count
+        with self._lock:
+            if self._closed:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            self._writing += 1
+        try:
+            done = self._write_direct(data, at)
+            left = memoryview(data)[done:]
+            while left:
+                count = os.pwrite(self._plain, left, at + done)
+                left, done = left[count:], done + count
+        finally:
+            with self._lock:
+                self._writing -= 1
+                self._close_unused()
+
+    def close(self) -> None:
+        """Take no more."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._close_unused()
+
+    def __enter__(self) -> "TargetFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()  # who asked for it went away before it was given to anybody
+
+    def _close_unused(self) -> None:
+        if self._closed and not self._writing:
+            os.close(self._plain)
+            if self._direct is not None:
+                os.close(self._direct)
 
     def _write_direct(self, data: bytes, at: int) -> int:
         if self._direct is None or self._refused:
@@ -47,14 +85,6 @@ class TargetFile:
                 raise
             self._refused = True
             return 0
-
-    def __enter__(self) -> "TargetFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._plain)
-        if self._direct is not None:
-            os.close(self._direct)
 
 
 def open_of_caller(connected: Any, descriptor: int, device: int, inode: int) -> TargetFile | None:

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,35 @@ def test_only_a_file_of_the_own_user_and_just_that_one_is_opened(tmp_path: Path)
     os.mkfifo(tmp_path / "pipe")
     assert opened(tmp_path / "pipe", Caller(), os.O_RDONLY | os.O_NONBLOCK) is None
     assert open_of_caller(object(), 1, 1, 1) is None, "no socket that knows who is there"
+
+
+@needs_credentials
+def test_who_is_writing_when_it_is_closed_writes_to_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = opened(tmp_path / "f", Caller())
+    assert made is not None
+    begun, closed, write = threading.Event(), threading.Event(), os.pwrite
+
+    def slow(descriptor: int, data: memoryview, at: int) -> int:
+        begun.set()
+        assert closed.wait(10)
+        return write(descriptor, data, at)
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    thread = threading.Thread(target=made.write, args=(b"mine", 0))
+    thread.start()
+    assert begun.wait(10)
+    made.close()
+    others = [os.open(tmp_path / f"other-{at}", os.O_WRONLY | os.O_CREAT) for at in range(3)]
+    closed.set()
+    thread.join(10)
+    for other in others:
+        os.close(other)
+    assert (tmp_path / "f").read_bytes() == b"mine"
+    assert all((tmp_path / f"other-{at}").read_bytes() == b"" for at in range(3))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        made.write(b"more", 4)
 
 
 @needs_credentials
