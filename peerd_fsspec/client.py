@@ -90,6 +90,8 @@ class Client:
     async def _connected(self) -> ClientSession:
         if self._session is None:
             where = await asyncio.get_running_loop().run_in_executor(None, self._find)
+            if self._session is not None:  # another request was as soon
+                return self._session
             headers = {"User-Agent": "peer-fsspec"}
             if where.path is not None:
                 connector: aiohttp.BaseConnector = aiohttp.UnixConnector(where.path, limit=CONNECTIONS_MAX)

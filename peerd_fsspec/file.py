@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fsspec.asyn import sync
@@ -70,9 +71,13 @@ class PeerFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
     def commit(self) -> None:
         """Store what was written; raises FileExistsError where somebody else wrote meanwhile and that matters."""
         spool, self._spool = self._spool, None
-        with spool:
+        try:
             spool.seek(0)
             sync(self.fs.loop, self.fs.store, self.path, spool, exclusive=self._exclusive, version=self._version)
+        finally:
+            # aiohttp closes what it has sent, in a thread of its own: perhaps at this very moment.
+            with suppress(ValueError):
+                spool.close()
 
     def discard(self) -> None:
         """Throw away what was written."""

@@ -1,5 +1,6 @@
 """`peer://` for fsspec: its own abstract tests on a real daemon, and what they do not ask."""
 
+import asyncio
 import io
 import os
 import pickle
@@ -102,6 +103,17 @@ def test_what_is_written_is_read_whole_and_in_parts(fs: Any, size: int) -> None:
         assert file.read() == data[max(0, size - 11) :]
         file.seek(size // 2)
         assert file.read(9) == data[size // 2 : size // 2 + 9]
+
+
+def test_requests_that_are_the_first_together_share_their_connections(alice: Daemon) -> None:
+    made = fsspec.filesystem("peer", api=f"unix:{alice.socket}", skip_instance_cache=True)
+
+    async def both() -> list[Any]:
+        return list(await asyncio.gather(made._client._connected(), made._client._connected()))
+
+    first, second = fsspec.asyn.sync(made.loop, both)
+    assert first is second
+    fsspec.asyn.sync(made.loop, made.close)
 
 
 def test_an_open_file_stays_what_it_was_though_its_key_is_written(fs: Any) -> None:
