@@ -89,20 +89,24 @@ class Client:
 
     async def _connected(self) -> ClientSession:
         if self._session is None:
-            where = await asyncio.get_running_loop().run_in_executor(None, self._find)
-            if self._session is not None:  # another request was as soon
-                return self._session
-            headers = {"User-Agent": "peer-fsspec"}
-            if where.path is not None:
-                connector: aiohttp.BaseConnector = aiohttp.UnixConnector(where.path, limit=CONNECTIONS_MAX)
-            else:
-                connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX)
-                token = self._token or endpoint.token()
-                if token is not None:
-                    headers["Authorization"] = f"Bearer {token}"
-            self._base = f"http://{where.http_host}"
-            self._session = aiohttp.ClientSession(connector=connector, headers=headers, auto_decompress=False)
+            self._open(await asyncio.get_running_loop().run_in_executor(None, self._find))
+        assert self._session is not None, "it was opened"
         return self._session
+
+    def _open(self, where: endpoint.Endpoint) -> None:
+        """Prepare the connections, unless another request was as soon."""
+        if self._session is not None:
+            return
+        headers = {"User-Agent": "peer-fsspec"}
+        if where.path is not None:
+            connector: aiohttp.BaseConnector = aiohttp.UnixConnector(where.path, limit=CONNECTIONS_MAX)
+        else:
+            connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX)
+            token = self._token or endpoint.token()
+            if token is not None:
+                headers["Authorization"] = f"Bearer {token}"
+        self._base = f"http://{where.http_host}"
+        self._session = aiohttp.ClientSession(connector=connector, headers=headers, auto_decompress=False)
 
     def _find(self) -> endpoint.Endpoint:
         """Return where the daemon answers; raises ConnectionError, PermissionError, ValueError."""
