@@ -11,7 +11,7 @@ from peerd.node import promising
 from peerd.records.attestation import HAS_NOT
 from tests.soak.audits import convictions
 
-SEEDS = 40
+SEEDS = 20
 PART = 10
 FIRST = 50_000
 """Apart from the seeds of test_mixed_faults."""
