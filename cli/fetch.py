@@ -120,12 +120,8 @@ class Fetch:
                 return
             except WireFailure as error:
                 self.close()
-                if error.kind != "gone":
-                    raise self._client.failure(error) from None
                 idle = 0 if got > before else idle + 1
-                if idle >= RESUMES_MAX or (total is None and error.code in _WHY):
-                    raise self._broken(error, got) from None
-            self.resumed = True
+                self._give_up(error, got, idle, final=total is None)
             past = 0 if total is not None else got
             self._response = self._resume(got, total)
 
@@ -145,16 +141,20 @@ class Fetch:
                 return
             except WireFailure as error:
                 self.close()
-                if error.kind != "gone":
-                    raise self._client.failure(error) from None
                 idle = 0 if got > before else idle + 1
-                if idle >= RESUMES_MAX or error.code in _WHY:
-                    raise self._broken(error, got) from None
-            self.resumed = True
+                self._give_up(error, got, idle, final=True)
             self._response = self._once_more(self._query_again(), self._into)
             if self.landing != total:
                 self.close()
                 raise self._changed()
+
+    def _give_up(self, error: WireFailure, got: int, idle: int, *, final: bool) -> None:
+        """Raise Failure where what broke off is not taken up again; `final`: what the daemon said of it is the end."""
+        if error.kind != "gone":
+            raise self._client.failure(error) from None
+        if idle >= RESUMES_MAX or (final and error.code in _WHY):
+            raise self._broken(error, got) from None
+        self.resumed = True
 
     def _counts(self) -> Iterator[int]:
         """Yield the numbers that the daemon tells, a line each."""

@@ -138,7 +138,8 @@ class _Landing:
         with self._lock:
             self._writing -= 1
             self.error = self.error or error
-            self.written += len(data) * len(self._layout.places[raw])
+            if error is None:  # who looks just now must not take it for whole
+                self.written += len(data) * len(self._layout.places[raw])
             done = self.written == self._layout.size
             self._lock.notify_all()
         if done or error is not None:

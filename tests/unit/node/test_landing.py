@@ -9,13 +9,14 @@ import pytest
 from msgspec.structs import replace
 
 from peerd.content.cid import Cid
+from peerd.content.layout import Layout
 from peerd.errors import NoRoomError, PeerdError, StoreError, TimedOutError
 from peerd.ids import peer_id_text
-from peerd.node.landing import land
+from peerd.node.landing import _Landing, land
 from peerd.node.results import Put
 from peerd.sim.host import Host
 
-from .hosts import World, core, get, joined, opened, put
+from .hosts import World, blocks_of, core, get, joined, opened, put
 
 MIB = 2**20
 CONTENT = random.Random(5).randbytes(9 * MIB + 77)
@@ -86,6 +87,17 @@ async def test_a_target_that_cannot_be_written_is_told_and_what_came_stays(
     with pytest.raises(told, match="file"):
         await landed(getter, "big", Target(error))
     assert await get(getter, "big") == CONTENT
+
+
+async def test_what_could_not_be_written_is_not_counted() -> None:
+    blocks = blocks_of(CONTENT[: 3 * MIB])
+    layout = Layout(list(blocks)[-1])
+    while (node := layout.wants) is not None:
+        layout.give(blocks[node])
+    landing = _Landing(layout, Target(errno.EIO, full_at=2 * MIB))
+    for raw in layout.places:
+        landing.take(raw, blocks[Cid.from_bytes(raw)])
+    assert (landing.written, type(landing.error)) == (2 * MIB, StoreError)
 
 
 async def test_what_was_here_before_is_not_fetched_again(world: World) -> None:
