@@ -198,9 +198,14 @@ class _Writing:
         await self._check_first()
         while True:
             try:
-                ballot, question = await self._rounds.prepare()
+                ballot, question = await self._rounds.try_to_prepare()
             except TimedOutError as error:
                 raise self._unknown() if self._attempts else error from None
+            if not question.prepared:
+                seen = await self._seen(question)
+                if seen is not None:
+                    return seen
+                continue
             fate, took = self._attempts.fate(question)
             if fate is Fate.UNKNOWN:
                 raise self._unknown()
@@ -218,11 +223,14 @@ class _Writing:
 
     async def _look(self) -> Chosen | None:
         """Ask, without binding anybody, what became of our proposal, before much else is written."""
-        question = await self._rounds.glance()
+        return await self._seen(await self._rounds.glance())
+
+    async def _seen(self, question: Question) -> Chosen | None:
+        """Return what became of our proposal where the answers show it; raises what is known to be in its way."""
         base = question.base
+        _, took = self._attempts.fate(question)
         if base is None or not question.settled:
             return None
-        _, took = self._attempts.fate(question)
         if took is not None:
             return Chosen(took.record, took.base, base)
         failure = await self._failure(base.value) if not self._attempts else None

@@ -122,18 +122,28 @@ class Rounds:
 
     async def prepare(self) -> tuple[Ballot, Question]:
         """Have a majority promise a ballot of ours; raises TimedOutError where none does in time."""
+        while True:
+            ballot, question = await self.try_to_prepare()
+            if question.prepared:
+                return ballot, question
+
+    async def try_to_prepare(self) -> tuple[Ballot, Question]:
+        """Ask for promises of a ballot of ours once; where too few gave theirs a pause has passed when this returns.
+
+        What the answers show is worth a look also then. Raises TimedOutError where another try is of no use.
+        """
         if not self._highest:
             self._highest = await self._highest_here()
-        while True:
-            chance = int.from_bytes(self.core.environment.entropy(CHANCE_BYTES), "big")
-            ballot = Ballot(next_counter(self._highest, chance), self.core.peer)
-            is_first = not self._highest  # a refusal says only what ballots there were, not that there is a rival
-            question = await self._gather(ballot.counter, _is_prepared)
-            self._highest = max(self._highest, ballot.counter, question.highest)
-            if question.prepared:
-                self._fruitless = 0
-                return ballot, question
+        chance = int.from_bytes(self.core.environment.entropy(CHANCE_BYTES), "big")
+        ballot = Ballot(next_counter(self._highest, chance), self.core.peer)
+        is_first = not self._highest  # a refusal says only what ballots there were, not that there is a rival
+        question = await self._gather(ballot.counter, _is_prepared)
+        self._highest = max(self._highest, ballot.counter, question.highest)
+        if question.prepared:
+            self._fruitless = 0
+        else:
             await self._put_off(question, at_once=is_first and question.preempted)
+        return ballot, question
 
     async def _highest_here(self) -> int:
         """Return the highest counter that this peer has promised itself: others know no lower one, as a rule."""

@@ -1,11 +1,14 @@
 """What became of what a proposer proposed: whether a version that got too few answers took effect after all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from peerd.records.record import Record
 from peerd.trust.register import Ballot, Preparing, State, has_majority, mark
 from peerd.wire import limits
+
+# Of the later versions seen meanwhile so many are noted; one that the marks of the next reach is enough.
+NOTED_MAX = 8
 
 
 class Fate(Enum):
@@ -22,12 +25,18 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A version that was proposed, with what ballot, in what state, and on what."""
+    """A version that was proposed, with what ballot, in what state, and on what.
+
+    A state's marks reach back a few versions only. So of later versions seen meanwhile it is noted whether they
+    were made from this one: what follows one of those is made from it too, or is not, however far its own marks reach.
+    """
 
     ballot: Ballot
     record: Record
     state: State
     base: Record | None
+    made_from_it: tuple[bytes, ...] = ()
+    not_from_it: tuple[bytes, ...] = ()
 
     def fate(self, preparing: Preparing) -> Fate:
         """Return what became of it, by a prepared round with a higher ballot (which stops it for good)."""
@@ -36,7 +45,8 @@ class Attempt:
             return Fate.LOST if has_majority(self.state.holders, preparing.promisers, preparing.gone) else Fate.UNKNOWN
         if base.record == self.record.raw:
             return Fate.OURS
-        if mark(self.record) in base.past:
+        marks = {*base.past, mark(base.value)}
+        if mark(self.record) in marks or not marks.isdisjoint(self.made_from_it):
             return Fate.PAST
         if not base.is_related(self.state):
             return Fate.UNKNOWN
@@ -44,8 +54,24 @@ class Attempt:
             return Fate.LOST
         # Made after it, and not from it: then it was not chosen. Unless the marks do not reach back so far.
         whole = len(base.past) < limits.REGISTER_PAST_MAX
-        known = whole or (self.base is not None and mark(self.base) in (*base.past, mark(base.value)))
+        on = () if self.base is None else (mark(self.base),)
+        known = whole or not marks.isdisjoint((*on, *self.not_from_it))
         return Fate.LOST if known else Fate.UNKNOWN
+
+    def noting(self, preparing: Preparing) -> "Attempt":
+        """Return it with what the newest accepted says of it noted; whether that is chosen does not matter."""
+        base, fate = preparing.base, self.fate(preparing)
+        if base is None or preparing.base_ballot < self.ballot:
+            return self
+        if fate is Fate.PAST:
+            return replace(self, made_from_it=_newest(self.made_from_it, mark(base.value)))
+        if fate is Fate.LOST:
+            return replace(self, not_from_it=_newest(self.not_from_it, mark(base.value)))
+        return self
+
+
+def _newest(marks: tuple[bytes, ...], new: bytes) -> tuple[bytes, ...]:
+    return (*(one for one in marks if one != new), new)[-NOTED_MAX:]
 
 
 class Attempts:
@@ -72,6 +98,7 @@ class Attempts:
             ballot = preparing.base_ballot
             ended = [one for one in self._made if one.ballot < ballot and one.fate(preparing) is Fate.LOST]
             self._made = [one for one in self._made if one not in ended]
+        self._made = [one.noting(preparing) for one in self._made]
         fates = [(one.fate(preparing), one) for one in self._made]
         for fate, one in fates:
             if fate in (Fate.OURS, Fate.PAST):

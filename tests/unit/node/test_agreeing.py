@@ -105,8 +105,8 @@ async def test_many_writers_of_one_counter_lose_and_double_nothing(world: World)
     await put(hosts[0], "counter", b"0", if_version="none")
     work = [incremented(hosts[i % 10], "counter", 5) for i in range(20)]
     unknown = sum(await asyncio.gather(*work))
-    # Who lost so many rounds that ten others wrote meanwhile may not learn what became of its own; it is told so.
-    assert unknown <= 2
+    # Who finds more than ten new versions at each look does not learn what became of its own; it is told so.
+    assert unknown <= 1
     assert 100 - unknown <= int(await get(hosts[3], "counter", **STRONG)) <= 100
 
 

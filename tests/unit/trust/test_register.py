@@ -27,10 +27,12 @@ from peerd.trust.register import (
     encode_acceptor,
     fits,
     learned_again,
+    mark,
     next_counter,
     unpack_past,
     unpack_peers,
 )
+from peerd.wire import limits
 
 from .linear import CAS, NEVER, READ, WRITE, Operation, is_linearizable
 
@@ -134,11 +136,15 @@ class Client:
                 preparing.on_shown(event[2], event[3])
                 self.highest = max(self.highest, preparing.highest)
 
-    def prepare(self) -> Generator[None, Event, tuple[Ballot, Preparing] | None]:
+    def try_to_prepare(self) -> Generator[None, Event, tuple[Ballot, Preparing]]:
         counter = next_counter(self.highest, self.world.rng.getrandbits(32))
         self.highest = counter
         preparing = yield from self.gather(counter)
-        return (Ballot(counter, self.name), preparing) if preparing.prepared else None
+        return Ballot(counter, self.name), preparing
+
+    def prepare(self) -> Generator[None, Event, tuple[Ballot, Preparing] | None]:
+        ballot, preparing = yield from self.try_to_prepare()
+        return (ballot, preparing) if preparing.prepared else None
 
     def accept(self, ballot: Ballot, base: State | None, state: State) -> Generator[None, Event, bool]:
         accepting = Accepting(base, state)
@@ -174,12 +180,14 @@ class Client:
     def write(self, operation: Operation) -> Doing:
         attempts = Attempts()
         for _ in range(ROUNDS_MAX):
-            prepared = yield from self.prepare()
-            if prepared is None:
-                continue
-            ballot, preparing = prepared
+            ballot, preparing = yield from self.try_to_prepare()
             base = preparing.base
             fate, took = attempts.fate(preparing)
+            if not preparing.prepared:
+                if preparing.settled and took is not None:
+                    self.world.finish(operation, operation.value)
+                    return
+                continue
             if fate is Fate.UNKNOWN:
                 return
             if took is not None:
@@ -375,6 +383,22 @@ def test_the_checker_finds_a_change_of_holders_in_one_step(monkeypatch: pytest.M
     monkeypatch.setattr(State, "joint", joint)
     monkeypatch.setattr(Accepting, "chosen", property(lambda self: self.state.has_quorum(self.accepted)))
     assert found_by(lambda sea: None, moves=True)
+
+
+def test_every_history_is_linearizable_where_marks_reach_back_one_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REGISTER_PAST_MAX", 1)
+    assert not found_by(lambda sea: None, seeds=100)
+
+
+@pytest.mark.parametrize("instead", ["made_from_it", "not_from_it"])
+def test_the_checker_finds_what_is_noted_wrongly(monkeypatch: pytest.MonkeyPatch, instead: str) -> None:
+    def noting(self: Attempt, preparing: Preparing) -> Attempt:
+        base = preparing.base
+        return self if base is None else replace(self, **{instead: (mark(base.value),)})
+
+    monkeypatch.setattr(limits, "REGISTER_PAST_MAX", 1)
+    monkeypatch.setattr(Attempt, "noting", noting)
+    assert found_by(lambda sea: None)
 
 
 def test_histories_without_faults_come_to_their_end() -> None:
