@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NAME_MAX_BYTES = 255
 LINK_MAX_BYTES = 4095
-DEPTH_MAX = 256
+DEPTH_MAX = 128
 ROOM_ASKED_FROM_BYTES = 1024 * 1024
 """Files from this size on are compared with the free space of the disk before they are begun."""
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 FORM_TAR = "application/x-tar"
-DEPTH_MAX = 256
+DEPTH_MAX = 128
 """Directories within directories: deeper is a loop of mounts or a mistake."""
 
 BATCH_BYTES = 64 * 1024

@@ -10,6 +10,8 @@ import threading
 
 import pytest
 
+from cli import extract, tarout
+from peerd.content.limits import PATH_DEPTH_MAX
 from tests.unit.cli.scripted import PUT, Daemon, Peer, Request, as_json, read_body
 
 
@@ -176,12 +178,15 @@ def test_a_pipe_with_a_name_is_read_to_its_end(daemon: Daemon, peer: Peer) -> No
     assert (daemon.requests[0].body, daemon.requests[0].whole) == (b"through a pipe", True)
 
 
-def test_a_tree_that_is_too_deep_is_refused(daemon: Daemon, peer: Peer) -> None:
-    deep = peer.home / "tree"
-    deep.mkdir()
-    deep.joinpath(*"d" * 300).mkdir(parents=True)
+def test_a_tree_that_is_deeper_than_a_daemon_takes_and_gives_is_refused(daemon: Daemon, peer: Peer) -> None:
+    assert tarout.DEPTH_MAX == extract.DEPTH_MAX == PATH_DEPTH_MAX
+    deepest = (peer.home / "tree").joinpath(*"d" * (PATH_DEPTH_MAX - 1))
+    deepest.mkdir(parents=True)
+    (deepest / "f").write_bytes(b"x")
+    assert peer("put", "k", "tree").status == 0
+    (deepest / "d").mkdir()
     assert peer("put", "k", "tree").status == 2
-    assert daemon.requests == []
+    assert len(daemon.requests) == 1
 
 
 def test_an_unreadable_file_breaks_the_put_off(daemon: Daemon, peer: Peer) -> None:
