@@ -81,7 +81,7 @@ def _to_file(place: Place, fetch: Fetch, progress: Progress) -> int:
                     view = view[_write(fd, view, place.shown) :]
                 written += len(piece)
                 progress.add(len(piece))
-        place.commit(fd)
+        place.commit(fd, written)
     finally:
         os.close(fd)
     return written

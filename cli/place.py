@@ -136,10 +136,15 @@ class Place:
         assert self._temporary is not None
         return os.open(self._temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def commit(self, fd: int) -> None:
-        """Make what was written durable and let it stand under its final name; raises Failure."""
+    def commit(self, fd: int, count: int | None = None) -> None:
+        """Make what was written durable and let it stand under its final name; raises Failure.
+
+        A file that is not as long as the `count` bytes that were written, or not at its name any more, is not whole.
+        """
         if self._temporary is None:  # a pipe or device
             return
+        if not self._is_directory:
+            self._check_ours(fd, count)
         try:
             if self._standing is not None:
                 os.fchmod(fd, stat.S_IMODE(self._standing.st_mode) & 0o777)
@@ -188,6 +193,17 @@ class Place:
             )
         if os.path.realpath(self._final) == os.path.realpath("."):
             raise usage(f"{self.shown} is the current directory", "name a directory to make")
+
+    def _check_ours(self, fd: int, count: int | None) -> None:
+        assert self._temporary is not None
+        found = os.fstat(fd)
+        try:
+            ours = os.path.samestat(os.lstat(self._temporary), found)
+        except OSError:
+            ours = False
+        if not ours or count not in (None, found.st_size):
+            why = "somebody else changed the file while it was written"
+            raise Failure("failed", f"writing {self.shown}: {why}", "fetch it again")
 
     def _begin_file(self) -> int:
         return self._begin(lambda name: os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))

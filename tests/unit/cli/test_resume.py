@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.failure import Failure
+from cli.place import Place
 from tests.unit.cli.scripted import Daemon, Peer, Request, answer, directory, value
 
 WAIT_S = 20.0
@@ -83,6 +85,38 @@ def test_two_gets_of_one_target_each_write_their_own(daemon: Daemon, peer: Peer)
     assert (first.returncode, err) == (0, b"wrote out (5 B)\n")
     assert (peer.home / "out").read_bytes() == b"first"
     assert _parts(peer) == []
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_somebody_took_away_meanwhile_is_no_success(daemon: Daemon, peer: Peer, replaced: bool) -> None:
+    def script(_request: Request, _connected: socket.socket) -> bytes | None:
+        (part,) = _parts(peer)
+        part.unlink()
+        if replaced:
+            part.write_bytes(b"other")
+        return value(b"first")
+
+    daemon.script = script
+    (peer.home / "out").write_bytes(b"before")
+    done = peer("get", "k", "-o", "out")
+    assert (done.status, done.err.splitlines()[0]) == (
+        1,
+        "peer: writing out: somebody else changed the file while it was written",
+    )
+    assert (peer.home / "out").read_bytes() == b"before"
+
+
+def test_a_file_that_was_cut_short_meanwhile_is_no_success(tmp_path: Path) -> None:
+    place = Place(str(tmp_path / "out"))
+    fd = place.open_file()
+    try:
+        os.write(fd, b"first")
+        os.ftruncate(fd, 3)
+        with pytest.raises(Failure, match="somebody else changed"):
+            place.commit(fd, 5)
+    finally:
+        os.close(fd)
+    assert not (tmp_path / "out").exists()
 
 
 class Restarting:
